@@ -1,0 +1,252 @@
+"""The native engine behind the package: private, no public name; the face is in the modules beside it.
+
+An operation that may touch the disk returns an awaitable. Made with `blocking=False` it is an
+`asyncio.Future` of the running loop, resolved by one wake-up for all that finished; made with
+`blocking=True` the work is done on the calling thread, the interpreter lock released, and the
+awaitable is complete when it is returned, so a coroutine over it can be run without a loop.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias, final
+
+from holdall._sentinels import Default
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Parts: TypeAlias = Buffer | Sequence[Buffer]
+Ttl: TypeAlias = float | timedelta | None | Default
+
+__version__: Final[str]
+
+# -- exceptions: the tree is drawn in holdall/errors.py ---------------------------------------
+
+class HoldallError(Exception):
+    key: str | None
+    operation: str | None
+    path: str | None
+
+class BlobNotFoundError(HoldallError, FileNotFoundError, KeyError): ...
+class InvalidKeyError(HoldallError, ValueError): ...
+class InvalidArgumentError(HoldallError, ValueError): ...
+class FormatMismatchError(HoldallError, ValueError): ...
+class BlobCorruptError(HoldallError, ValueError): ...
+class UntrustedPayloadError(HoldallError, PermissionError): ...
+class ConflictError(HoldallError, FileExistsError): ...
+class StoreBusyError(HoldallError, TimeoutError): ...
+class StorageIOError(HoldallError, OSError): ...
+class StoreVersionError(HoldallError, RuntimeError): ...
+class StorageDisabledError(HoldallError, RuntimeError): ...
+class StoreClosedError(HoldallError, RuntimeError): ...
+
+# -- configuration and formats -----------------------------------------------------------------
+
+@final
+class Settings:
+    """The configuration of the environment and `.env`, resolved."""
+
+    blob_storage_enabled: bool
+    base_path: str
+    cache_enabled: bool
+    cache_max_size: int
+    cache_default_ttl: float | None
+    log_level: str | None
+    log_debug_enabled: bool
+
+def resolve_settings(environ: Mapping[str, str], dotenv: str | None) -> Settings:
+    """Reads the settings; `dotenv` is the text of the `.env` file, if there is one."""
+
+def formats() -> list[tuple[str, str, bool]]:
+    """Name, file suffix and whether it is signed, of every format the engine can place."""
+
+# -- logging ------------------------------------------------------------------------------------
+
+def set_log_level(level: int) -> None:
+    """Which engine events are formatted at all: a level number of `logging`."""
+
+def drain_logs() -> list[tuple[int, str, str]]:
+    """Takes the engine events collected so far: level, target, message."""
+
+# -- time ---------------------------------------------------------------------------------------
+
+@final
+class ManualClock:
+    """A clock that stands still until a test moves it."""
+
+    def __new__(cls) -> ManualClock: ...
+    def advance(self, seconds: float | timedelta) -> None: ...
+    def set_wall(self, when: datetime) -> None: ...
+    def now(self) -> datetime: ...
+
+# -- blobs --------------------------------------------------------------------------------------
+
+@final
+class BlobMetadata:
+    """What the store knows of one value."""
+
+    key: str
+    format: str
+    size: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    etag: str
+    checksum: str
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    foreign: bool
+
+@final
+class Store:
+    """One handle on a base directory; nothing is opened before the first operation."""
+
+    def __new__(
+        cls,
+        base_path: str,
+        *,
+        blocking: bool,
+        durability: str = "process",
+        trust: str = "own",
+        signing_key: str | bytes | None = None,
+        max_value_bytes: int | None = None,
+        on_corrupt: str = "raise",
+        allow_network_fs: bool = False,
+        lock_timeout: float = 30.0,
+        clock: ManualClock | None = None,
+    ) -> Store: ...
+    def put(
+        self,
+        key: str,
+        format: str,
+        parts: Parts,
+        *,
+        ttl: Ttl,
+        tags: Sequence[str] = (),
+        metadata: bytes | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        durability: str | None = None,
+    ) -> Awaitable[BlobMetadata]:
+        """Places a value; `parts` are written one after the other, without being joined.
+
+        `bytes` parts are written as they are; any other buffer may be changed by its owner
+        meanwhile and is copied piece by piece on its way to the file. `metadata` is JSON.
+        """
+    def put_many(
+        self,
+        items: Sequence[tuple[str, str, Parts]],
+        *,
+        ttl: Ttl,
+        tags: Sequence[str] = (),
+        durability: str | None = None,
+    ) -> Awaitable[list[BlobMetadata | HoldallError]]:
+        """Places several values (key, format, parts) with one commit; errors come in their place."""
+    def get(self, key: str, format: str | None, missing_ok: bool) -> Awaitable[tuple[bytes, BlobMetadata] | None]:
+        """Reads, checks and returns payload and record; `None` for a missing key if `missing_ok`.
+
+        The payload comes without a signature trailer and, for signed formats, verified.
+        """
+    def get_many(
+        self, keys: Sequence[str], format: str | None
+    ) -> Awaitable[list[tuple[bytes, BlobMetadata] | HoldallError | None]]: ...
+    def head(self, key: str) -> Awaitable[BlobMetadata]: ...
+    def exists(self, key: str) -> Awaitable[bool]: ...
+    def locate(self, key: str, format: str | None) -> Awaitable[tuple[str, BlobMetadata]]:
+        """The path of the file behind a key, for mapping it; nothing is read or checked."""
+    def delete(self, key: str, if_match: str | None = None) -> Awaitable[bool]: ...
+    def delete_many(self, keys: Sequence[str]) -> Awaitable[list[bool | HoldallError]]: ...
+    def page(self, prefix: str, after: str | None, limit: int) -> Awaitable[list[BlobMetadata]]: ...
+    def tagged(self, tag: str, after: str | None, limit: int) -> Awaitable[list[BlobMetadata]]: ...
+    def touch(self, key: str, ttl: Ttl) -> Awaitable[BlobMetadata]: ...
+    def rename(self, source: str, target: str, overwrite: bool) -> Awaitable[BlobMetadata]: ...
+    def copy(self, source: str, target: str, overwrite: bool) -> Awaitable[BlobMetadata]: ...
+    def expire(self) -> Awaitable[int]: ...
+    def clear(self) -> Awaitable[int]: ...
+    def stats(self) -> Awaitable[dict[str, Any]]: ...
+    def close(self) -> Awaitable[None]: ...
+
+# -- memory -------------------------------------------------------------------------------------
+
+@final
+class Cache:
+    """A bounded cache of Python objects with a TTL for each entry; every method is immediate."""
+
+    def __new__(
+        cls,
+        max_size: int,
+        default_ttl: Ttl,
+        *,
+        max_bytes: int | None = None,
+        policy: str = "s3-fifo",
+        on_evict: Callable[[str, Any, str], object] | None = None,
+        size_of: Callable[[Any], int] | None = None,
+        clock: ManualClock | None = None,
+    ) -> Cache: ...
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def set(self, key: str, value: Any, ttl: Ttl) -> None: ...
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]: ...
+    def set_many(self, items: Mapping[str, Any], ttl: Ttl) -> None: ...
+    def add(self, key: str, value: Any, ttl: Ttl) -> bool: ...
+    def incr(self, key: str, by: int, ttl: Ttl) -> int: ...
+    def delete(self, key: str) -> bool: ...
+    def delete_many(self, keys: Iterable[str]) -> int: ...
+    def contains(self, key: str) -> bool: ...
+    def touch(self, key: str, ttl: Ttl) -> bool: ...
+    def ttl_of(self, key: str) -> float | None:
+        """Seconds left, `None` for an entry that never expires; BlobNotFoundError if missing."""
+    def clear(self) -> int: ...
+    def keys(self) -> list[str]: ...
+    def __len__(self) -> int: ...
+    def get_stats(self) -> dict[str, Any]: ...
+    def sweep(self) -> int:
+        """Frees what has expired, now; the housekeeping thread does it unasked."""
+
+@final
+class Tier:
+    """The memory over a store: each entry is answered only while the disk still holds it.
+
+    An entry remembers the store's clock for its key from before its value was read (`observe`);
+    a hit compares it, which costs a memory read, so a write in any process makes it a miss.
+    An entry set without an observation (`pin`) belongs to this memory alone.
+    """
+
+    def __new__(
+        cls,
+        store: Store | None,
+        max_size: int,
+        default_ttl: Ttl,
+        *,
+        max_bytes: int | None = None,
+        policy: str = "s3-fifo",
+        external_check: float = 1.0,
+        clock: ManualClock | None = None,
+    ) -> Tier: ...
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def observe(self, key: str) -> int | None:
+        """The store's clock for a key now, to be taken before its value is read; `None`: do not admit."""
+    def admit(self, key: str, value: Any, observed: int | None, record: BlobMetadata, ttl: Ttl) -> bool:
+        """Puts a value read from the disk, or written to it, into memory, unless a write overtook it."""
+    def pin(self, key: str, value: Any, ttl: Ttl) -> None: ...
+    def delete(self, key: str) -> bool: ...
+    def clear(self) -> int: ...
+    def __len__(self) -> int: ...
+    def get_stats(self) -> dict[str, Any]: ...
+    def sweep(self) -> int: ...
+
+# -- streams for the codecs ---------------------------------------------------------------------
+
+@final
+class FrameSink:
+    """A file object that collects what a pickler writes and lets other threads run at every frame."""
+
+    def __new__(cls) -> FrameSink: ...
+    def write(self, data: Buffer) -> int: ...
+    def parts(self) -> list[bytes]: ...
+
+@final
+class FrameSource:
+    """A file object over bytes that lets other threads run at every read of an unpickler."""
+
+    def __new__(cls, data: bytes) -> FrameSource: ...
+    def read(self, size: int = -1) -> bytes: ...
+    def readline(self) -> bytes: ...
+    def readinto(self, buffer: bytearray | memoryview) -> int: ...
