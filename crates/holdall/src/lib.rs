@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod error;
+pub mod format;
 
 pub use error::{Error, ErrorKind, Result};
