@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod error;
 pub mod format;
+pub mod key;
 
 pub use error::{Error, ErrorKind, Result};
