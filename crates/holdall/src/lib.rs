@@ -5,5 +5,6 @@ pub mod config;
 pub mod error;
 pub mod format;
 pub mod key;
+pub mod signing;
 
 pub use error::{Error, ErrorKind, Result};
