@@ -77,6 +77,22 @@ fn every_part_of_what_a_payload_is_counts() {
 }
 
 #[test]
+fn bytes_never_move_from_one_field_to_the_next() {
+    let ring = ring(SECRET);
+    let text = "aaaaaa";
+    let mut macs = std::collections::HashSet::new();
+    for (one, two, three) in (0..=6).flat_map(|one| {
+        (one..=6).flat_map(move |two| (two..=6).map(move |three| (one, two, three)))
+    }) {
+        let (store, payload) = (&text[..one], &text[three..]);
+        let parts = [payload.as_bytes()];
+        let tag = ring.sign(store.as_bytes(), &text[one..two], &text[two..three], parts);
+        assert!(macs.insert(tag.mac), "{one} {two} {three}");
+    }
+    assert_eq!(macs.len(), 84);
+}
+
+#[test]
 fn version_and_key_id_are_in_the_mac() {
     let signer = SigningKey::from_secret(SECRET).expect("long enough");
     let with = |version: u8, id: [u8; 8]| {
@@ -323,18 +339,6 @@ fn a_bad_signing_key_variable_is_named_without_its_value() {
 }
 
 proptest! {
-    #[test]
-    fn bytes_never_move_between_fields(
-        fields in prop::array::uniform4("[ab]{0,3}"), others in prop::array::uniform4("[ab]{0,3}"),
-    ) {
-        prop_assume!(fields != others);
-        let ring = ring(SECRET);
-        let sign = |[store, format, key, payload]: &[String; 4]| {
-            ring.sign(store.as_bytes(), format, key, [payload.as_bytes()])
-        };
-        prop_assert_ne!(sign(&fields).mac, sign(&others).mac);
-    }
-
     #[test]
     fn the_parts_of_a_payload_do_not_matter(parts in prop::collection::vec(any::<Vec<u8>>(), 0..5)) {
         let ring = ring(SECRET);
