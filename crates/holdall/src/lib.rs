@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod error;
+#[allow(dead_code, reason = "used by the parts that are still to come")]
+pub(crate) mod lock;
 
 pub use error::{Error, ErrorKind, Result};
