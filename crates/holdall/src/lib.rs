@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod error;
+#[allow(dead_code, unused_imports, reason = "used by the parts that are still to come")]
+pub(crate) mod index;
 #[allow(dead_code, reason = "used by the parts that are still to come")]
 pub(crate) mod lock;
 
