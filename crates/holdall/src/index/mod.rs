@@ -1,0 +1,103 @@
+//! A copy of every file's record, for listing, statistics, tags and expiry.
+//!
+//! The stamp on the file is the truth. Nothing here is needed to answer a load: an index that is
+//! damaged, of another version or behind is thrown away and filled again by a scan. That decides
+//! the trade-offs: commits are not flushed, errors are plain, and doubt is reported as `Corrupt`.
+
+mod group;
+mod none;
+mod row;
+mod sqlite;
+
+pub(crate) use self::group::GroupCommit;
+pub(crate) use self::none::NoIndex;
+pub(crate) use self::row::{MAX_RECORD, Row};
+pub(crate) use self::sqlite::SqliteIndex;
+
+use crate::error::Result;
+
+/// One change to the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Records a file; ignored if a row with a higher generation is there.
+    Put(Row),
+    /// Forgets a file; with a generation only if the row is not newer than that.
+    Remove { key: String, generation: Option<u64> },
+}
+
+/// What the store holds, counted in the transactions that change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Totals {
+    /// Number of keys.
+    pub entries: u64,
+    /// Sum of the sizes in bytes; stops at `u64::MAX`.
+    pub total_size: u64,
+    /// How many of the keys holdall did not place.
+    pub foreign: u64,
+}
+
+/// Keeps anything alive, and nobody else in the index, until it is dropped.
+pub(crate) struct Suspended<'i>(Box<dyn Held + 'i>);
+
+trait Held {}
+impl<T> Held for T {}
+
+impl std::fmt::Debug for Suspended<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(_held) = self;
+        f.write_str("Suspended")
+    }
+}
+
+/// A place for rows. Every call may wait for a disk or a peer, so it belongs on a pool thread; no
+/// transaction outlives a call. Lists are in the order of the keys' UTF-8 bytes.
+///
+/// # Errors
+/// `Corrupt` means: throw the index away and rebuild it. `Busy`: a peer held the index for longer
+/// than the deadline. `Io`: full disk and the like. `Disabled`: this store has no index.
+pub(crate) trait Index: Send + Sync {
+    /// Whether there is an index at all; if not, the caller lists by a scan.
+    fn is_available(&self) -> bool {
+        true
+    }
+
+    /// Makes all changes, in their order, or none; when it returns, every process sees them.
+    /// They survive the death of the process, not a power cut.
+    fn apply(&self, changes: &[Change]) -> Result<()>;
+
+    /// The row of `key`.
+    fn get(&self, key: &str) -> Result<Option<Row>>;
+
+    /// At most `limit` rows whose key begins with `prefix` and comes after `after`.
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>>;
+
+    /// At most `limit` rows that expire at or before `now` (wall milliseconds), the oldest first.
+    fn expired(&self, now: u64, limit: usize) -> Result<Vec<Row>>;
+
+    /// At most `limit` rows with `tag` whose key comes after `after`.
+    fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>>;
+
+    /// The counters, in constant time.
+    fn totals(&self) -> Result<Totals>;
+
+    /// Whether a scan has filled the index, so that a key without a row has no file.
+    fn is_complete(&self) -> Result<bool>;
+
+    /// Records whether a scan has filled the index.
+    fn set_complete(&self, complete: bool) -> Result<()>;
+
+    /// Removes every row; the index is then empty and not complete.
+    fn clear_all(&self) -> Result<()>;
+
+    /// Reads everything and compares it with the checksums and counters; takes time in proportion
+    /// to the size. Only this finds rows that damage has made invisible.
+    fn check(&self) -> Result<()>;
+
+    /// Waits for the calls under way, closes every handle and holds new calls back until the
+    /// guard is dropped; the next call opens anew. Taken before a `fork` on the forking thread and
+    /// dropped after it, in the parent and in the child: so no handle ever crosses.
+    fn suspend(&self) -> Suspended<'_>;
+
+    /// Writes everything through to the disk and closes; the next call would open anew.
+    fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,100 @@
+//! What an error of SQLite means for the store.
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::Error as Sqlite;
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+use rustix::fs::{Access, access};
+
+use crate::error::{Error, ErrorKind};
+
+/// Our error for one of SQLite's. What cannot come from a sound database that we made, such as a
+/// column of another type, is damage.
+pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
+    let failure = match &error {
+        Sqlite::SqliteFailure(failure, _) | Sqlite::SqlInputError { error: failure, .. } => failure,
+        _ => return noted(damaged(&error).at(database)),
+    };
+    let ours = match failure.code {
+        ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::FileLockingProtocolFailed => {
+            Error::new(ErrorKind::Busy, "the index of the store is held by another process")
+                .remedy("try again, or look for a process that is stopped while using the store")
+        }
+        ErrorCode::DiskFull => system(libc::ENOSPC, database),
+        ErrorCode::OutOfMemory => system(libc::ENOMEM, database),
+        ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
+            system(libc::EACCES, database)
+        }
+        ErrorCode::ReadOnly => read_only(&error, database),
+        ErrorCode::SystemIoFailure if !is_damage(failure.extended_code) => {
+            Error::new(ErrorKind::Io, format!("the index cannot be read or written: {error}"))
+        }
+        ErrorCode::CannotOpen => {
+            Error::new(ErrorKind::Io, format!("the index cannot be opened: {error}"))
+        }
+        _ => damaged(&error),
+    };
+    noted(ours.at(database))
+}
+
+/// A file that ends too early, or that the file system itself calls corrupt.
+fn is_damage(extended_code: i32) -> bool {
+    matches!(extended_code, ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS)
+}
+
+/// A flipped bit in the header makes SQLite say "read-only" of a file that can be written.
+fn read_only(error: &Sqlite, database: &Path) -> Error {
+    match access(database, Access::WRITE_OK) {
+        Ok(()) => damaged(error),
+        Err(number) => Error::io(number.into(), database),
+    }
+}
+
+fn damaged(error: &Sqlite) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the index is damaged: {error}"))
+}
+
+fn system(number: i32, database: &Path) -> Error {
+    Error::io(io::Error::from_raw_os_error(number), database)
+}
+
+/// Leaves a trace of damage, because the caller will quietly rebuild.
+pub(super) fn noted(error: Error) -> Error {
+    if error.kind() == ErrorKind::Corrupt {
+        tracing::debug!(%error, "the index has to be rebuilt");
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(code: i32) -> (ErrorKind, Option<i32>) {
+        let error = Sqlite::SqliteFailure(ffi::Error::new(code), None);
+        let ours = explain(error, Path::new("/store/index.sqlite"));
+        (ours.kind(), ours.os_error())
+    }
+
+    #[test]
+    fn damage_full_disks_and_busy_peers_are_told_apart() {
+        for code in [
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_NOTADB,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_TOOBIG,
+            ffi::SQLITE_ERROR,
+        ] {
+            assert_eq!(kind_of(code), (ErrorKind::Corrupt, None), "{code}");
+        }
+        assert_eq!(kind_of(ffi::SQLITE_FULL), (ErrorKind::Io, Some(libc::ENOSPC)));
+        assert_eq!(kind_of(ffi::SQLITE_READONLY), (ErrorKind::Io, Some(libc::ENOENT)));
+        assert_eq!(kind_of(ffi::SQLITE_IOERR_WRITE), (ErrorKind::Io, None));
+        assert_eq!(kind_of(ffi::SQLITE_BUSY), (ErrorKind::Busy, None));
+        assert_eq!(kind_of(ffi::SQLITE_PROTOCOL), (ErrorKind::Busy, None));
+    }
+}

@@ -1,0 +1,248 @@
+//! The index in one SQLite database (decision 0001).
+//!
+//! Writers of all processes queue at a lock of our own before they begin, because SQLite itself
+//! makes the loser sleep for longer and longer and lets the winner run ahead. Readers take no lock
+//! and see the last commit. Nothing is mapped but the small `-shm` file, so a truncated database is
+//! an error and not a signal.
+
+mod fault;
+mod open;
+mod read;
+mod write;
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use rusqlite::Connection;
+
+use super::{Change, Index, Row, Suspended, Totals};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lock::ofd;
+
+/// How long a writer waits for the writers of other processes.
+const PATIENCE_MILLIS: u64 = 5_000;
+/// Connections kept open for readers; more are opened while they are needed.
+const IDLE_READERS: usize = 4;
+
+/// The index of the folder it was given; opens at the first call.
+#[derive(Debug)]
+pub(crate) struct SqliteIndex {
+    folder: PathBuf,
+    clock: Clock,
+    /// Read-locked by every call and write-locked by whoever opens or closes.
+    gate: RwLock<Option<Handles>>,
+}
+
+/// Everything that must not cross a fork.
+#[derive(Debug)]
+struct Handles {
+    process: u32,
+    database: PathBuf,
+    queue: File,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl SqliteIndex {
+    /// An index in `folder`, which is made (0700) when missing. Touches nothing yet. Only one
+    /// handle for a folder should exist in a process.
+    pub(crate) fn new(folder: impl Into<PathBuf>, clock: Clock) -> Self {
+        Self { folder: folder.into(), clock, gate: RwLock::new(None) }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Handles) -> Result<T>) -> Result<T> {
+        loop {
+            let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(handles) = &*gate {
+                handles.not_forked()?;
+                return work(handles);
+            }
+            drop(gate);
+            let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            if gate.is_none() {
+                *gate = Some(self.open()?);
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Handles> {
+        let folder = open::folder(&self.folder)?;
+        let queue = open::queue(&folder)?;
+        let database = open::database(&folder)?;
+        let connection = open::connect(&database)?;
+        if open::is_new(&connection).map_err(|error| fault::explain(error, &database))? {
+            let _turn = self.turn(&queue)?;
+            open::create(&connection).map_err(|error| fault::explain(error, &database))?;
+        }
+        open::verify(&connection, &database)?;
+        tracing::debug!(path = %database.display(), "opened the index");
+        Ok(Handles {
+            process: process::id(),
+            database,
+            queue,
+            writer: Mutex::new(connection),
+            readers: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Waits until no other process writes.
+    fn turn<'f>(&self, queue: &'f File) -> Result<ofd::Held<'f>> {
+        let deadline = self.clock.boot_millis() + PATIENCE_MILLIS;
+        let queue = queue.as_fd();
+        ofd::lock_until(queue, 0, 1, true, &self.clock, deadline, "the index of the store")
+            .map_err(|error| error.at(&self.folder))
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Fault>) -> Result<T> {
+        self.with(|handles| {
+            let mut writer = locked(&handles.writer);
+            let _turn = self.turn(&handles.queue)?;
+            work(&mut writer).map_err(|fault| fault.at(&handles.database))
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
+        self.with(|handles| {
+            let idle = locked(&handles.readers).pop();
+            let reader = match idle {
+                Some(reader) => reader,
+                None => open::connect(&handles.database)?,
+            };
+            let answer = work(&reader).map_err(|fault| fault.at(&handles.database))?;
+            let mut idle = locked(&handles.readers);
+            if idle.len() < IDLE_READERS {
+                idle.push(reader);
+            }
+            Ok(answer)
+        })
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Handles {
+    /// A child that was forked without [`Index::suspend`] must not use these.
+    fn not_forked(&self) -> Result<()> {
+        if self.process == process::id() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Closed, "the process was forked while the index was open")
+            .remedy("open the store anew in the child"))
+    }
+}
+
+impl Drop for SqliteIndex {
+    fn drop(&mut self) {
+        let gate = self.gate.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handles) = gate.take()
+            && handles.not_forked().is_err()
+        {
+            // Closing would checkpoint and clean up behind the parent's back.
+            std::mem::forget(handles);
+        }
+    }
+}
+
+impl Index for SqliteIndex {
+    fn apply(&self, changes: &[Change]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let prepared = write::prepare(changes)?;
+        self.write(|writer| write::apply(writer, &prepared))
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Row>> {
+        self.read(|reader| read::get(reader, key))
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>> {
+        self.read(|reader| read::page(reader, prefix, after, limit))
+    }
+
+    fn expired(&self, now: u64, limit: usize) -> Result<Vec<Row>> {
+        self.read(|reader| read::expired(reader, now, limit))
+    }
+
+    fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>> {
+        self.read(|reader| read::tagged(reader, tag, after, limit))
+    }
+
+    fn totals(&self) -> Result<Totals> {
+        self.read(|reader| Ok(read::counters(reader)?.totals()))
+    }
+
+    fn is_complete(&self) -> Result<bool> {
+        self.read(|reader| Ok(read::counters(reader)?.complete))
+    }
+
+    fn set_complete(&self, complete: bool) -> Result<()> {
+        self.write(|writer| write::set_complete(writer, complete))
+    }
+
+    fn clear_all(&self) -> Result<()> {
+        self.write(write::clear_all)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.read(read::check)
+    }
+
+    fn suspend(&self) -> Suspended<'_> {
+        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        match gate.take() {
+            Some(handles) if handles.not_forked().is_err() => std::mem::forget(handles),
+            handles => drop(handles),
+        }
+        Suspended(Box::new(gate))
+    }
+
+    fn close(&self) -> Result<()> {
+        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(handles) = &*gate else { return Ok(()) };
+        handles.not_forked()?;
+        locked(&handles.readers).clear();
+        let result = self.turn(&handles.queue).and_then(|_turn| {
+            write::flush(&mut locked(&handles.writer)).map_err(|fault| fault.at(&handles.database))
+        });
+        *gate = None;
+        result.and_then(|()| open::sync_folder(&self.folder))
+    }
+}
+
+/// What can go wrong between SQLite and us, before it has the database's path.
+#[derive(Debug)]
+enum Fault {
+    Sqlite(rusqlite::Error),
+    Ours(Error),
+}
+
+impl Fault {
+    fn at(self, database: &Path) -> Error {
+        match self {
+            Self::Sqlite(error) => fault::explain(error, database),
+            Self::Ours(error) => fault::noted(error.at(database)),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Makes, opens and recognises the database file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::super::row::damaged;
+use super::read::Counters;
+use super::{Fault, PATIENCE_MILLIS, fault};
+use crate::error::{Error, ErrorKind, Result};
+
+const NAME: &str = "index.sqlite";
+const QUEUE: &str = "writers.lock";
+/// Raised whenever the tables or the rows' bytes change.
+const VERSION: i64 = 1;
+
+/// Every object of the schema in the order of their names, word for word as SQLite keeps it.
+const SCHEMA: [(&str, &str); 4] = [
+    (
+        "entry",
+        "CREATE TABLE entry(key BLOB NOT NULL PRIMARY KEY, expires_at INTEGER, row BLOB NOT NULL) \
+         WITHOUT ROWID",
+    ),
+    ("entry_expiry", "CREATE INDEX entry_expiry ON entry(expires_at) WHERE expires_at IS NOT NULL"),
+    ("meta", "CREATE TABLE meta(id INTEGER PRIMARY KEY, value BLOB NOT NULL)"),
+    (
+        "tag",
+        "CREATE TABLE tag(tag BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY(tag, key)) \
+         WITHOUT ROWID",
+    ),
+];
+
+/// The folder with every symbolic link resolved, made 0700 whatever the umask.
+pub(super) fn folder(folder: &Path) -> Result<PathBuf> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o700)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+    .and_then(|()| fs::canonicalize(folder))
+    .map_err(|error| Error::io(error, folder))
+}
+
+/// The file at which the writers of all processes queue.
+pub(super) fn queue(folder: &Path) -> Result<File> {
+    let path = folder.join(QUEUE);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    options
+        .open(&path)
+        .and_then(|file| {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            Ok(file)
+        })
+        .map_err(|error| Error::io(error, path))
+}
+
+/// The database file, 0600 whatever the umask; `-wal` and `-shm` inherit that from it.
+///
+/// It is made under another name and linked: a file that SQLite may have open must never be opened
+/// and closed by us, because a close drops all of the process's POSIX locks on it.
+pub(super) fn database(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(NAME);
+    let made = match fs::symlink_metadata(&path) {
+        Ok(found) if !found.is_file() => {
+            let cause = "the index is not a regular file";
+            return Err(Error::new(ErrorKind::Corrupt, cause).at(path));
+        }
+        Ok(_) => fs::set_permissions(&path, Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &path),
+        Err(error) => Err(error),
+    };
+    made.map_err(|error| Error::io(error, &path))?;
+    Ok(path)
+}
+
+fn make(folder: &Path, path: &Path) -> io::Result<()> {
+    let draft = folder.join(format!("{NAME}.{:016x}", getrandom::u64()?));
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&draft)?;
+    let linked = file.set_permissions(Permissions::from_mode(0o600)).and_then(|()| {
+        drop(file);
+        fs::hard_link(&draft, path)
+    });
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+/// A connection with our settings; touches the database only when it is first asked.
+pub(super) fn connect(database: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    settings(flags, database).map_err(|error| fault::explain(error, database))
+}
+
+fn settings(flags: OpenFlags, database: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(database, flags)?;
+    // Reached only around recovery and checkpoints: writers have queued at our own lock before.
+    connection.busy_timeout(Duration::from_millis(PATIENCE_MILLIS))?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 1 << 20)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.execute_batch(
+        "PRAGMA synchronous = OFF; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; \
+         PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; \
+         PRAGMA journal_size_limit = 16777216;",
+    )?;
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whether the database is still without tables.
+pub(super) fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
+    let objects: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(objects == 0 && version(connection)? == 0)
+}
+
+/// Makes the tables unless a peer has; the caller holds the writers' lock.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    if is_new(&transaction)? {
+        for (_, sql) in SCHEMA {
+            transaction.execute(sql, [])?;
+        }
+        let empty = Counters::default().encode();
+        transaction.execute("INSERT INTO meta(id, value) VALUES(0, ?1)", [empty.as_slice()])?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()
+}
+
+/// Refuses what is not our database word for word: another version, a missing table, a trigger
+/// that somebody else put there.
+pub(super) fn verify(connection: &Connection, database: &Path) -> Result<()> {
+    let found = recognise(connection).map_err(|fault| fault.at(database));
+    found.map_err(|error| match error.kind() {
+        ErrorKind::Corrupt => error.remedy("the index has to be rebuilt from the files"),
+        _ => error,
+    })
+}
+
+fn recognise(connection: &Connection) -> Result<(), Fault> {
+    let version = version(connection)?;
+    if version != VERSION {
+        let cause = format!("the index has version {version}, not {VERSION}");
+        return Err(Error::new(ErrorKind::Corrupt, cause).into());
+    }
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+    let mut rows = statement.query([])?;
+    for (name, sql) in SCHEMA {
+        let row = rows.next()?.ok_or_else(damaged)?;
+        if row.get_ref(0)?.as_bytes_or_null().ok().flatten() != Some(name.as_bytes())
+            || row.get_ref(1)?.as_bytes_or_null().ok().flatten() != Some(sql.as_bytes())
+        {
+            return Err(damaged().into());
+        }
+    }
+    if rows.next()?.is_some() {
+        return Err(damaged().into());
+    }
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Error::new(ErrorKind::Corrupt, "the index is not in WAL mode").into());
+    }
+    Ok(())
+}
+
+/// Makes the names in the folder survive a power cut.
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|file| file.sync_all()).map_err(|error| Error::io(error, folder))
+}

@@ -1,0 +1,225 @@
+//! Questions to the index. Each is one statement, so each sees one commit.
+
+use rusqlite::{Connection, OptionalExtension as _, Params};
+
+use super::super::row::{Fields, MAX_KEY, checksum, damaged};
+use super::super::{Row, Totals};
+use super::Fault;
+use crate::error::Error;
+
+/// No byte of a UTF-8 key is this high, so it ends every range.
+const END: &[u8] = &[0xff];
+
+/// The counters as they are stored, one row for the whole index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counters {
+    pub(super) entries: u64,
+    pub(super) total_size: u128,
+    pub(super) foreign: u64,
+    pub(super) complete: bool,
+}
+
+impl Counters {
+    pub(super) fn totals(self) -> Totals {
+        Totals {
+            entries: self.entries,
+            total_size: u64::try_from(self.total_size).unwrap_or(u64::MAX),
+            foreign: self.foreign,
+        }
+    }
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        let (low, high) = (self.total_size as u64, (self.total_size >> 64) as u64);
+        let numbers = [self.entries, low, high, self.foreign, u64::from(self.complete)];
+        let fields: Vec<u8> = numbers.into_iter().flat_map(u64::to_le_bytes).collect();
+        let mut bytes = checksum(b"", &fields).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&fields);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = Fields(bytes);
+        if rest.number()? != checksum(b"", rest.0) {
+            return None;
+        }
+        let (entries, low, high) = (rest.number()?, rest.number()?, rest.number()?);
+        let (foreign, complete) = (rest.number()?, rest.number()? != 0);
+        let total_size = u128::from(low) | u128::from(high) << 64;
+        Some(Self { entries, total_size, foreign, complete })
+    }
+
+    /// Counts `row` in; `None` if the counters cannot be right.
+    pub(super) fn add(&mut self, row: &Row) -> Option<()> {
+        self.entries = self.entries.checked_add(1)?;
+        self.total_size = self.total_size.checked_add(u128::from(row.size))?;
+        self.foreign = self.foreign.checked_add(u64::from(row.foreign))?;
+        Some(())
+    }
+
+    /// Counts `row` out; `None` if the counters cannot be right.
+    pub(super) fn subtract(&mut self, row: &Row) -> Option<()> {
+        self.entries = self.entries.checked_sub(1)?;
+        self.total_size = self.total_size.checked_sub(u128::from(row.size))?;
+        self.foreign = self.foreign.checked_sub(u64::from(row.foreign))?;
+        Some(())
+    }
+}
+
+pub(super) fn counters(connection: &Connection) -> Result<Counters, Fault> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE id = 0")?;
+    let bytes: Vec<u8> = statement.query_row([], |row| row.get(0))?;
+    Ok(Counters::decode(&bytes).ok_or_else(damaged)?)
+}
+
+pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<Row>, Fault> {
+    if key.len() > MAX_KEY {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached("SELECT row FROM entry WHERE key = ?1")?;
+    let bytes: Option<Vec<u8>> =
+        statement.query_row([key.as_bytes()], |row| row.get(0)).optional()?;
+    Ok(bytes.map(|bytes| Row::decode(key.as_bytes(), &bytes)).transpose()?)
+}
+
+/// The expiry as a column that SQLite can order.
+pub(super) fn column(expires_at: u64) -> i64 {
+    i64::try_from(expires_at).unwrap_or(i64::MAX)
+}
+
+/// Runs a statement whose columns are key, expiry and row, and believes none of them.
+fn rows(connection: &Connection, sql: &str, values: impl Params) -> Result<Vec<Row>, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query(values)?;
+    let mut list: Vec<Row> = Vec::new();
+    while let Some(columns) = found.next()? {
+        let key = columns.get_ref(0)?.as_blob().map_err(|_| damaged())?;
+        let bytes = columns.get_ref(2)?.as_blob().map_err(|_| damaged())?;
+        let row = Row::decode(key, bytes)?;
+        if columns.get::<_, Option<i64>>(1)? != row.expires_at.map(column) {
+            return Err(damaged().on_key(&row.key).into());
+        }
+        list.push(row);
+    }
+    Ok(list)
+}
+
+/// Rows in strictly rising order: a damaged tree may lead to the same page twice.
+fn rising(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+    if rows.is_sorted_by(|one, next| one.key < next.key) { Ok(rows) } else { Err(damaged()) }
+}
+
+fn at_most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The first key that may follow `after`; what is longer than any key has the same followers as
+/// its beginning.
+fn first(after: Option<&str>) -> Vec<u8> {
+    let Some(after) = after else { return Vec::new() };
+    [&after.as_bytes()[..after.len().min(MAX_KEY)], &[0]].concat()
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Row>, Fault> {
+    if prefix.len() > MAX_KEY {
+        return Ok(Vec::new());
+    }
+    let start = first(after).max(prefix.as_bytes().to_vec());
+    let mut end = prefix.as_bytes().to_vec();
+    match end.last_mut() {
+        Some(last) => *last += 1,
+        None => end.extend_from_slice(END),
+    }
+    let list = rows(
+        connection,
+        "SELECT key, expires_at, row FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3",
+        (&start, &end, at_most(limit)),
+    )?;
+    let within = |row: &Row| row.key.as_bytes() >= &start[..] && row.key.as_bytes() < &end[..];
+    if !list.iter().all(within) {
+        return Err(damaged().into());
+    }
+    Ok(rising(list)?)
+}
+
+pub(super) fn expired(connection: &Connection, now: u64, limit: usize) -> Result<Vec<Row>, Fault> {
+    let mut list = rows(
+        connection,
+        "SELECT key, expires_at, row FROM entry WHERE expires_at <= ?1 \
+         ORDER BY expires_at, key LIMIT ?2",
+        (column(now), at_most(limit)),
+    )?;
+    // The column stops at i64::MAX, beyond which it cannot tell the times apart.
+    list.retain(|row| row.expires_at.is_some_and(|expires_at| expires_at <= now));
+    Ok(list)
+}
+
+pub(super) fn tagged(
+    connection: &Connection,
+    tag: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Row>, Fault> {
+    if tag.len() > MAX_KEY {
+        return Ok(Vec::new());
+    }
+    let list = rows(
+        connection,
+        "SELECT tag.key, entry.expires_at, entry.row FROM tag LEFT JOIN entry USING(key) \
+         WHERE tag.tag = ?1 AND tag.key >= ?2 ORDER BY tag.key LIMIT ?3",
+        (tag.as_bytes(), first(after), at_most(limit)),
+    )?;
+    if !list.iter().all(|row| row.tags.iter().any(|its| its == tag)) {
+        return Err(damaged().into());
+    }
+    Ok(rising(list)?)
+}
+
+/// Reads everything: the pages by SQLite's own check, then every row, tag and counter.
+pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
+    // One transaction, so that a peer's commit cannot come between the count and the counters.
+    let transaction = connection.unchecked_transaction()?;
+    let verdict: String = transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(damaged().into());
+    }
+    let stored = counters(&transaction)?;
+    let mut counted = Counters { complete: stored.complete, ..Counters::default() };
+    let (mut tags, mut expiring) = (0_u64, 0_u64);
+    let mut after: Option<String> = None;
+    loop {
+        let list = page(&transaction, "", after.as_deref(), 1_000)?;
+        let Some(last) = list.last() else { break };
+        after = Some(last.key.clone());
+        for row in &list {
+            counted.add(row).ok_or_else(damaged)?;
+            expiring += u64::from(row.expires_at.is_some());
+            let mut distinct: Vec<&String> = row.tags.iter().collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            tags += distinct.len() as u64;
+            for tag in distinct {
+                let mut known = transaction
+                    .prepare_cached("SELECT count(*) FROM tag WHERE tag = ?1 AND key = ?2")?;
+                let found: i64 = known
+                    .query_row((tag.as_bytes(), row.key.as_bytes()), |columns| columns.get(0))?;
+                if found != 1 {
+                    return Err(damaged().on_key(&row.key).into());
+                }
+            }
+        }
+    }
+    let count = |sql| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let indexed = count("SELECT count(*) FROM entry WHERE expires_at <= 9223372036854775807")?;
+    if counted != stored
+        || u64::try_from(count("SELECT count(*) FROM tag")?) != Ok(tags)
+        || u64::try_from(indexed) != Ok(expiring)
+    {
+        return Err(damaged().into());
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Locks between processes.
+
+pub(crate) mod ofd;
