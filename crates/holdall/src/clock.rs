@@ -4,7 +4,7 @@
 //! boot never jumps when somebody sets the clock, so it decides expiry within one boot.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,6 +42,19 @@ impl Clock {
         match &self.0 {
             Source::System => micros(ClockId::Boottime) / 1_000,
             Source::Manual(time) => time.boot.load(Ordering::SeqCst) / 1_000,
+        }
+    }
+
+    /// Which boot of which machine this is: four bytes of a hash of the kernel's boot id.
+    #[must_use]
+    pub fn boot_id(&self) -> u32 {
+        static BOOT_ID: OnceLock<u32> = OnceLock::new();
+        match self.0 {
+            Source::System => *BOOT_ID.get_or_init(|| {
+                let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+                xxhash_rust::xxh3::xxh3_64(&id) as u32
+            }),
+            Source::Manual(_) => 0,
         }
     }
 

@@ -132,6 +132,21 @@ impl Error {
         self
     }
 
+    /// The same error once more, for another member of a batch that it has stopped.
+    #[must_use]
+    pub(crate) fn again(&self) -> Self {
+        Self(Box::new(Inner {
+            kind: self.0.kind,
+            operation: self.0.operation,
+            key: None,
+            path: self.0.path.clone(),
+            cause: self.0.cause.clone(),
+            remedy: self.0.remedy.clone(),
+            position: None,
+            source: self.os_error().map(io::Error::from_raw_os_error),
+        }))
+    }
+
     /// The kind, for a caller to act upon.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

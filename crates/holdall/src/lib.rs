@@ -1,11 +1,26 @@
 //! holdall keeps objects: on disk as plain files, in memory as a bounded cache, in both at once.
 
+pub mod backend;
+mod blob;
 pub mod cache;
 pub mod clock;
+pub mod config;
 pub mod error;
-#[allow(dead_code, unused_imports, reason = "used by the parts that are still to come")]
+pub(crate) mod fork;
+pub mod format;
 pub(crate) mod index;
-#[allow(dead_code, reason = "used by the parts that are still to come")]
+pub mod key;
 pub(crate) mod lock;
+pub mod pool;
+pub mod record;
+pub mod signing;
+mod stats;
+pub mod storage;
 
+pub use backend::{Condition, Durability, Part};
+pub use blob::{Blob, BlobManager, BlobMetadata, BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
+pub use cache::CacheManager;
+pub use clock::Ttl;
 pub use error::{Error, ErrorKind, Result};
+pub use format::Format;
+pub use stats::{BlobStats, StorageStats};

@@ -52,6 +52,9 @@ use crate::error::{Error, ErrorKind, Result, shown_key};
 
 pub use parse::{ParsedName, parse_name};
 
+/// The longest key, in bytes of UTF-8: every key has to fit into a row of the index.
+pub const MAX_KEY: usize = 65_536;
+
 /// The number of stripes that locks and clocks are divided into, on disk and in memory.
 pub const STRIPES: usize = 4_096;
 
@@ -81,6 +84,10 @@ impl Key {
     /// Checks `text` and copies it once; [`ErrorKind::InvalidKey`] if it is empty or has a NUL.
     pub fn new(text: &str) -> Result<Self> {
         const ALLOWED: &str = "use any text of at least one character without NUL characters";
+        if text.len() > MAX_KEY {
+            let cause = format!("the key has {} bytes, {MAX_KEY} are allowed", text.len());
+            return Err(Error::new(ErrorKind::InvalidKey, cause).remedy("use a hash of it"));
+        }
         if text.is_empty() {
             return Err(Error::new(ErrorKind::InvalidKey, "the key is empty").remedy(ALLOWED));
         }

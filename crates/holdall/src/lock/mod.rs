@@ -1,3 +1,5 @@
 //! Locks between processes.
 
+pub(crate) mod byte;
 pub(crate) mod ofd;
+pub(crate) mod stripes;

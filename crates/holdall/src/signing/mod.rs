@@ -10,9 +10,13 @@
 //! key    = BLAKE3 derive_key("holdall v1: signing key from a secret", secret)
 //! key id = first 8 bytes of BLAKE3 derive_key("holdall v1: id of a signing key", key)
 //! MAC    = BLAKE3 keyed_hash(key, input), 32 bytes
-//! input  = field(version) field(key id) field(store id) field(format) field(key) field(payload)
+//! input  = field(version) field(key id) field(store id) field(format) field(key) last(payload)
 //! field  = number of bytes as u64 little-endian, then the bytes
+//! last   = the bytes, then their number as u64 little-endian
 //! ```
+//!
+//! The payload's length follows it, so that a stream can be signed while it is written; being the
+//! only field after the others, with its length at a fixed place, it cannot be cut differently.
 //!
 //! `version` is the one byte 1, `format` the format's name, `key` the whole key of the value in
 //! UTF-8, `payload` the bytes of the file before the [`trailer`].
@@ -136,8 +140,7 @@ impl Keyring {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Signs a payload, given in parts, with the first key. The parts are gone through twice, for
-    /// the length first; only bytes that this process encoded or verified may be handed in.
+    /// Signs a payload, given in parts, with the first key. Only bytes that this process encoded or verified may be handed in.
     pub fn sign<'a, P>(&self, store_id: &[u8], format: &str, key: &str, payload: P) -> Tag
     where
         P: IntoIterator<Item = &'a [u8], IntoIter: Clone>,
@@ -162,7 +165,7 @@ impl Keyring {
         P: IntoIterator<Item = &'a [u8], IntoIter: Clone>,
     {
         let Some(tag) = tag else {
-            return Err(untrusted("there is no signature, and reading the value may run code"));
+            return Err(unsigned());
         };
         let payload = payload.into_iter();
         let mut known = false;
@@ -194,12 +197,18 @@ fn mac<'a>(
         hasher.update(&(field.len() as u64).to_le_bytes());
         hasher.update(field);
     }
-    let length: u64 = payload.clone().map(|part| part.len() as u64).sum();
-    hasher.update(&length.to_le_bytes());
+    let mut length = 0;
     for part in payload {
         hasher.update(part);
+        length += part.len() as u64;
     }
+    hasher.update(&u64::to_le_bytes(length));
     hasher.finalize()
+}
+
+/// What is said of a payload without a signature.
+pub(crate) fn unsigned() -> Error {
+    untrusted("there is no signature, and reading the value may run code")
 }
 
 fn untrusted(cause: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -1,0 +1,288 @@
+//! The clock file: mapped counters that keep the memory of every process honest.
+//!
+//! `.holdall/clock` is made once and never replaced. It has an epoch, a generation counter and
+//! one counter for each stripe of keys. A writer makes its stripe's counter odd before it touches
+//! a file and even again after the index knows: a reader that remembered the counter from before
+//! it read, and finds it unchanged and even, has the newest acknowledged value. An odd counter
+//! whose stripe nobody holds tells of a writer that died, so nothing is trusted for too long.
+//!
+//! ```text
+//!      0   8  "holdall\x01"            8   8  epoch: raised when the index is made anew
+//!     16   8  generation               24  4  boot id, the first four bytes of its hash
+//!     28   4  1 after a clean close    32  4  1 if files and index may differ
+//!  4,096   8 x 4,096                   the stripes
+//! ```
+#![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::lock::stripes::STRIPES;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
+const HEADER: usize = 4_096;
+const LENGTH: usize = HEADER + STRIPES * 8;
+
+const EPOCH: usize = 8;
+const GENERATION: usize = 16;
+const BOOT: usize = 24;
+const CLEAN: usize = 28;
+const DIVERGED: usize = 32;
+
+/// The mapped clock file of one store.
+pub(crate) struct ClockFile {
+    map: NonNull<u8>,
+}
+
+// SAFETY: the mapping is only reached through atomics, and lives until the struct is dropped.
+unsafe impl Send for ClockFile {}
+// SAFETY: as above; atomics may be used from several threads at once.
+unsafe impl Sync for ClockFile {}
+
+impl ClockFile {
+    /// Maps the clock file, and first makes it whole if it is new or was torn by a power cut.
+    ///
+    /// The caller holds the store's opening lock, so that only one process does so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be sized or mapped.
+    pub(crate) fn open(file: &OwnedFd) -> Result<Self> {
+        let io = |error: rustix::io::Errno| Error::io(error.into(), ".holdall/clock");
+        let length = rustix::fs::fstat(file).map_err(io)?.st_size;
+        if usize::try_from(length).ok() != Some(LENGTH) {
+            if length > 0 {
+                tracing::warn!(length, "the clock file has a wrong size and is made anew");
+            }
+            rustix::fs::ftruncate(file, LENGTH as u64).map_err(io)?;
+            reserve(file)?;
+        }
+        // SAFETY: a new shared mapping of a file that is LENGTH bytes long, at an address that
+        // the kernel chooses; nothing else refers to it.
+        let map = unsafe {
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(std::ptr::null_mut(), LENGTH, access, MapFlags::SHARED, file, 0).map_err(io)?
+        };
+        let map = NonNull::new(map.cast::<u8>())
+            .ok_or_else(|| Error::new(ErrorKind::Io, "the clock file was mapped at address 0"))?;
+        let clock = Self { map };
+        if clock.word(0).load(Ordering::Acquire) != MAGIC {
+            clock.word(EPOCH).store(1, Ordering::Relaxed);
+            clock.half(CLEAN).store(0, Ordering::Relaxed);
+            clock.half(DIVERGED).store(1, Ordering::Relaxed);
+            clock.word(0).store(MAGIC, Ordering::Release);
+        }
+        Ok(clock)
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= LENGTH);
+        // SAFETY: the offset is one of the constants above or a stripe's, so it lies inside the
+        // mapping and is aligned; the mapping starts at a page; all processes use atomics there.
+        unsafe { AtomicU64::from_ptr(self.map.add(offset).as_ptr().cast()) }
+    }
+
+    fn half(&self, offset: usize) -> &AtomicU32 {
+        debug_assert!(offset.is_multiple_of(4) && offset + 4 <= LENGTH);
+        // SAFETY: as for `word`.
+        unsafe { AtomicU32::from_ptr(self.map.add(offset).as_ptr().cast()) }
+    }
+
+    fn stripe(&self, stripe: usize) -> &AtomicU64 {
+        self.word(HEADER + (stripe % STRIPES) * 8)
+    }
+
+    /// What a memory entry remembers: epoch and stripe in one number. `None` while a write is
+    /// under way.
+    pub(crate) fn version(&self, stripe: usize) -> Option<u64> {
+        let count = self.stripe(stripe).load(Ordering::Acquire);
+        let epoch = self.word(EPOCH).load(Ordering::Acquire);
+        (count & 1 == 0).then_some(epoch << 48 | (count & ((1 << 48) - 1)))
+    }
+
+    /// Says that a write begins. The stripe's lock is held.
+    ///
+    /// Returns whether an earlier writer of the stripe died in the middle of its work.
+    pub(crate) fn begin(&self, stripe: usize) -> bool {
+        let died = self.stripe(stripe).fetch_or(1, Ordering::AcqRel) & 1 == 1;
+        if died {
+            // Entries remembered from before that death must not look fresh after this write.
+            self.stripe(stripe).fetch_add(2, Ordering::AcqRel);
+        }
+        died
+    }
+
+    /// Says that a write is over. The stripe's lock is held.
+    pub(crate) fn finish(&self, stripe: usize) {
+        let counter = self.stripe(stripe);
+        if counter.load(Ordering::Acquire) & 1 == 1 {
+            counter.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether a write is under way, or was when its writer died.
+    pub(crate) fn is_odd(&self, stripe: usize) -> bool {
+        self.stripe(stripe).load(Ordering::Acquire) & 1 == 1
+    }
+
+    /// The next generation: above every one given before, and not below the wall clock, so that
+    /// a counter that a power cut set back does not give a number twice.
+    pub(crate) fn next_generation(&self, wall_micros: u64) -> u64 {
+        let counter = self.word(GENERATION);
+        let next = |last: u64| last.saturating_add(1).max(wall_micros);
+        let last = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |v| Some(next(v)));
+        next(last.unwrap_or_else(|last| last))
+    }
+
+    /// The last generation that was given.
+    pub(crate) fn generation(&self) -> u64 {
+        self.word(GENERATION).load(Ordering::Acquire)
+    }
+
+    /// Takes note of a generation that was seen on a file.
+    pub(crate) fn raise_generation(&self, seen: u64) {
+        self.word(GENERATION).fetch_max(seen, Ordering::AcqRel);
+    }
+
+    /// Which index is the current one.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.word(EPOCH).load(Ordering::Acquire)
+    }
+
+    /// Begins another epoch: every memory entry of every process is a miss from now on.
+    pub(crate) fn next_epoch(&self) {
+        self.word(EPOCH).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether files and index may differ, because a writer died or the index refused a change.
+    pub(crate) fn diverged(&self) -> bool {
+        self.half(DIVERGED).load(Ordering::Acquire) != 0
+    }
+
+    /// Says whether files and index may differ.
+    pub(crate) fn set_diverged(&self, diverged: bool) {
+        self.half(DIVERGED).store(u32::from(diverged), Ordering::Release);
+    }
+
+    /// Notes that the store is in use in this boot; returns whether the machine went down while
+    /// it was in use before.
+    pub(crate) fn enter_boot(&self, boot_id: u32) -> bool {
+        let before = self.half(BOOT).swap(boot_id, Ordering::AcqRel);
+        let clean = self.half(CLEAN).swap(0, Ordering::AcqRel) != 0;
+        before != boot_id && !clean
+    }
+
+    /// Notes that the last user has gone and everything is on the disk.
+    pub(crate) fn set_clean(&self) {
+        self.half(CLEAN).store(1, Ordering::Release);
+    }
+
+    /// Makes every stripe even again: after a reboot no write is under way.
+    pub(crate) fn settle(&self) {
+        for stripe in 0..STRIPES {
+            self.finish(stripe);
+        }
+    }
+}
+
+/// Takes the blocks now: a write into a hole of a mapping on a full disk would end the process.
+fn reserve(file: &OwnedFd) -> Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let file = File::from(file.try_clone().map_err(|error| Error::io(error, ".holdall/clock"))?);
+    file.write_all_at(&vec![0; LENGTH], 0).map_err(|error| Error::io(error, ".holdall/clock"))
+}
+
+impl Drop for ClockFile {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `open` with this length, and no reference to it
+        // outlives the struct.
+        let unmapped = unsafe { munmap(self.map.as_ptr().cast(), LENGTH) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> (tempfile::NamedTempFile, ClockFile) {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let clock = again(&file);
+        (file, clock)
+    }
+
+    fn again(file: &tempfile::NamedTempFile) -> ClockFile {
+        let file = File::options().read(true).write(true).open(file.path()).expect("just made");
+        ClockFile::open(&file.into()).expect("it can be mapped")
+    }
+
+    #[test]
+    fn what_was_remembered_before_a_write_is_old_after_it_in_every_process() {
+        let (file, writer) = clock();
+        let reader = again(&file);
+        let before = reader.version(9).expect("nobody writes");
+        assert!(!writer.begin(9));
+        assert_eq!(reader.version(9), None);
+        assert!(reader.version(10).is_some());
+        writer.finish(9);
+        assert_ne!(reader.version(9).expect("the write is over"), before);
+    }
+
+    #[test]
+    fn a_writer_that_died_is_noticed_and_leaves_nothing_fresh() {
+        let (file, writer) = clock();
+        let before = writer.version(9);
+        writer.begin(9);
+        drop(writer);
+        let next = again(&file);
+        assert!(next.is_odd(9));
+        assert!(next.begin(9));
+        next.finish(9);
+        assert!(next.version(9).is_some());
+        assert_ne!(next.version(9), before);
+        assert!(!next.begin(9));
+    }
+
+    #[test]
+    fn a_generation_is_never_given_twice_though_the_wall_clock_goes_back() {
+        let (file, clock) = clock();
+        let first = clock.next_generation(5_000);
+        assert_eq!(first, 5_000);
+        assert_eq!(again(&file).next_generation(10), 5_001);
+        clock.raise_generation(9_000);
+        assert_eq!(clock.next_generation(10), 9_001);
+    }
+
+    #[test]
+    fn another_epoch_makes_every_remembered_value_old() {
+        let (_file, clock) = clock();
+        let before = clock.version(3);
+        clock.next_epoch();
+        assert_ne!(clock.version(3), before);
+    }
+
+    #[test]
+    fn only_a_reboot_without_a_clean_close_asks_for_a_check() {
+        let (_file, clock) = clock();
+        clock.enter_boot(1);
+        assert!(!clock.enter_boot(1));
+        assert!(clock.enter_boot(2));
+        clock.set_clean();
+        assert!(!clock.enter_boot(3));
+    }
+
+    #[test]
+    fn a_torn_clock_file_is_made_anew() {
+        let (file, clock) = clock();
+        clock.next_generation(77);
+        drop(clock);
+        file.as_file().set_len(100).expect("truncated");
+        let clock = again(&file);
+        assert!(clock.diverged());
+        assert_eq!(clock.epoch(), 1);
+    }
+}

@@ -1,0 +1,215 @@
+//! Finding the file of a key, and judging what is found.
+//!
+//! A key has at most one file that this store placed. Several can be there for a moment, while
+//! one format replaces another, or for good, because a writer died or another program put one
+//! there; then the highest generation wins, and a stamped file wins over an unstamped one.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::dir::open_file;
+use super::open::Opened;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Codec, Format};
+use crate::key::Key;
+use crate::record::{Record, Stamp};
+
+/// A file that claims a key.
+pub(crate) struct Candidate {
+    /// Path below the base.
+    pub(crate) path: String,
+    pub(crate) file: OwnedFd,
+    pub(crate) stat: Stat,
+    pub(crate) format: Format,
+    /// The stamp, if it is one of this store for this key.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// The first stamped file is the one; right while no write is under way.
+    First,
+    /// All that claim the key, the winner first.
+    All,
+}
+
+impl Candidate {
+    /// The record, as far as it can be told without reading the content.
+    pub(crate) fn record(&self) -> Record {
+        match &self.stamp {
+            Some(stamp) if self.looks_untouched(&stamp.record) => stamp.record.clone(),
+            _ => self.foreign_record(0),
+        }
+    }
+
+    /// Whether size and time of change are still those of the moment when it was placed.
+    pub(crate) fn looks_untouched(&self, record: &Record) -> bool {
+        self.stat.st_size as u64 == record.length && modified(&self.stat) == (record.updated, true)
+    }
+
+    /// What can be said of a file that another program wrote.
+    fn foreign_record(&self, checksum: u64) -> Record {
+        let (updated, _) = modified(&self.stat);
+        Record {
+            // Later edits have later times of change; ours count on from the wall clock too.
+            generation: micros(self.stat.st_ctime, self.stat.st_ctime_nsec),
+            format: self.format,
+            codec: Codec::None,
+            length: self.stat.st_size as u64,
+            checksum,
+            created: updated,
+            updated,
+            expiry: None,
+            signature: None,
+            tags: Vec::new(),
+            metadata: None,
+            foreign: true,
+        }
+    }
+
+    /// The record that belongs to this content.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the content contradicts the stamp and is no edit of another
+    /// program: unchanged since it was placed, or changed before this machine was last started.
+    pub(crate) fn judge(&self, content: &[u8], at: &std::path::Path) -> Result<Record> {
+        let checksum = xxh3_64(content);
+        let Some(stamp) = &self.stamp else { return Ok(self.foreign_record(checksum)) };
+        let record = &stamp.record;
+        if content.len() as u64 == record.length && checksum == record.checksum {
+            return Ok(record.clone());
+        }
+        if self.looks_untouched(record) || self.changed_before_this_boot() {
+            let found = content.len() as u64;
+            let cause = if found == record.length {
+                "the file was damaged: its checksum is not the one that was saved".into()
+            } else {
+                format!("the file was damaged: it has {found} bytes of {}", record.length)
+            };
+            return Err(Error::new(ErrorKind::Corrupt, cause)
+                .at(at.join(&self.path))
+                .remedy("restore the file from a backup, or save or delete the key"));
+        }
+        tracing::info!(path = ?self.path, "another program has edited the file");
+        Ok(self.foreign_record(checksum))
+    }
+
+    fn changed_before_this_boot(&self) -> bool {
+        let clock = Clock::system();
+        let booted = clock.wall_micros().saturating_sub(clock.boot_millis() * 1_000);
+        micros(self.stat.st_ctime, self.stat.st_ctime_nsec) < booted
+    }
+}
+
+/// When the content was last changed, milliseconds since 1970, and whether that is a whole one.
+fn modified(stat: &Stat) -> (u64, bool) {
+    let millis = micros(stat.st_mtime, stat.st_mtime_nsec) / 1_000;
+    (millis, (stat.st_mtime_nsec as u64).is_multiple_of(1_000_000))
+}
+
+fn micros(seconds: i64, nanos: impl TryInto<u64>) -> u64 {
+    u64::try_from(seconds).unwrap_or(0) * 1_000_000 + nanos.try_into().unwrap_or(0) / 1_000
+}
+
+impl Opened {
+    /// The files that claim a key, the winner first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if two files claim it and neither carries a stamp;
+    /// [`ErrorKind::Corrupt`] if something else than a file has the name.
+    pub(crate) fn find(
+        &self,
+        key: &Key,
+        first: Option<Format>,
+        search: Search,
+    ) -> Result<Vec<Candidate>> {
+        let name = key.name(self.case_rule());
+        let mut stamped: Vec<Candidate> = Vec::new();
+        let mut foreign: Vec<Candidate> = Vec::new();
+        let hint = self.hint(key);
+        let order = [first, hint].into_iter().flatten().chain(Format::all().iter().copied());
+        let mut tried: Vec<&str> = Vec::with_capacity(8);
+        for format in order {
+            let suffix = format.suffix();
+            if tried.contains(&suffix) {
+                continue;
+            }
+            tried.push(suffix);
+            let Some(found) = self.candidate(key, format!("{name}{suffix}"), suffix)? else {
+                continue;
+            };
+            if found.stamp.is_none() {
+                foreign.push(found);
+                continue;
+            }
+            self.set_hint(key, found.format);
+            stamped.push(found);
+            if search == Search::First {
+                return Ok(stamped);
+            }
+        }
+        stamped.sort_by_key(|found| {
+            std::cmp::Reverse(found.stamp.as_ref().map(|stamp| stamp.record.generation))
+        });
+        if stamped.is_empty() && foreign.len() > 1 && search == Search::First {
+            let names: Vec<_> = foreign.iter().map(|found| found.path.as_str()).collect();
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("several files claim this key: {}", names.join(", ")),
+            )
+            .at(self.path.clone())
+            .remedy("remove all but one of them, or save the key anew"));
+        }
+        stamped.append(&mut foreign);
+        Ok(stamped)
+    }
+
+    fn candidate(&self, key: &Key, path: String, suffix: &str) -> Result<Option<Candidate>> {
+        let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
+        let file = match open_file(self.base.as_fd(), &path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(Errno::LOOP | Errno::XDEV) => {
+                return Err(Error::new(ErrorKind::Corrupt, "a symbolic link is in the way")
+                    .at(self.path.join(&path))
+                    .remedy("remove it; links are never followed"));
+            }
+            Err(Errno::NXIO) => return Err(self.no_file(&path)),
+            Err(error) => return Err(io(error)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(io)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(self.no_file(&path));
+        }
+        let stamp = self.stamp_of(file.as_fd(), &stat, key.hash())?;
+        let stamp = stamp.filter(|stamp| stamp.record.format.suffix() == suffix);
+        let format = stamp.as_ref().map(|stamp| stamp.record.format);
+        let format = format.or_else(|| Format::from_suffix(suffix));
+        Ok(format.map(|format| Candidate { path, file, stat, format, stamp }))
+    }
+
+    /// The stamp of a file, if this store set it for the key with this hash.
+    pub(crate) fn stamp_of(
+        &self,
+        file: BorrowedFd<'_>,
+        stat: &Stat,
+        key_hash: u64,
+    ) -> Result<Option<Stamp>> {
+        let stamp = self
+            .stamps
+            .get(file, stat.st_ino)
+            .map_err(|error| Error::io(error, self.path.clone()))?;
+        Ok(stamp.filter(|stamp| stamp.store == self.mark() && stamp.key_hash == key_hash))
+    }
+
+    fn no_file(&self, path: &str) -> Error {
+        Error::new(ErrorKind::Corrupt, "something else than a file has the name of this value")
+            .at(self.path.join(path))
+            .remedy("remove it, or use another key")
+    }
+}

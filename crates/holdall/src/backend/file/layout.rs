@@ -1,0 +1,173 @@
+//! What lies in `.holdall` besides the values, and the identity of a store.
+
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::dir::{FILE_MODE, FOLDER_MODE, open_folder, read_small};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::CaseRule;
+use crate::record::StoreMark;
+
+/// The store's own folder in the base directory.
+pub(crate) const OWN: &str = ".holdall";
+
+/// The newest layout that this release reads and writes.
+const FORMAT: u32 = 1;
+
+/// `store.json`: written once, when the store is made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoreFile {
+    /// The layout version.
+    format: u32,
+    /// 32 hex digits, chosen at random.
+    store_id: String,
+    /// Milliseconds since 1970.
+    created: u64,
+    /// The release that made it.
+    release: String,
+    /// Whether names that differ in case are different files here.
+    case_sensitive: bool,
+}
+
+impl StoreFile {
+    pub(crate) fn id(&self) -> [u8; 16] {
+        u128::from_str_radix(&self.store_id, 16).unwrap_or(0).to_be_bytes()
+    }
+
+    pub(crate) fn mark(&self) -> StoreMark {
+        let [a, b, c, d, ..] = self.id();
+        StoreMark(u32::from_le_bytes([a, b, c, d]))
+    }
+
+    pub(crate) fn case_rule(&self) -> CaseRule {
+        if self.case_sensitive { CaseRule::Sensitive } else { CaseRule::Insensitive }
+    }
+
+    /// Reads `store.json`; `None` if the folder is no store yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Version`] for a later layout, before anything was touched;
+    /// [`ErrorKind::Corrupt`] if it cannot be understood.
+    pub(crate) fn read(own: &OwnedFd) -> Result<Option<Self>> {
+        let io = |error| Error::io(error, ".holdall/store.json");
+        let Some(bytes) = read_small(own.as_fd(), "store.json", 65_536).map_err(io)? else {
+            return Ok(None);
+        };
+        /// All that is asked of a layout that may be a later one.
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let damaged = |_| {
+            Error::new(ErrorKind::Corrupt, "store.json cannot be understood")
+                .at(".holdall/store.json")
+                .remedy("restore it from a backup; the values beside it are plain files")
+        };
+        let Version { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(Error::new(
+                ErrorKind::Version,
+                format!("the store has layout {format}, this release reads up to {FORMAT}"),
+            )
+            .remedy("use a later release of holdall; nothing was touched"));
+        }
+        Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
+    }
+
+    /// Reads `store.json`, or makes it; when several processes do so at once they all get the
+    /// same one. Answers also whether it is new.
+    ///
+    /// # Errors
+    /// As [`StoreFile::read`], and [`ErrorKind::Io`].
+    pub(crate) fn read_or_make(own: &OwnedFd, wall_millis: u64) -> Result<(Self, bool)> {
+        if let Some(found) = Self::read(own)? {
+            return Ok((found, false));
+        }
+        let io = |error: Errno| Error::io(error.into(), ".holdall/store.json");
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("the system has no random bytes: {error}"))
+        })?;
+        let made = Self {
+            format: FORMAT,
+            store_id: format!("{:032x}", u128::from_be_bytes(id)),
+            created: wall_millis,
+            release: env!("CARGO_PKG_VERSION").into(),
+            case_sensitive: is_case_sensitive(own).map_err(io)?,
+        };
+        let text = serde_json::to_vec_pretty(&made)
+            .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+        let partial = format!("store.{}.new", made.store_id);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat(own, &partial, flags, FILE_MODE).map_err(io)?;
+        let mut file = std::fs::File::from(file);
+        let written = file.write_all(&text).and_then(|()| file.sync_all());
+        let linked = written.map_err(|error| Error::io(error, ".holdall/store.json")).and_then(
+            |()| match linkat(own, &partial, own, "store.json", AtFlags::empty()) {
+                Ok(()) => Ok(true),
+                Err(Errno::EXIST) => Ok(false),
+                Err(error) => Err(io(error)),
+            },
+        );
+        let _ = unlinkat(own, &partial, AtFlags::empty());
+        let is_new = linked?;
+        rustix::fs::fsync(own).map_err(io)?;
+        let found = Self::read(own)?;
+        Ok((found.ok_or_else(|| io(Errno::NOENT))?, is_new))
+    }
+
+    /// Refuses a store that was moved to a file system which tells names apart differently.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] then: two keys could become one file.
+    pub(crate) fn check_case(&self, own: &OwnedFd) -> Result<()> {
+        let io = |error: Errno| Error::io(error.into(), OWN);
+        if self.case_sensitive && !is_case_sensitive(own).map_err(io)? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the store was made where names differ by case, and here they do not",
+            )
+            .remedy("move it back, or copy its values into a new store"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether two names that differ in case are two files here: the folder itself is the probe.
+fn is_case_sensitive(own: &OwnedFd) -> Result<bool, Errno> {
+    match rustix::fs::statat(own, "../.HOLDALL", AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(true),
+        Err(error) => Err(error),
+        Ok(other) => {
+            let this = rustix::fs::fstat(own)?;
+            Ok((other.st_dev, other.st_ino) != (this.st_dev, this.st_ino))
+        }
+    }
+}
+
+/// Opens one of the store's own folders, made if missing.
+pub(crate) fn own_folder(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{name}"));
+    match mkdirat(at, name, FOLDER_MODE) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(io(error)),
+    }
+    open_folder(at.as_fd(), name).map_err(io)
+}
+
+/// Opens one of the store's own files for reading and writing, made if missing.
+pub(crate) fn own_file(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat(at, name, flags, FILE_MODE)
+        .map_err(|error| Error::io(error.into(), format!("{OWN}/{name}")))
+}
+
+/// Opens the base directory itself; a link to it is the user's own choice and is followed.
+pub(crate) fn open_base(path: &std::path::Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(rustix::fs::CWD, path, flags, Mode::empty())
+}

@@ -1,0 +1,336 @@
+//! Values as plain files in a directory, shared by any number of threads and processes.
+//!
+//! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
+//! open store per directory and sees to forks; `open` opens it; `read`, `write`, `remove` and
+//! `scan` are the operations; `find` tells which file is a key's; `coherence`, `catalog`,
+//! `stamps` and `temp` are one kind of file each; `dir` and `layout` say what lies where.
+
+mod catalog;
+mod coherence;
+mod dir;
+mod find;
+mod layout;
+mod open;
+mod own;
+mod read;
+mod registry;
+mod remove;
+mod scan;
+mod stamps;
+mod temp;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use self::open::{OpenOptions, Opened};
+use self::remove::Doomed;
+use self::write::{Terms, commit};
+use super::{Backend, Condition, Durability, Object, Put, Totals};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::format::Format;
+use crate::index::{Change, Index, Row};
+use crate::key::Key;
+use crate::record::{Record, Stamp};
+
+/// How many values one commit removes at most.
+const BATCH: usize = 256;
+
+/// How a [`FileBackend`] is opened.
+#[derive(Debug, Clone)]
+pub struct FileOptions {
+    /// Go on, without memory, on a file system that other machines share. Default: no.
+    pub allow_network_fs: bool,
+    /// How long a write waits for another process. Default: 30 seconds.
+    pub lock_timeout: Duration,
+    /// The largest file that is read, bytes. Default: 8 GiB.
+    pub max_value_bytes: u64,
+    /// What tells the time.
+    pub clock: Clock,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            allow_network_fs: false,
+            lock_timeout: Duration::from_secs(30),
+            max_value_bytes: 8 << 30,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// A directory of plain files.
+///
+/// Making one touches nothing; the directory is opened, and made if missing, by the first call.
+/// All backends of a process on one directory share what is open. After a `fork` the child opens
+/// it anew. Calls block on the disk and on other writers of the same key.
+pub struct FileBackend {
+    path: PathBuf,
+    options: FileOptions,
+    opened: ArcSwapOption<(u64, Arc<Opened>)>,
+}
+
+impl FileBackend {
+    /// A backend on `path`, which need not exist yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, options: FileOptions) -> Self {
+        Self { path: path.into(), options, opened: ArcSwapOption::empty() }
+    }
+
+    /// The open store, if it is open in this process.
+    fn opened_already(&self) -> Option<Arc<Opened>> {
+        let opened = self.opened.load_full()?;
+        (opened.0 == fork::generation()).then(|| Arc::clone(&opened.1))
+    }
+
+    fn opened(&self) -> Result<Arc<Opened>> {
+        if let Some(opened) = self.opened_already() {
+            return Ok(opened);
+        }
+        let FileOptions { allow_network_fs, lock_timeout, .. } = self.options;
+        let opened = registry::open(&self.path, OpenOptions { allow_network_fs, lock_timeout })?;
+        self.opened.store(Some(Arc::new((fork::generation(), Arc::clone(&opened)))));
+        Ok(opened)
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms { clock: &self.options.clock, lock_timeout: self.options.lock_timeout }
+    }
+
+    fn rows(&self, question: impl FnOnce(&dyn Index) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
+        let opened = self.opened()?;
+        opened.ensure_index(self.terms())?;
+        let live = opened.live()?;
+        live.catalog.ask(&live.clock, |index| question(index))
+    }
+
+    /// Pages through rows until there are enough that have not expired.
+    fn live_page(
+        &self,
+        after: Option<&Key>,
+        limit: usize,
+        page: impl Fn(&dyn Index, Option<&str>) -> Result<Vec<Row>>,
+    ) -> Result<Vec<(Key, Record)>> {
+        let mut found = Vec::new();
+        let mut after = after.map(|key| key.as_str().to_owned());
+        loop {
+            let rows = self.rows(|index| page(index, after.as_deref()))?;
+            let is_last = rows.len() < limit;
+            after = rows.last().map(|row| row.key.clone());
+            let entries = rows.into_iter().filter_map(entry);
+            found.extend(entries.filter(|(_, record)| !record.is_expired(&self.options.clock)));
+            if is_last || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Remembers, for listings, a file that another program put there or changed.
+    fn note_foreign(&self, opened: &Opened, key: &Key, record: &Record) {
+        let Some(live) = opened.maybe_live() else { return };
+        let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
+        let is_known = matches!(&known, Ok(Some(row)) if row.generation >= record.generation);
+        if !is_known {
+            commit(live, vec![Change::Put(opened.row(key, record))]);
+        }
+    }
+
+    /// Forgets the row of a key whose file is gone.
+    fn forget_gone(&self, opened: &Opened, key: &Key) {
+        let Some(live) = opened.maybe_live() else { return };
+        if let Ok(Some(_)) = live.catalog.ask(&live.clock, |index| index.get(key.as_str())) {
+            let gone = [(key.clone(), Doomed::NotAfter(0))];
+            let _ = opened.remove(&gone, Durability::Process, self.terms());
+        }
+    }
+}
+
+/// The entry that a row of the index stands for.
+fn entry(row: Row) -> Option<(Key, Record)> {
+    Some((Key::new(&row.key).ok()?, Stamp::decode(&row.record)?.record))
+}
+
+impl fmt::Debug for FileBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileBackend").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Backend for FileBackend {
+    fn put(&self, put: Put) -> Result<Record> {
+        let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
+        self.put_many(vec![put]).pop().unwrap_or_else(lost)
+    }
+
+    fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Record>> {
+        match self.opened() {
+            Ok(opened) => opened.write(puts, self.terms()),
+            Err(error) => {
+                let mut rest: Vec<_> = puts.iter().skip(1).map(|_| Err(error.again())).collect();
+                rest.push(Err(error));
+                rest
+            }
+        }
+    }
+
+    fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>> {
+        let opened = self.opened()?;
+        let object = opened.read(key, wanted, self.options.max_value_bytes)?;
+        match &object {
+            Some(object) if object.record.foreign => {
+                self.note_foreign(&opened, key, &object.record);
+            }
+            Some(_) => {}
+            None => self.forget_gone(&opened, key),
+        }
+        Ok(object.filter(|object| !object.record.is_expired(&self.options.clock)))
+    }
+
+    fn head(&self, key: &Key) -> Result<Option<Record>> {
+        Ok(self.locate(key)?.map(|(_, record)| record))
+    }
+
+    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>> {
+        self.opened()?.set_ttl(key, ttl, self.terms())
+    }
+
+    fn delete(&self, key: &Key, condition: &Condition, durability: Durability) -> Result<bool> {
+        let doomed = [(key.clone(), Doomed::Any(condition.clone()))];
+        let results = self.opened()?.remove(&doomed, durability, self.terms())?;
+        results.into_iter().next().map_or(Ok(false), |one| Ok(one?.was_alive))
+    }
+
+    fn delete_many(&self, keys: &[Key], durability: Durability) -> Vec<Result<bool>> {
+        let doomed: Vec<_> =
+            keys.iter().map(|key| (key.clone(), Doomed::Any(Condition::Any))).collect();
+        let mut results = Vec::with_capacity(keys.len());
+        for batch in doomed.chunks(BATCH) {
+            let removed = self
+                .opened()
+                .and_then(|opened| opened.remove(batch, durability, self.terms()));
+            match removed {
+                Ok(removed) => results.extend(removed.into_iter().map(|one| Ok(one?.was_alive))),
+                Err(error) => results.extend(batch.iter().map(|_| Err(error.again()))),
+            }
+        }
+        results
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
+        self.live_page(after, limit, |index, after| index.page(prefix, after, limit))
+    }
+
+    fn tagged(&self, tag: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
+        self.live_page(after, limit, |index, after| index.tagged(tag, after, limit))
+    }
+
+    fn expire(&self) -> Result<u64> {
+        let mut count = 0;
+        loop {
+            let now = self.options.clock.wall_micros() / 1_000;
+            let rows = self.rows(|index| index.expired(now, BATCH))?;
+            let is_last = rows.len() < BATCH;
+            let keys = rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
+            let doomed: Vec<_> =
+                keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
+            let removed = self.opened()?.remove(&doomed, Durability::Process, self.terms())?;
+            let removed = removed.iter().flatten().filter(|one| one.removed).count();
+            count += removed as u64;
+            // None removed: somebody has saved them anew, or the clock was set.
+            if is_last || removed == 0 {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn clear(&self) -> Result<u64> {
+        let opened = self.opened()?;
+        let until = opened.live()?.clock.generation();
+        let mut count = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let rows = self.rows(|index| index.page("", after.as_deref(), BATCH))?;
+            let Some(last) = rows.last() else { return Ok(count) };
+            after = Some(last.key.clone());
+            let own = rows.iter().filter(|row| !row.foreign);
+            let doomed: Vec<_> = own
+                .filter_map(|row| Some((Key::new(&row.key).ok()?, Doomed::NotAfter(until))))
+                .collect();
+            for removed in opened.remove(&doomed, Durability::Process, self.terms())? {
+                count += u64::from(removed?.removed);
+            }
+        }
+    }
+
+    fn totals(&self) -> Result<Totals> {
+        let opened = self.opened()?;
+        opened.ensure_index(self.terms())?;
+        let live = opened.live()?;
+        let totals = live.catalog.ask(&live.clock, |index| index.totals())?;
+        Ok(Totals { entries: totals.entries, total_size: totals.total_size })
+    }
+
+    fn version(&self, key: &Key) -> Option<u64> {
+        let opened = self.opened_already()?;
+        let live = opened.maybe_live().filter(|live| live.coherent)?;
+        live.clock.version(key.stripe())
+    }
+
+    fn revalidate(&self, key: &Key, generation: u64) -> Result<()> {
+        let opened = self.opened()?;
+        let found = opened.read_head(key, self.options.max_value_bytes)?;
+        if found.is_none_or(|(_, record)| record.generation != generation)
+            && let Some(live) = opened.maybe_live()
+        {
+            let _guard = live.locks.lock(vec![key.stripe()], self.options.lock_timeout)?;
+            write::begin(live, &[key.stripe()]);
+            write::finish(live, &[key.stripe()]);
+        }
+        Ok(())
+    }
+
+    fn locate(&self, key: &Key) -> Result<Option<(PathBuf, Record)>> {
+        let opened = self.opened()?;
+        let found = opened.read_head(key, self.options.max_value_bytes)?;
+        match &found {
+            Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
+            Some(_) => {}
+            None => self.forget_gone(&opened, key),
+        }
+        let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
+        Ok(live.map(|(path, record)| (opened.path.join(path), record)))
+    }
+
+    fn store_id(&self) -> Result<[u8; 16]> {
+        Ok(self.opened()?.store.as_ref().map_or([0; 16], layout::StoreFile::id))
+    }
+
+    fn signer(&self) -> Result<Option<String>> {
+        self.opened()?.maybe_live().map_or(Ok(None), open::Live::signer)
+    }
+
+    fn note_signer(&self, fingerprint: &str) -> Result<()> {
+        self.opened()?.live()?.note_signer(fingerprint)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn close(&self) -> Result<()> {
+        match self.opened_already() {
+            Some(opened) => opened.maybe_live().map_or(Ok(()), open::Live::close),
+            None => Ok(()),
+        }
+    }
+}

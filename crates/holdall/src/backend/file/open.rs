@@ -1,0 +1,357 @@
+//! Opening a store: the checks that come before anything is touched, and the parts that every
+//! manager of this process shares.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::catalog::Catalog;
+use super::coherence::ClockFile;
+use super::dir::open_folder;
+use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
+use super::stamps::Stamps;
+use super::temp::{self, Temp};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Format;
+use crate::key::{CaseRule, Key};
+use crate::lock::{byte, ofd, stripes::StripeLocks};
+use crate::record::StoreMark;
+
+/// How many keys are remembered with the format that was last seen of them.
+const HINTS: usize = 1 << 16;
+
+/// An open store, shared by all managers of the process that use this directory.
+pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
+    pub(crate) base: OwnedFd,
+    /// Device and inode of the base directory.
+    pub(crate) identity: (u64, u64),
+    pub(crate) store: Option<StoreFile>,
+    pub(crate) stamps: Stamps,
+    hints: Box<[AtomicU8]>,
+    /// What is needed for writing and for memory; absent on a read-only or network file system.
+    live: Option<Live>,
+    /// Why it is absent.
+    read_only: Option<Errno>,
+}
+
+/// The parts of an open store that need the store's own folder to be writable.
+pub(crate) struct Live {
+    pub(crate) own: OwnedFd,
+    pub(crate) temporary: OwnedFd,
+    pub(crate) clock: ClockFile,
+    pub(crate) locks: StripeLocks,
+    pub(crate) catalog: Catalog,
+    names: AtomicU64,
+    seed: u64,
+    /// Whether memory may be trusted: not on a network file system.
+    pub(crate) coherent: bool,
+}
+
+/// What a manager says about opening.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenOptions {
+    pub(crate) allow_network_fs: bool,
+    pub(crate) lock_timeout: Duration,
+}
+
+impl Opened {
+    /// Opens the store at `path`, made if it is missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] with the path and the remedy; [`ErrorKind::Version`] for a later layout;
+    /// [`ErrorKind::Untrusted`] for a directory that others can write.
+    pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Arc<Self>> {
+        let clock = Clock::system();
+        let io = |error: Errno| Error::io(error.into(), path);
+        let base = match open_base(path) {
+            Err(Errno::NOENT) => {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .map_err(|error| Error::io(error, path))?;
+                open_base(path).map_err(io)?
+            }
+            other => other.map_err(io)?,
+        };
+        let path = std::fs::canonicalize(path).map_err(|error| Error::io(error, path))?;
+        refuse_if_others_write(&path)?;
+        let network = network_file_system(&base).map_err(io)?;
+        if let (Some(name), false) = (network, options.allow_network_fs) {
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!("{name} is a network file system, on which locks and memory mislead"),
+            )
+            .at(path)
+            .remedy("choose a local base_path, or pass allow_network_fs=True to go without memory"));
+        }
+        let stat = rustix::fs::fstat(&base).map_err(io)?;
+        let identity = (stat.st_dev, stat.st_ino);
+        let hints = (0..HINTS).map(|_| AtomicU8::new(0)).collect();
+        match Live::open(&base, &path, network.is_none(), &clock, options) {
+            Ok((store, live, stamps)) => Ok(Arc::new(Self {
+                path,
+                base,
+                identity,
+                store: Some(store),
+                stamps,
+                hints,
+                live: Some(live),
+                read_only: None,
+            })),
+            Err(error) => {
+                let refused = error.os_error().map(Errno::from_raw_os_error);
+                let Some(refused @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) = refused else {
+                    return Err(error);
+                };
+                tracing::warn!(path = %path.display(), "the store is read without memory: {error}");
+                let own = open_folder(base.as_fd(), OWN).ok();
+                let store = own.as_ref().map(StoreFile::read).transpose()?.flatten();
+                let stamps = own.and_then(|own| open_folder(own.as_fd(), "stamps").ok());
+                let stamps = stamps.map_or(Stamps::Attributes, Stamps::Folder);
+                let read_only = Some(refused);
+                Ok(Arc::new(Self {
+                    path, base, identity, store, stamps, hints, live: None, read_only,
+                }))
+            }
+        }
+    }
+
+    /// What is needed for writing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the store can only be read.
+    pub(crate) fn live(&self) -> Result<&Live> {
+        self.live.as_ref().ok_or_else(|| {
+            Error::io(self.read_only.unwrap_or(Errno::ROFS).into(), self.path.clone())
+        })
+    }
+
+    /// As [`Opened::live`], for those that can do without.
+    pub(crate) fn maybe_live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    pub(crate) fn mark(&self) -> StoreMark {
+        self.store.as_ref().map_or(StoreMark(0), StoreFile::mark)
+    }
+
+    pub(crate) fn case_rule(&self) -> CaseRule {
+        self.store.as_ref().map_or(CaseRule::Sensitive, StoreFile::case_rule)
+    }
+
+    /// The format that was last seen of a key; a guess, to look there first.
+    pub(crate) fn hint(&self, key: &Key) -> Option<Format> {
+        Format::from_id(self.hints[key.hash() as usize % HINTS].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_hint(&self, key: &Key, format: Format) {
+        self.hints[key.hash() as usize % HINTS].store(format.id(), Ordering::Relaxed);
+    }
+}
+
+impl Live {
+    fn open(
+        base: &OwnedFd,
+        path: &Path,
+        coherent: bool,
+        time: &Clock,
+        options: OpenOptions,
+    ) -> Result<(StoreFile, Self, Stamps)> {
+        // An unknown newer version is refused before anything is made.
+        if let Ok(own) = open_folder(base.as_fd(), OWN) {
+            StoreFile::read(&own)?;
+        }
+        let own = own_folder(base, OWN)?;
+        let (store, is_new) = StoreFile::read_or_make(&own, time.wall_micros() / 1_000)?;
+        store.check_case(&own)?;
+        let temporary = own_folder(&own, "tmp")?;
+        let locks = own_file(&own, "locks")?;
+        let timeout = u64::try_from(options.lock_timeout.as_millis()).unwrap_or(u64::MAX);
+        let deadline = time.boot_millis().saturating_add(timeout);
+        let opening = locks.as_fd();
+        let opening =
+            ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
+        let clock = ClockFile::open(&own_file(&own, "clock")?)?;
+        let went_down = clock.enter_boot(time.boot_id());
+        // From here on the last one to leave knows that it is not the last.
+        let user = locks.as_fd();
+        let user = ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;
+        // Held until the file is closed.
+        std::mem::forget(user);
+        if is_new {
+            clock.set_diverged(false);
+        }
+        if went_down {
+            tracing::info!("the machine went down while the store was in use; it is checked");
+            clock.settle();
+            clock.set_diverged(true);
+        }
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("the system has no random bytes: {error}"))
+        })?;
+        let (names, seed) = (AtomicU64::new(0), u64::from_le_bytes(seed));
+        let stamps = {
+            let probe = Temp::create(&temporary, format!("probe-{seed:016x}"))
+                .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")))?;
+            if Stamps::supports_attributes(probe.file()) {
+                Stamps::Attributes
+            } else {
+                Stamps::Folder(own_folder(&own, "stamps")?)
+            }
+        };
+        drop(own_folder(&own, "index")?);
+        let catalog = Catalog::new(path.join(OWN).join("index"), is_new);
+        drop(opening);
+        if let Err(error) = temp::sweep(&temporary, time) {
+            tracing::warn!("temporary files of dead writers were not removed: {error}");
+        }
+        let locks = StripeLocks::new(locks);
+        let live = Self { own, temporary, clock, locks, catalog, names, seed, coherent };
+        Ok((store, live, stamps))
+    }
+
+    /// A new temporary file.
+    pub(crate) fn temp(&self) -> Result<Temp<'_>> {
+        let count = self.names.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed));
+        Temp::create(&self.temporary, name)
+            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")))
+    }
+
+    /// Writes the index down and, if nobody else has the store open, notes that all is well.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.catalog.close()?;
+        let file = self.locks.file().as_fd();
+        if ofd::try_lock(file, byte::USERS, 1, true)? {
+            self.clock.set_clean();
+            // Still a user: the store may be used again after a close.
+            ofd::try_lock(file, byte::USERS, 1, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Others who can write the directory, or rename what lies above it, could plant values.
+fn refuse_if_others_write(path: &Path) -> Result<()> {
+    const OTHERS: u32 = 0o002;
+    const GROUP: u32 = 0o020;
+    const STICKY: u32 = 0o1000;
+    for (depth, folder) in path.ancestors().enumerate() {
+        let meta = std::fs::metadata(folder).map_err(|error| Error::io(error, folder))?;
+        let mode = meta.mode();
+        // A sticky folder lets nobody rename what belongs to others, but does let them add.
+        let refused = if depth == 0 {
+            mode & OTHERS != 0 || (mode & GROUP != 0 && meta.gid() != rustix::process::getegid().as_raw())
+        } else {
+            mode & OTHERS != 0 && mode & STICKY == 0
+        };
+        if refused {
+            return Err(Error::new(ErrorKind::Untrusted, "others can write this directory")
+                .at(folder)
+                .remedy("take that right away (chmod go-w) or choose another base_path"));
+        }
+    }
+    let owner = std::fs::metadata(path).map_err(|error| Error::io(error, path))?.uid();
+    let me = rustix::process::geteuid().as_raw();
+    if owner != me && owner != 0 && me != 0 {
+        return Err(Error::new(ErrorKind::Untrusted, "the directory belongs to another user")
+            .at(path)
+            .remedy("choose another base_path"));
+    }
+    Ok(())
+}
+
+/// The name of the file system if it is one that other machines share.
+fn network_file_system(base: &OwnedFd) -> Result<Option<&'static str>, Errno> {
+    let kind = rustix::fs::fstatfs(base)?.f_type as u64 & 0xffff_ffff;
+    Ok(match kind {
+        0x6969 => Some("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        0x0102_1997 => Some("9p"),
+        0x6573_5546 => Some("FUSE"),
+        0x00c3_6400 => Some("Ceph"),
+        0x0bd0_0bd0 => Some("Lustre"),
+        0x5346_414f => Some("AFS"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const OPTIONS: OpenOptions =
+        OpenOptions { allow_network_fs: false, lock_timeout: Duration::from_secs(5) };
+
+    #[test]
+    fn a_new_store_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("a/store");
+        let opened = Opened::open(&path, OPTIONS).expect("opened");
+        assert!(opened.live().is_ok());
+        for name in ["", OWN, ".holdall/tmp", ".holdall/index"] {
+            let mode = std::fs::metadata(path.join(name)).expect("made").mode();
+            assert_eq!(mode & 0o777, 0o700, "{name}");
+        }
+        for name in ["store.json", "clock", "locks"] {
+            let mode = std::fs::metadata(path.join(OWN).join(name)).expect("made").mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("ours");
+        let error = Opened::open(dir.path(), OPTIONS).err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::Untrusted);
+        assert!(error.to_string().contains("chmod go-w"));
+        let inside = dir.path().join("store");
+        std::fs::create_dir(&inside).expect("made");
+        assert!(Opened::open(&inside, OPTIONS).is_err());
+        assert!(!dir.path().join(OWN).exists());
+    }
+
+    #[test]
+    fn a_later_layout_is_refused_and_nothing_is_touched() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let own = dir.path().join(OWN);
+        std::fs::create_dir(&own).expect("made");
+        std::fs::write(own.join("store.json"), r#"{"format": 2, "new": true}"#).expect("written");
+        let error = Opened::open(dir.path(), OPTIONS).err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::Version);
+        assert_eq!(std::fs::read_dir(&own).expect("there").count(), 1);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_made_says_which_and_what_to_do() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let path = file.path().join("store");
+        let error = Opened::open(&path, OPTIONS).err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("choose another base_path"), "{error}");
+        assert!(error.to_string().contains(&path.display().to_string()));
+    }
+
+    #[test]
+    fn two_openings_of_one_directory_agree_on_its_identity() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let one = Opened::open(dir.path(), OPTIONS).expect("opened");
+        let two = Opened::open(dir.path(), OPTIONS).expect("opened");
+        assert_eq!(one.mark(), two.mark());
+        assert_eq!(one.identity, two.identity);
+    }
+}

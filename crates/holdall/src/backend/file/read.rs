@@ -1,0 +1,108 @@
+//! Reading a value: record and content of one moment, without a lock.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use super::find::{Candidate, Search};
+use super::open::Opened;
+use crate::backend::Object;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Format;
+use crate::key::Key;
+use crate::record::Record;
+
+/// How often a reader looks again when writers come between, before it waits for them.
+const RETRIES: usize = 16;
+
+impl Opened {
+    /// Runs a search until it saw one moment of the key: it found something, or no write came
+    /// between while it found nothing.
+    fn settled<T>(
+        &self,
+        key: &Key,
+        mut look: impl FnMut(Search) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let Some(live) = self.maybe_live() else { return look(Search::All) };
+        let stripe = key.stripe();
+        for _ in 0..RETRIES {
+            let before = live.clock.version(stripe);
+            if before.is_none() {
+                self.bury_dead_writer(stripe)?;
+            }
+            // Where a writer died, two formats of one key may be left until the next scan.
+            let calm = before.is_some() && !live.clock.diverged();
+            let found = look(if calm { Search::First } else { Search::All });
+            match found {
+                Ok(Some(_)) => return found,
+                // Missing or wrong for a moment? Believed if nobody wrote meanwhile.
+                _ if before.is_some() && live.clock.version(stripe) == before => return found,
+                _ => std::thread::yield_now(),
+            }
+        }
+        let _guard = live.locks.lock(vec![stripe], std::time::Duration::from_secs(30))?;
+        look(Search::All)
+    }
+
+    /// If the writer of a stripe died in the middle of its work, ends that work: what it placed
+    /// stays, and the index is compared with the files before it is next asked.
+    pub(crate) fn bury_dead_writer(&self, stripe: usize) -> Result<()> {
+        let live = self.live()?;
+        if let Some(_guard) = live.locks.try_lock(stripe)?
+            && live.clock.is_odd(stripe)
+        {
+            tracing::info!(stripe, "a writer died in the middle of its work");
+            live.clock.set_diverged(true);
+            // First past every remembered value, then even.
+            live.clock.begin(stripe);
+            live.clock.finish(stripe);
+        }
+        Ok(())
+    }
+
+    /// Reads a value and checks it.
+    pub(crate) fn read(&self, key: &Key, wanted: Option<Format>, limit: u64) -> Result<Option<Object>> {
+        self.settled(key, |search| {
+            let Some(found) = self.find(key, wanted, search)?.into_iter().next() else {
+                return Ok(None);
+            };
+            let content = content(&found, limit).map_err(|error| error.at(self.path.join(&found.path)))?;
+            let record = found.judge(&content, &self.path)?;
+            Ok(Some(Object { record, content }))
+        })
+    }
+
+    /// Reads the record of a value; the content only if it was touched since it was placed.
+    pub(crate) fn read_head(&self, key: &Key, limit: u64) -> Result<Option<(String, Record)>> {
+        self.settled(key, |search| {
+            let Some(found) = self.find(key, None, search)?.into_iter().next() else {
+                return Ok(None);
+            };
+            let record = match &found.stamp {
+                Some(stamp) if found.looks_untouched(&stamp.record) => stamp.record.clone(),
+                Some(_) => found.judge(&content(&found, limit)?, &self.path)?,
+                None => found.record(),
+            };
+            Ok(Some((found.path, record)))
+        })
+    }
+}
+
+/// The content of a file, whose size is looked at before memory is taken.
+fn content(found: &Candidate, limit: u64) -> Result<Vec<u8>> {
+    let size = found.stat.st_size as u64;
+    if size > limit {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("the value has {size} bytes, max_value_bytes allows {limit}"),
+        )
+        .remedy("raise max_value_bytes if the value is yours"));
+    }
+    // One byte more than expected: a file that has grown shows itself without another call.
+    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1));
+    let mut file = File::from(found.file.try_clone().map_err(|error| Error::io(error, &found.path))?);
+    file.by_ref()
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(|error| Error::io(error, &found.path))?;
+    Ok(content)
+}

@@ -1,0 +1,160 @@
+//! Removing values, and changing how long they live.
+
+use std::os::fd::AsFd as _;
+
+use super::find::{Candidate, Search};
+use super::open::Opened;
+use super::write::{Terms, begin, commit, finish};
+use crate::backend::{Condition, Durability};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::Change;
+use crate::key::Key;
+use crate::record::{Expiry, Record};
+
+/// Which value of a key a removal is about.
+#[derive(Clone)]
+pub(crate) enum Doomed {
+    /// Whatever is there and fulfils the condition.
+    Any(Condition),
+    /// The one of this generation, if it has expired.
+    Expired(u64),
+    /// One that this store placed and that is not newer than this generation.
+    NotAfter(u64),
+}
+
+impl Doomed {
+    /// Whether the value that is there is the one that shall go.
+    fn applies_to(&self, winner: Option<&Candidate>, terms: Terms<'_>) -> Result<bool> {
+        let record = winner.map(Candidate::record);
+        match self {
+            Self::Any(condition) => {
+                let there = record.as_ref().filter(|record| !record.is_expired(terms.clock));
+                condition.check(there)?;
+                Ok(winner.is_some())
+            }
+            Self::Expired(generation) => Ok(record.is_some_and(|record| {
+                record.generation == *generation && record.is_expired(terms.clock)
+            })),
+            Self::NotAfter(generation) => Ok(record
+                .is_some_and(|record| !record.foreign && record.generation <= *generation)),
+        }
+    }
+}
+
+impl Opened {
+    /// Removes values with one commit.
+    pub(crate) fn remove(
+        &self,
+        doomed: &[(Key, Doomed)],
+        durability: Durability,
+        terms: Terms<'_>,
+    ) -> Result<Vec<Result<Removal>>> {
+        let live = self.live()?;
+        let mut stripes: Vec<usize> = doomed.iter().map(|(key, _)| key.stripe()).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        let guard = live.locks.lock(stripes.clone(), terms.lock_timeout)?;
+        begin(live, &stripes);
+        let mut changes = Vec::with_capacity(doomed.len());
+        let mut paths = Vec::new();
+        let mut results = Vec::with_capacity(doomed.len());
+        for (key, which) in doomed {
+            let result = self.remove_one(key, which, terms, &mut paths);
+            if matches!(result, Ok(Removal { forgotten: true, .. })) {
+                changes.push(Change::Remove { key: key.as_str().to_owned(), generation: None });
+            }
+            results.push(result);
+        }
+        commit(live, changes);
+        finish(live, &stripes);
+        drop(guard);
+        if durability == Durability::Disk {
+            for path in paths {
+                self.sync_parent(&path)?;
+            }
+        }
+        Ok(results)
+    }
+
+    fn remove_one(
+        &self,
+        key: &Key,
+        which: &Doomed,
+        terms: Terms<'_>,
+        paths: &mut Vec<String>,
+    ) -> Result<Removal> {
+        let found = self.find(key, None, Search::All)?;
+        if !which.applies_to(found.first(), terms)? {
+            // A row without a file is an entry of the index only.
+            let forgotten = found.is_empty();
+            return Ok(Removal { was_alive: false, removed: false, forgotten });
+        }
+        let stamped = found.iter().filter(|one| one.stamp.is_some()).count();
+        if stamped == 0 && found.len() > 1 {
+            return Err(Error::new(ErrorKind::Conflict, "several files claim this key")
+                .at(self.path.clone())
+                .remedy("remove all but one of them by hand"));
+        }
+        let was_alive =
+            found.first().is_some_and(|winner| !winner.record().is_expired(terms.clock));
+        // The winner last: after a crash it is still the winner. What other programs put beside
+        // our own files stays.
+        for old in found.iter().take(stamped.max(1)).rev() {
+            self.unlink(&old.path)?;
+            paths.push(old.path.clone());
+        }
+        Ok(Removal { was_alive, removed: true, forgotten: true })
+    }
+
+    /// Gives a value another end, by another stamp on the same file.
+    pub(crate) fn set_ttl(
+        &self,
+        key: &Key,
+        ttl: Option<u64>,
+        terms: Terms<'_>,
+    ) -> Result<Option<Record>> {
+        let live = self.live()?;
+        let stripes = [key.stripe()];
+        let guard = live.locks.lock(stripes.to_vec(), terms.lock_timeout)?;
+        let found = self.find(key, None, Search::All)?;
+        let Some(winner) = found.first() else { return Ok(None) };
+        let Some(stamp) = &winner.stamp else {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "another program put this file there, so it has no lifetime",
+            )
+            .remedy("save the value first"));
+        };
+        if stamp.record.is_expired(terms.clock) {
+            return Ok(None);
+        }
+        live.clock.raise_generation(stamp.record.generation);
+        let record = Record {
+            generation: live.clock.next_generation(terms.clock.wall_micros()),
+            expiry: ttl.map(|millis| Expiry::after(millis, terms.clock)),
+            ..stamp.record.clone()
+        };
+        let bytes = self.stamp_for(live, key, record.clone())?.encode();
+        begin(live, &stripes);
+        let set = self
+            .stamps
+            .set(winner.file.as_fd(), winner.stat.st_ino, &bytes, false)
+            .map_err(|error| Error::io(error, self.path.join(&winner.path)));
+        if set.is_ok() {
+            commit(live, vec![Change::Put(self.row(key, &record))]);
+        }
+        finish(live, &stripes);
+        drop(guard);
+        set.map(|()| Some(record))
+    }
+}
+
+/// What became of one removal.
+pub(crate) struct Removal {
+    /// There was a value that had not expired.
+    pub(crate) was_alive: bool,
+    /// Its file is gone.
+    pub(crate) removed: bool,
+    /// The index has to forget the key.
+    forgotten: bool,
+}

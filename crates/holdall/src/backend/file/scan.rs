@@ -1,0 +1,195 @@
+//! Filling the index from the files: after a crash, or when it is missing or damaged.
+//!
+//! The scan holds every stripe, so that no write is under way anywhere. It also ends what dead
+//! writers left half done: of two formats of one key the older file goes.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{Dir, FileType};
+use rustix::io::Errno;
+
+use super::dir::{open_file, open_folder};
+use super::layout::OWN;
+use super::open::{Live, Opened};
+use super::write::Terms;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::split_suffix;
+use crate::index::{Change, Index, Row};
+use crate::key::{Key, ParsedName, parse_name};
+use crate::record::Record;
+
+/// How many rows are committed together.
+const BATCH: usize = 2_000;
+
+/// How deep folders are followed; no key makes more.
+const DEPTH: usize = 40;
+
+/// A file of this store that the scan has found.
+struct Seen {
+    path: String,
+    record: Record,
+}
+
+impl Opened {
+    /// Makes sure that the index agrees with the files, by a scan if that is in doubt.
+    pub(crate) fn ensure_index(&self, terms: Terms<'_>) -> Result<()> {
+        let live = self.live()?;
+        let in_order = || {
+            !live.clock.diverged()
+                && live.catalog.ask(&live.clock, |index| index.is_complete()).unwrap_or(false)
+        };
+        if in_order() {
+            return Ok(());
+        }
+        let _all = live.locks.lock_all(terms.lock_timeout)?;
+        if in_order() {
+            return Ok(());
+        }
+        self.rebuild(live)
+    }
+
+    /// Fills a new index; every stripe is held.
+    fn rebuild(&self, live: &Live) -> Result<()> {
+        tracing::info!(path = %self.path.display(), "filling the index from the files");
+        let epoch = live.clock.epoch();
+        let next = epoch + 1;
+        let folder = live.catalog.folder(next);
+        if folder.exists() {
+            // A rebuild that was killed has left it.
+            std::fs::remove_dir_all(&folder).map_err(|error| Error::io(error, &folder))?;
+        }
+        let index = live.catalog.index(next);
+        let mut found: HashMap<Key, Seen> = HashMap::new();
+        self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut count = 0_u64;
+        for (key, Seen { record, .. }) in &found {
+            live.clock.raise_generation(record.generation);
+            batch.push(Change::Put(self.row(key, record)));
+            count += 1;
+            if batch.len() == BATCH {
+                index.apply(&batch)?;
+                batch.clear();
+                tracing::info!(values = count, "filling the index");
+            }
+        }
+        batch.extend(self.kept_foreign_rows(live, &found)?.into_iter().map(Change::Put));
+        index.apply(&batch)?;
+        index.set_complete(true)?;
+        live.clock.settle();
+        live.clock.set_diverged(false);
+        live.clock.next_epoch();
+        drop(index);
+        let old = live.catalog.folder(epoch);
+        if let Err(error) = std::fs::remove_dir_all(&old)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %old.display(), "the old index was not removed: {error}");
+        }
+        tracing::info!(values = count, "the index is filled");
+        Ok(())
+    }
+
+    fn walk(
+        &self,
+        live: &Live,
+        folder: BorrowedFd<'_>,
+        prefix: &str,
+        depth: usize,
+        found: &mut HashMap<Key, Seen>,
+    ) -> Result<()> {
+        let io = |error: Errno| Error::io(error.into(), self.path.join(prefix));
+        for entry in Dir::read_from(folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if matches!(name, "." | "..") || (depth == 0 && name == OWN) {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            match entry.file_type() {
+                FileType::Directory if depth < DEPTH && !name.contains('.') => {
+                    let Ok(below) = open_folder(self.base.as_fd(), &path) else { continue };
+                    self.walk(live, below.as_fd(), &format!("{path}/"), depth + 1, found)?;
+                }
+                FileType::RegularFile | FileType::Unknown => {
+                    self.take(live, path, found);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a file, if this store placed it. A file that cannot be read is left alone.
+    fn take(&self, live: &Live, path: String, found: &mut HashMap<Key, Seen>) {
+        let Some((stem, format, _)) = split_suffix(&path) else { return };
+        let parsed = parse_name(stem, self.case_rule());
+        let Some(parsed) = parsed else { return };
+        let Ok(Some(file)) = open_file(self.base.as_fd(), &path) else { return };
+        let Ok(stat) = rustix::fs::fstat(&file) else { return };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return;
+        }
+        let Ok(Some(stamp)) = self.stamps.get(file.as_fd(), stat.st_ino) else { return };
+        let key = match parsed {
+            ParsedName::Key(key) => Some(key),
+            ParsedName::Hashed => {
+                let text = stamp.key.clone().or_else(|| live.long_key(stem));
+                text.and_then(|text| Key::new(&text).ok())
+                    .filter(|key| key.name(self.case_rule()) == stem)
+            }
+        };
+        let Some(key) = key else { return };
+        let fits = stamp.store == self.mark()
+            && stamp.key_hash == key.hash()
+            && stamp.record.format.suffix() == format.suffix();
+        if !fits {
+            return;
+        }
+        let this = Seen { path, record: stamp.record };
+        let outdated = match found.get(&key) {
+            Some(other) if other.record.generation > this.record.generation => Some(this),
+            _ => found.insert(key, this),
+        };
+        if let Some(outdated) = outdated {
+            tracing::info!(path = ?outdated.path, "removing what a dead writer has left");
+            if let Err(error) = self.unlink(&outdated.path) {
+                tracing::warn!(path = ?outdated.path, "it was not removed: {error}");
+            }
+        }
+    }
+
+    /// What the old index knew of the files of other programs, as far as they are still there.
+    fn kept_foreign_rows(
+        &self,
+        live: &Live,
+        found: &HashMap<Key, Seen>,
+    ) -> Result<Vec<Row>> {
+        let mut kept = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = live.catalog.ask(&live.clock, |index| index.page("", after.as_deref(), BATCH));
+            let page = match page {
+                Ok(page) => page,
+                // It is replaced because it cannot be read.
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(kept),
+                Err(error) => return Err(error),
+            };
+            after = page.last().map(|row| row.key.clone());
+            if after.is_none() {
+                return Ok(kept);
+            }
+            kept.extend(page.into_iter().filter(|row| {
+                let key = Key::new(&row.key).ok().filter(|key| row.foreign && !found.contains_key(key));
+                key.is_some_and(|key| {
+                    let suffix = crate::format::Format::from_name(&row.format).map(|f| f.suffix());
+                    let name = key.name(self.case_rule());
+                    suffix.is_ok_and(|suffix| {
+                        matches!(open_file(self.base.as_fd(), &format!("{name}{suffix}")), Ok(Some(_)))
+                    })
+                })
+            }));
+        }
+    }
+}

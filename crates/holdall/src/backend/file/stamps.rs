@@ -1,0 +1,114 @@
+//! Where stamps lie: in an extended attribute of the file, or, where the file system has none,
+//! in a file of their own that is named after the inode.
+//!
+//! Both ways the stamp belongs to the inode, so that placing a file by one rename places its
+//! stamp too. The second way costs one more file a value, and a copy of the store leaves its
+//! stamps behind; the values are then read as foreign files.
+
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr, openat};
+use rustix::io::Errno;
+
+use super::dir::{FILE_MODE, read_small};
+use crate::record::{MAX_STAMP, Stamp};
+
+const ATTRIBUTE: &str = "user.holdall";
+
+/// Where the stamps of one store lie.
+pub(crate) enum Stamps {
+    /// With the files.
+    Attributes,
+    /// In this folder.
+    Folder(OwnedFd),
+}
+
+impl Stamps {
+    /// Tries the attribute on a file that will be removed.
+    pub(crate) fn supports_attributes(probe: BorrowedFd<'_>) -> bool {
+        fsetxattr(probe, ATTRIBUTE, b"probe", XattrFlags::empty()).is_ok()
+    }
+
+    /// Sets or replaces the stamp of an open file.
+    ///
+    /// In a folder, `durable` flushes the stamp before the value gets its name.
+    pub(crate) fn set(
+        &self,
+        file: BorrowedFd<'_>,
+        inode: u64,
+        stamp: &[u8],
+        durable: bool,
+    ) -> std::io::Result<()> {
+        match self {
+            Self::Attributes => Ok(fsetxattr(file, ATTRIBUTE, stamp, XattrFlags::empty())?),
+            Self::Folder(folder) => {
+                let name = format!("{inode:x}");
+                let partial = format!("{name}.new");
+                let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+                let out = openat(folder, &partial, flags | OFlags::NOFOLLOW, FILE_MODE)?;
+                let mut out = std::fs::File::from(out);
+                out.write_all(stamp)?;
+                if durable {
+                    out.sync_all()?;
+                }
+                rustix::fs::renameat(folder, &partial, folder, &name)?;
+                if durable {
+                    rustix::fs::fsync(folder)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the stamp of an open file; `None` if it has none that can be understood.
+    pub(crate) fn get(&self, file: BorrowedFd<'_>, inode: u64) -> std::io::Result<Option<Stamp>> {
+        let bytes = match self {
+            Self::Attributes => attribute(file)?,
+            Self::Folder(folder) => {
+                read_small(folder.as_fd(), &format!("{inode:x}"), MAX_STAMP as u64)?
+            }
+        };
+        Ok(bytes.and_then(|bytes| Stamp::decode(&bytes)))
+    }
+}
+
+fn attribute(file: BorrowedFd<'_>) -> std::io::Result<Option<Vec<u8>>> {
+    // Most stamps are small; asking for the size first would cost every read a system call.
+    for capacity in [128, MAX_STAMP] {
+        let mut bytes = Vec::with_capacity(capacity);
+        match fgetxattr(file, ATTRIBUTE, spare_capacity(&mut bytes)) {
+            Ok(_) => return Ok(Some(bytes)),
+            Err(Errno::RANGE) => {}
+            Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::file::dir::open_folder;
+
+    #[test]
+    fn a_stamp_follows_its_inode_in_either_place() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let base = std::fs::File::open(dir.path()).expect("just made");
+        let folder = open_folder(base.as_fd(), ".").expect("just made");
+        let stamp = crate::record::tests_support::plain_stamp();
+        let file = tempfile::NamedTempFile::new_in(&dir).expect("a temporary file");
+        let inode = rustix::fs::fstat(file.as_file()).expect("open").st_ino;
+        for stamps in [Stamps::Attributes, Stamps::Folder(folder)] {
+            let file = file.as_file().as_fd();
+            if matches!(stamps, Stamps::Attributes) && !Stamps::supports_attributes(file) {
+                continue;
+            }
+            stamps.set(file, inode, &stamp.encode(), true).expect("set");
+            let found = stamps.get(file, inode).expect("read");
+            assert_eq!(found.as_ref(), Some(&stamp));
+        }
+    }
+}

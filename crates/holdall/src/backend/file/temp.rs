@@ -1,0 +1,188 @@
+//! Files that are being written: complete, checked and stamped before they get a name.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FlockOperation, OFlags, Timespec, Timestamps, flock, openat, unlinkat};
+use rustix::io::Errno;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use super::dir::FILE_MODE;
+use crate::backend::Part;
+use crate::clock::Clock;
+
+/// How much of a value passes through the processor's cache at a time.
+const PIECE: usize = 256 * 1_024;
+
+/// A file without a name of its own yet; removed when dropped before it was placed.
+pub(crate) struct Temp<'a> {
+    folder: &'a OwnedFd,
+    name: String,
+    file: File,
+    inode: u64,
+    placed: bool,
+}
+
+impl<'a> Temp<'a> {
+    /// Makes one with a name that nobody else has, readable by its owner alone.
+    ///
+    /// It is locked as long as it is open: the sweep takes only what nobody has open.
+    pub(crate) fn create(folder: &'a OwnedFd, name: String) -> Result<Self, Errno> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = openat(folder, &name, flags | OFlags::NOFOLLOW, FILE_MODE)?;
+        let mut temp = Self { folder, name, file: File::from(file), inode: 0, placed: false };
+        flock(&temp.file, FlockOperation::NonBlockingLockExclusive)?;
+        temp.inode = rustix::fs::fstat(&temp.file)?.st_ino;
+        Ok(temp)
+    }
+
+    /// Writes the parts one after the other; answers with length and checksum of the whole.
+    pub(crate) fn write(&mut self, parts: &[Part]) -> std::io::Result<(u64, u64)> {
+        if let [Part::Stable(only)] = parts
+            && only.len() <= PIECE
+        {
+            self.file.write_all(only)?;
+            return Ok((only.len() as u64, xxh3_64(only)));
+        }
+        let mut checksum = Xxh3Default::new();
+        let mut length = 0;
+        let mut copy = Vec::new();
+        for part in parts {
+            for piece in part.bytes().chunks(PIECE) {
+                let piece = match part {
+                    Part::Stable(_) => piece,
+                    Part::Volatile(_) => {
+                        copy.clear();
+                        copy.extend_from_slice(piece);
+                        &copy[..]
+                    }
+                };
+                checksum.update(piece);
+                self.file.write_all(piece)?;
+                length += piece.len() as u64;
+            }
+        }
+        Ok((length, checksum.digest()))
+    }
+
+    /// Sets the time of the last change to a whole millisecond, by which our own files are told
+    /// from edited ones.
+    pub(crate) fn set_modified(&self, millis: u64) -> Result<(), Errno> {
+        let seconds = i64::try_from(millis / 1_000).unwrap_or(i64::MAX);
+        let when = Timespec { tv_sec: seconds, tv_nsec: (millis % 1_000 * 1_000_000) as _ };
+        let times = Timestamps { last_access: when, last_modification: when };
+        rustix::fs::futimens(&self.file, &times)
+    }
+
+    /// Flushes content and stamp.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fsync(&self.file)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Gives the file its name, in place of whatever had it.
+    pub(crate) fn place(&mut self, folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+        rustix::fs::renameat(self.folder, &self.name, folder, name)?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = unlinkat(self.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Removes what writers that died have left: old enough that it is not just being locked, and
+/// locked by nobody. Answers how many files that were.
+pub(crate) fn sweep(folder: &OwnedFd, clock: &Clock) -> Result<u64, Errno> {
+    const AGE: u64 = 60;
+    let now = clock.wall_micros() / 1_000_000;
+    let mut swept = 0;
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if matches!(name, "." | "..") {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = openat(folder, name, flags, rustix::fs::Mode::empty()) else { continue };
+        let changed = rustix::fs::fstat(&file)?.st_ctime;
+        let is_old = now.saturating_sub(u64::try_from(changed).unwrap_or(0)) >= AGE;
+        if is_old && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            unlinkat(folder, name, AtFlags::empty())?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rustix::fs::Mode;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn folder() -> (tempfile::TempDir, OwnedFd) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let fd = openat(rustix::fs::CWD, dir.path(), flags, Mode::empty()).expect("just made");
+        (dir, fd)
+    }
+
+    #[test]
+    fn parts_are_written_in_order_with_the_checksum_of_the_whole() {
+        let (dir, fd) = folder();
+        let big: Bytes = (0..600_000_u32).map(|n| n as u8).collect::<Vec<u8>>().into();
+        let parts = [
+            Part::Stable(Bytes::from_static(b"head")),
+            Part::Volatile(big.clone()),
+            Part::Stable(big.clone()),
+        ];
+        let mut temp = Temp::create(&fd, "t".into()).expect("made");
+        let (length, checksum) = temp.write(&parts).expect("written");
+        temp.place(fd.as_fd(), "value").expect("placed");
+        let content = std::fs::read(dir.path().join("value")).expect("placed");
+        assert_eq!(content, [b"head", &big[..], &big[..]].concat());
+        assert_eq!((length, checksum), (content.len() as u64, xxh3_64(&content)));
+    }
+
+    #[test]
+    fn what_was_not_placed_leaves_nothing_behind() {
+        let (dir, fd) = folder();
+        drop(Temp::create(&fd, "t".into()).expect("made"));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn the_sweep_takes_what_is_old_and_locked_by_nobody() {
+        let (dir, fd) = folder();
+        let hands = ManualClock::new();
+        let later = (Clock::system().wall_micros() / 1_000_000 + 3_600) * 1_000_000;
+        let writing = Temp::create(&fd, "writing".into()).expect("made");
+        std::fs::write(dir.path().join("dead"), "half").expect("written");
+        hands.set_wall_micros(Clock::system().wall_micros());
+        assert_eq!(sweep(&fd, &hands.clock()).expect("swept"), 0);
+        hands.set_wall_micros(later);
+        assert_eq!(sweep(&fd, &hands.clock()).expect("swept"), 1);
+        assert!(dir.path().join("writing").exists());
+        drop(writing);
+    }
+}

@@ -1,0 +1,297 @@
+//! Placing values: the order of steps that keeps readers and crashes from seeing anything torn.
+//!
+//! Temporary file, complete -> locks of the stripes -> conditions, stamp -> clock odd -> rename
+//! -> one commit of the index -> the old format's file goes -> clock even -> unlock -> flush of
+//! the folders where asked for -> answer. The stamp carries the record, so a commit that fails
+//! undoes nothing: the index is marked, and filled again from the files before it is next asked.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+
+use super::dir::{make_parent, parent, prune_parents};
+use super::find::{Candidate, Search};
+use super::open::{Live, Opened};
+use super::temp::Temp;
+use crate::backend::{Durability, Put};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Change, Row};
+use crate::key::{Key, ParsedName, parse_name};
+use crate::record::{Expiry, MAX_KEY_IN_STAMP, Record, Stamp};
+
+/// What one manager brings to a write.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) clock: &'a Clock,
+    pub(crate) lock_timeout: Duration,
+}
+
+/// A value whose bytes are in a temporary file.
+struct Staged<'a> {
+    put: Put,
+    temp: Temp<'a>,
+    length: u64,
+    checksum: u64,
+    /// The stamp that is flushed already, with the generation of the value that it follows.
+    stamped: Option<(Record, Option<u64>)>,
+}
+
+/// What was placed, and what is left to be done for it.
+struct Placed {
+    record: Record,
+    key: Key,
+    path: String,
+    /// Files of the key in other formats.
+    displaced: Vec<Candidate>,
+    durable: bool,
+}
+
+impl Opened {
+    /// Places several values, each for itself.
+    pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Record>> {
+        let count = puts.len();
+        let mut results: Vec<Option<Result<Record>>> = Vec::with_capacity(count);
+        let mut staged: Vec<(usize, Staged<'_>)> = Vec::with_capacity(count);
+        for (at, put) in puts.into_iter().enumerate() {
+            match self.stage(put, terms) {
+                Ok(one) => {
+                    results.push(None);
+                    staged.push((at, one));
+                }
+                Err(error) => results.push(Some(Err(error))),
+            }
+        }
+        let placed = self.place_all(staged, terms, &mut results);
+        // No flush happens under a lock.
+        for (at, one) in placed {
+            let flushed = if one.durable { self.sync_parent(&one.path) } else { Ok(()) };
+            results[at] = Some(flushed.map(|()| one.record));
+        }
+        let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
+        results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
+    }
+
+    /// Writes the bytes, and flushes them with their probable stamp if they must be durable.
+    fn stage(&self, put: Put, terms: Terms<'_>) -> Result<Staged<'_>> {
+        let live = self.live()?;
+        let mut temp = live.temp()?;
+        let io = |error| Error::io(error, self.path.clone());
+        let (length, checksum) = temp.write(&put.parts).map_err(io)?;
+        let mut staged = Staged { put, temp, length, checksum, stamped: None };
+        if staged.put.durability == Durability::Disk {
+            let current = self.find(&staged.put.key, None, Search::All)?;
+            self.stamp(live, &mut staged, current.first(), terms)?;
+            staged.temp.sync().map_err(|error| io(error.into()))?;
+        }
+        // The parts may be large; nobody needs them any more.
+        staged.put.parts = Vec::new();
+        Ok(staged)
+    }
+
+    fn place_all(
+        &self,
+        staged: Vec<(usize, Staged<'_>)>,
+        terms: Terms<'_>,
+        results: &mut [Option<Result<Record>>],
+    ) -> Vec<(usize, Placed)> {
+        let mut placed = Vec::with_capacity(staged.len());
+        let mut stripes: Vec<usize> = staged.iter().map(|(_, one)| one.put.key.stripe()).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        let locked = self
+            .live()
+            .and_then(|live| Ok((live, live.locks.lock(stripes.clone(), terms.lock_timeout)?)));
+        let (live, guard) = match locked {
+            Ok(locked) => locked,
+            Err(error) => {
+                for (at, _) in &staged {
+                    results[*at] = Some(Err(error.again()));
+                }
+                return placed;
+            }
+        };
+        begin(live, &stripes);
+        for (at, one) in staged {
+            match self.place(live, one, terms) {
+                Ok(done) => placed.push((at, done)),
+                Err(error) => results[at] = Some(Err(error)),
+            }
+        }
+        let rows = placed.iter().map(|(_, one)| Change::Put(self.row(&one.key, &one.record)));
+        commit(live, rows.collect());
+        for (_, one) in &placed {
+            for old in &one.displaced {
+                if let Err(error) = self.unlink(&old.path) {
+                    tracing::warn!(path = ?old.path, "an outdated file was not removed: {error}");
+                }
+            }
+        }
+        finish(live, &stripes);
+        drop(guard);
+        placed
+    }
+
+    fn place(&self, live: &Live, mut staged: Staged<'_>, terms: Terms<'_>) -> Result<Placed> {
+        let key = staged.put.key.clone();
+        let mut current = self.find(&key, None, Search::All)?;
+        let winner = current.first();
+        let there = winner.map(Candidate::record).filter(|found| !found.is_expired(terms.clock));
+        staged.put.condition.check(there.as_ref())?;
+        let durable = staged.put.durability == Durability::Disk;
+        let follows = winner.map(|found| found.record().generation);
+        let record = match staged.stamped.take() {
+            Some((record, expected)) if expected == follows => record,
+            _ => {
+                let record = self.stamp(live, &mut staged, winner, terms)?;
+                if durable {
+                    // Another writer of this very key came between: rare, so under its lock.
+                    staged.temp.sync().map_err(|error| Error::io(error.into(), &self.path))?;
+                }
+                record
+            }
+        };
+        let path = format!("{}{}", key.name(self.case_rule()), record.format.suffix());
+        // What other programs put there goes only if it was the value.
+        let alone = current.len() == 1;
+        current.retain(|old| old.path != path && (old.stamp.is_some() || alone));
+        let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
+        loop {
+            let (folder, name) = make_parent(self.base.as_fd(), &path, durable).map_err(io)?;
+            match staged.temp.place(folder.as_fd(), name) {
+                Ok(()) => break,
+                // Its folder was empty and was removed just now.
+                Err(Errno::NOENT) if path.contains('/') => {}
+                Err(error) => return Err(io(error)),
+            }
+        }
+        self.set_hint(&key, record.format);
+        Ok(Placed { record, key, path, displaced: current, durable })
+    }
+
+    /// Gives a temporary file its record, as the successor of `current`.
+    fn stamp(
+        &self,
+        live: &Live,
+        staged: &mut Staged<'_>,
+        current: Option<&Candidate>,
+        terms: Terms<'_>,
+    ) -> Result<Record> {
+        let before = current.map(Candidate::record);
+        if let Some(before) = &before {
+            live.clock.raise_generation(before.generation);
+        }
+        let now = terms.clock.wall_micros();
+        let updated = now / 1_000;
+        let alive = before.as_ref().filter(|before| !before.is_expired(terms.clock));
+        let put = &staged.put;
+        let record = Record {
+            generation: live.clock.next_generation(now),
+            format: put.format,
+            codec: put.codec,
+            length: staged.length,
+            checksum: staged.checksum,
+            created: alive.map_or(updated, |before| before.created),
+            updated,
+            expiry: put.ttl.map(|millis| Expiry::after(millis, terms.clock)),
+            signature: put.signature.clone(),
+            tags: put.tags.clone(),
+            metadata: put.metadata.clone(),
+            foreign: false,
+        };
+        let bytes = self.stamp_for(live, &put.key, record.clone())?.encode();
+        let durable = put.durability == Durability::Disk;
+        let io = |error: std::io::Error| Error::io(error, self.path.clone());
+        let temp = &staged.temp;
+        temp.set_modified(updated).map_err(|error| io(error.into()))?;
+        self.stamps.set(temp.file(), temp.inode(), &bytes, durable).map_err(io)?;
+        staged.stamped = Some((record.clone(), before.map(|before| before.generation)));
+        Ok(record)
+    }
+
+    /// The stamp that binds a record to this store and this key.
+    pub(crate) fn stamp_for(&self, live: &Live, key: &Key, record: Record) -> Result<Stamp> {
+        let name = key.name(self.case_rule());
+        let hashed = matches!(parse_name(&name, self.case_rule()), Some(ParsedName::Hashed));
+        let fits = key.as_str().len() <= MAX_KEY_IN_STAMP;
+        if hashed && !fits {
+            live.keep_long_key(key, &name)?;
+        }
+        let text = (hashed && fits).then(|| key.as_str().to_owned());
+        Ok(Stamp { store: self.mark(), key_hash: key.hash(), key: text, record })
+    }
+
+    /// What the index is told of a value.
+    pub(crate) fn row(&self, key: &Key, record: &Record) -> Row {
+        let stamp = Stamp {
+            store: self.mark(),
+            key_hash: key.hash(),
+            key: None,
+            record: record.clone(),
+        };
+        Row {
+            key: key.as_str().to_owned(),
+            generation: record.generation,
+            size: record.length,
+            expires_at: record.expiry.map(|expiry| expiry.wall),
+            format: record.format.name().to_owned(),
+            foreign: record.foreign,
+            tags: record.tags.clone(),
+            record: stamp.encode(),
+        }
+    }
+
+    /// Removes a file that no longer counts.
+    pub(crate) fn unlink(&self, path: &str) -> Result<()> {
+        let io = |error: Errno| Error::io(error.into(), self.path.join(path));
+        let Some((folder, name)) = parent(self.base.as_fd(), path).map_err(io)? else {
+            return Ok(());
+        };
+        match unlinkat(folder.as_fd(), name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(io(error)),
+        }
+        prune_parents(self.base.as_fd(), path);
+        Ok(())
+    }
+
+    /// Flushes the folder of a path, so that its names survive a power cut.
+    pub(crate) fn sync_parent(&self, path: &str) -> Result<()> {
+        let io = |error: Errno| Error::io(error.into(), self.path.join(path));
+        match parent(self.base.as_fd(), path).map_err(io)? {
+            Some((folder, _)) => rustix::fs::fsync(folder.as_fd()).map_err(io),
+            // The folder itself is gone, so its parent has to remember that.
+            None => path.rsplit_once('/').map_or(Ok(()), |(folder, _)| self.sync_parent(folder)),
+        }
+    }
+}
+
+/// Says that writes begin; the locks of the stripes are held.
+pub(crate) fn begin(live: &Live, stripes: &[usize]) {
+    for &stripe in stripes {
+        if live.clock.begin(stripe) {
+            tracing::info!(stripe, "a writer died in the middle of its work");
+            live.clock.set_diverged(true);
+        }
+    }
+}
+
+/// Says that the writes are over.
+pub(crate) fn finish(live: &Live, stripes: &[usize]) {
+    for &stripe in stripes {
+        live.clock.finish(stripe);
+    }
+}
+
+/// Tells the index; a refusal is made good by a scan, for the files have the facts.
+pub(crate) fn commit(live: &Live, changes: Vec<Change>) {
+    if changes.is_empty() {
+        return;
+    }
+    if let Err(error) = live.catalog.commit(&live.clock, changes) {
+        tracing::warn!("the index is behind and will be filled from the files: {error}");
+        live.clock.set_diverged(true);
+    }
+}

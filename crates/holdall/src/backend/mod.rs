@@ -1,0 +1,304 @@
+//! Where values lie: the seam for other kinds of storage.
+//!
+//! A [`Backend`] does only what it alone can do: place bytes with their record, find them again,
+//! list, remove. Formats, signatures, default lifetimes, what to do with damage, and everything
+//! that is convenient is built on top once, in [`crate::blob`]. The suite in `conformance` says
+//! what every backend must keep to; a backend made elsewhere runs it with the feature
+//! `conformance`.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod file;
+pub mod memory;
+
+use std::fmt;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Codec, Format};
+use crate::key::Key;
+use crate::record::Record;
+use crate::signing::Tag;
+
+/// A piece of a value on its way to a backend.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// Bytes that nobody changes; written as they are.
+    Stable(Bytes),
+    /// Bytes that their owner may change meanwhile, as those of an array. They are copied piece
+    /// by piece on their way, so that checksum and file agree whatever happens to them.
+    Volatile(Bytes),
+}
+
+impl Part {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Stable(bytes) | Self::Volatile(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Part {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Stable(Bytes::from(bytes))
+    }
+}
+
+/// What a save or delete asks of the value that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    Any,
+    /// There is none, or it has expired.
+    Absent,
+    /// It is the one with this ETag.
+    Matches(String),
+}
+
+impl Condition {
+    /// Whether the value that is there, expired ones left out, is as asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] that says what is there instead.
+    pub fn check(&self, current: Option<&Record>) -> Result<()> {
+        let cause = match (self, current) {
+            (Self::Any, _) | (Self::Absent, None) => return Ok(()),
+            (Self::Absent, Some(_)) => "there is a value under this key already".into(),
+            (Self::Matches(etag), Some(record)) if record.etag() == *etag => return Ok(()),
+            (Self::Matches(etag), Some(record)) => {
+                format!("the value was changed: its ETag is {}, not {etag}", record.etag())
+            }
+            (Self::Matches(_), None) => "the value is gone".into(),
+        };
+        Err(Error::new(ErrorKind::Conflict, cause).remedy("load it again and decide anew"))
+    }
+}
+
+/// What a write survives once it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The death of the process.
+    #[default]
+    Process,
+    /// A power cut.
+    Disk,
+}
+
+impl Durability {
+    /// The level with this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] naming the levels.
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "process" => Ok(Self::Process),
+            "disk" => Ok(Self::Disk),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("durability is {name:?}, allowed are \"process\" and \"disk\""),
+            )),
+        }
+    }
+}
+
+/// A value to be placed.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// Under which key.
+    pub key: Key,
+    /// In which format `parts` are.
+    pub format: Format,
+    /// How `parts` are compressed.
+    pub codec: Codec,
+    /// The content of the file, in order.
+    pub parts: Vec<Part>,
+    /// The signature over it, for formats that need one.
+    pub signature: Option<Tag>,
+    /// How long it lives, milliseconds; `None` is for ever.
+    pub ttl: Option<u64>,
+    /// Tags of the value.
+    pub tags: Vec<String>,
+    /// What the caller notes, as JSON.
+    pub metadata: Option<Vec<u8>>,
+    /// What must hold for it to be placed.
+    pub condition: Condition,
+    /// What it must survive.
+    pub durability: Durability,
+}
+
+impl Put {
+    /// A value without lifetime, tags, metadata, signature and condition.
+    #[must_use]
+    pub fn new(key: Key, format: Format, parts: Vec<Part>) -> Self {
+        Self {
+            key,
+            format,
+            codec: Codec::None,
+            parts,
+            signature: None,
+            ttl: None,
+            tags: Vec::new(),
+            metadata: None,
+            condition: Condition::Any,
+            durability: Durability::Process,
+        }
+    }
+
+    /// The length of all parts together, bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes().len() as u64).sum()
+    }
+}
+
+/// A value as it was found, whole: length and checksum are those of its record.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// What the store knows of it.
+    pub record: Record,
+    /// The content of its file.
+    pub content: Vec<u8>,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Values.
+    pub entries: u64,
+    /// Bytes of all values together.
+    pub total_size: u64,
+}
+
+/// One kind of storage. Calls may block; all are safe from several threads and processes.
+///
+/// A value that has expired is not there for any of them but [`Backend::expired`].
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Places a value, whole or not at all, and answers with its record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Io`],
+    /// [`ErrorKind::Busy`]. After an error the old value stands.
+    fn put(&self, put: Put) -> Result<Record>;
+
+    /// Places several values, each for itself, at the cost of one commit. A backend that can do
+    /// no better places one after the other.
+    fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Record>> {
+        puts.into_iter().map(|put| self.put(put)).collect()
+    }
+
+    /// Reads a value; `None` if there is none. `wanted` is where to look first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the bytes are not the ones that were saved;
+    /// [`ErrorKind::Conflict`] if two files claim the key; [`ErrorKind::Io`].
+    fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>>;
+
+    /// Reads the record of a value without its content.
+    ///
+    /// # Errors
+    /// As for [`Backend::get`], though damage inside the content is not noticed.
+    fn head(&self, key: &Key) -> Result<Option<Record>>;
+
+    /// Gives a value another length of life, in milliseconds, without touching its content.
+    ///
+    /// # Errors
+    /// As for [`Backend::put`].
+    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>>;
+
+    /// Removes a value; answers whether there was one.
+    ///
+    /// # Errors
+    /// As for [`Backend::put`].
+    fn delete(&self, key: &Key, condition: &Condition, durability: Durability) -> Result<bool>;
+
+    /// Removes several values, at the cost of one commit where the backend can.
+    fn delete_many(&self, keys: &[Key], durability: Durability) -> Vec<Result<bool>> {
+        keys.iter().map(|key| self.delete(key, &Condition::Any, durability)).collect()
+    }
+
+    /// A page of what is there: keys that start with `prefix` and come after `after`, in the
+    /// order of their UTF-8 bytes, at most `limit`. A page shorter than `limit` is the last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>>;
+
+    /// As [`Backend::list`], of the values with a tag.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn tagged(&self, tag: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>>;
+
+    /// Removes what has expired; answers how many values that were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    fn expire(&self) -> Result<u64>;
+
+    /// Removes every value that this store placed and that was there when the call began; leaves
+    /// what other programs put there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    fn clear(&self) -> Result<u64>;
+
+    /// How much there is, at the same cost whatever the number of values.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn totals(&self) -> Result<Totals>;
+
+    /// A number that changes with every write to the key, in whatever process; read before the
+    /// value and compared later it tells whether the value is still the newest. `None`: do not
+    /// keep the value in memory now. Never blocks.
+    fn version(&self, key: &Key) -> Option<u64>;
+
+    /// Looks whether the value is still the one with this generation, and makes every memory
+    /// entry of the key old if another program has changed it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn revalidate(&self, key: &Key, generation: u64) -> Result<()>;
+
+    /// The file behind a value, for programs that map or open it themselves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where values are no files.
+    fn locate(&self, key: &Key) -> Result<Option<(std::path::PathBuf, Record)>>;
+
+    /// Which store this is; part of every signature.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if it cannot be opened.
+    fn store_id(&self) -> Result<[u8; 16]>;
+
+    /// The fingerprint of the key that signs in this store, once one has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn signer(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Notes which key signs in this store, unless one is noted already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn note_signer(&self, _fingerprint: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// The folder of the store, if it has one.
+    fn folder(&self) -> Option<&Path>;
+
+    /// Writes down what is needed for a fast start. Afterwards the backend may be used again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,460 @@
+//! `BlobManager`: values on a backend, with formats, lifetimes and signatures.
+
+mod metadata;
+mod options;
+mod signed;
+mod typed;
+
+use std::sync::Arc;
+
+pub use metadata::{Blob, BlobMetadata};
+pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
+
+use self::signed::Signer;
+use crate::backend::{Backend, Condition, Durability, Part, Put};
+use crate::clock::Ttl;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Codec, Format};
+use crate::key::Key;
+use crate::record::{Record, check_annotations};
+use crate::stats::BlobStats;
+
+/// Keeps values under text keys.
+///
+/// A manager is cheap to clone; clones share everything. Its calls block on the disk: an
+/// asynchronous program moves them to [`crate::pool`]. They are safe from several threads, and
+/// several processes may use one directory at once.
+///
+/// ```
+/// use holdall::{BlobManager, Format};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let store = BlobManager::new(folder.path());
+/// store.save("users/42", &vec!["Ann", "Bo"], Format::Json)?;
+/// let names: Vec<String> = store.load("users/42")?;
+/// assert_eq!(names, ["Ann", "Bo"]);
+/// assert_eq!(std::fs::read_to_string(folder.path().join("users/42.json"))?, r#"["Ann","Bo"]"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BlobManager {
+    backend: Arc<dyn Backend>,
+    options: Arc<BlobOptions>,
+    signer: Arc<Signer>,
+}
+
+impl BlobManager {
+    /// A store of plain files below `base_path`, which is made by the first call if missing.
+    #[must_use]
+    pub fn new(base_path: impl Into<std::path::PathBuf>) -> Self {
+        Self::with_options(BlobOptions { base_path: base_path.into(), ..BlobOptions::default() })
+    }
+
+    /// A store of plain files. Touches nothing yet.
+    #[must_use]
+    pub fn with_options(options: BlobOptions) -> Self {
+        let backend = Arc::new(options.file_backend());
+        Self::on(backend, options)
+    }
+
+    /// A store on any backend.
+    #[must_use]
+    pub fn on(backend: Arc<dyn Backend>, options: BlobOptions) -> Self {
+        let signer = Arc::new(Signer::new(options.trust, options.signing_key.clone()));
+        Self { backend, options: Arc::new(options), signer }
+    }
+
+    /// The backend below.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// Saves bytes that are already in `format`: the file will hold these parts one after the
+    /// other, and for signed formats a signature behind them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`], [`ErrorKind::InvalidArgument`] before anything is touched;
+    /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Io`],
+    /// [`ErrorKind::Busy`]. After an error the old value stands.
+    pub fn save_parts(
+        &self,
+        key: &str,
+        format: Format,
+        parts: Vec<Part>,
+        options: SaveOptions,
+    ) -> Result<BlobMetadata> {
+        let save = Save { key: key.to_owned(), format, parts, options };
+        let saved = self.prepare(save).and_then(|put| {
+            let key = put.key.clone();
+            Ok(BlobMetadata::new(key, self.backend.put(put)?))
+        });
+        named(saved, "save", key)
+    }
+
+    /// Saves several values, each for itself, at the cost of one commit.
+    pub fn save_many(&self, saves: Vec<Save>) -> Vec<Result<BlobMetadata>> {
+        let mut results = Vec::with_capacity(saves.len());
+        let mut puts = Vec::with_capacity(saves.len());
+        for save in saves {
+            let key = save.key.clone();
+            match self.prepare(save) {
+                Ok(put) => {
+                    puts.push(put);
+                    results.push(None);
+                }
+                Err(error) => results.push(Some(Err(error.on_key(&key).during("save")))),
+            }
+        }
+        let keys: Vec<Key> = puts.iter().map(|put| put.key.clone()).collect();
+        let mut placed = keys.into_iter().zip(self.backend.put_many(puts));
+        let next = |placed: &mut dyn Iterator<Item = (Key, Result<Record>)>| match placed.next() {
+            Some((key, record)) => {
+                let text = key.as_str().to_owned();
+                named(record.map(|record| BlobMetadata::new(key, record)), "save", &text)
+            }
+            None => Err(Error::new(ErrorKind::Io, "the backend has not answered for this value")),
+        };
+        results.into_iter().map(|result| result.unwrap_or_else(|| next(&mut placed))).collect()
+    }
+
+    fn prepare(&self, save: Save) -> Result<Put> {
+        let Save { key, format, mut parts, options } = save;
+        let key = Key::new(&key)?;
+        check_annotations(&options.tags, options.metadata.as_deref())?;
+        if options.ttl == Ttl::After(std::time::Duration::ZERO) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the TTL is zero")
+                .remedy("pass a positive number of seconds, or none for ever"));
+        }
+        let size: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
+        let limit = self.options.max_value_bytes;
+        if size > limit {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the value has {size} bytes, max_value_bytes allows {limit}"),
+            )
+            .remedy("raise max_value_bytes or split the value"));
+        }
+        let signature = if format.is_signed() {
+            Some(self.signer.seal(&*self.backend, &key, format, &mut parts)?)
+        } else {
+            None
+        };
+        Ok(Put {
+            key,
+            format,
+            codec: Codec::None,
+            parts,
+            signature,
+            ttl: options.ttl.millis(None),
+            tags: options.tags,
+            metadata: options.metadata,
+            condition: options.condition,
+            durability: options.durability.unwrap_or(self.options.durability),
+        })
+    }
+
+    /// Loads the bytes of a value, checked, and for signed formats verified and without their
+    /// signature. With `format` only a value of that format will do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::WrongFormat`]; [`ErrorKind::Untrusted`] if a
+    /// signature is missing or wrong; [`ErrorKind::Corrupt`] if the file was damaged, unless the
+    /// manager was told to take that for a miss; [`ErrorKind::Io`].
+    pub fn load_bytes(&self, key: &str, format: Option<Format>) -> Result<Blob> {
+        let loaded = self.try_load_bytes(key, format);
+        named(loaded.and_then(|found| found.ok_or_else(missing)), "load", key)
+    }
+
+    /// As [`BlobManager::load_bytes`], with `None` for a missing key.
+    ///
+    /// # Errors
+    /// As there, but [`ErrorKind::NotFound`].
+    pub fn try_load_bytes(&self, key: &str, format: Option<Format>) -> Result<Option<Blob>> {
+        let loaded = Key::new(key).and_then(|key| {
+            let Some(object) = self.backend.get(&key, format)? else { return Ok(None) };
+            let record = &object.record;
+            if let Some(wanted) = format
+                && !fits(wanted, record)
+            {
+                return Err(wrong_format(wanted, record));
+            }
+            // A file of another program may be any of the formats that share its suffix.
+            let actual = format.unwrap_or(record.format);
+            let mut payload = object.content;
+            if actual.is_signed() {
+                self.signer.open(&*self.backend, &key, actual, record, &mut payload)?;
+            }
+            let record = Record { format: actual, ..object.record };
+            Ok(Some(Blob { payload, metadata: BlobMetadata::new(key, record) }))
+        });
+        match loaded {
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt
+                    && self.options.on_corrupt == OnCorrupt::Miss =>
+            {
+                tracing::warn!("taken for a miss: {error}");
+                Ok(None)
+            }
+            other => named(other, "load", key),
+        }
+    }
+
+    /// Whether there is a value under the key. Reads its record only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`], [`ErrorKind::Io`].
+    pub fn exists(&self, key: &str) -> Result<bool> {
+        let found = Key::new(key).and_then(|key| self.backend.head(&key));
+        named(found, "look for", key).map(|found| found.is_some())
+    }
+
+    /// What the store knows of a value, without reading it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Io`].
+    pub fn metadata(&self, key: &str) -> Result<BlobMetadata> {
+        let found = Key::new(key).and_then(|key| {
+            let record = self.backend.head(&key)?.ok_or_else(missing)?;
+            Ok(BlobMetadata::new(key, record))
+        });
+        named(found, "read the metadata of", key)
+    }
+
+    /// The path of the file behind a value and its metadata; content and signature are unchecked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::WrongFormat`]; [`ErrorKind::InvalidArgument`] on a
+    /// backend without files.
+    pub fn locate(
+        &self,
+        key: &str,
+        format: Option<Format>,
+    ) -> Result<(std::path::PathBuf, BlobMetadata)> {
+        let found = Key::new(key).and_then(|key| {
+            let (path, record) = self.backend.locate(&key)?.ok_or_else(missing)?;
+            match format {
+                Some(wanted) if !fits(wanted, &record) => Err(wrong_format(wanted, &record)),
+                _ => Ok((path, BlobMetadata::new(key, record))),
+            }
+        });
+        named(found, "locate", key)
+    }
+
+    /// Removes a value; answers whether there was one. With `if_match` only the value with that
+    /// ETag goes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another value is there; [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    pub fn delete(&self, key: &str, if_match: Option<&str>) -> Result<bool> {
+        let condition =
+            if_match.map_or(Condition::Any, |etag| Condition::Matches(etag.to_owned()));
+        let durability = self.options.durability;
+        let deleted =
+            Key::new(key).and_then(|key| self.backend.delete(&key, &condition, durability));
+        named(deleted, "delete", key)
+    }
+
+    /// Removes several values at the cost of one commit.
+    pub fn delete_many<K: AsRef<str>>(&self, keys: &[K]) -> Vec<Result<bool>> {
+        let checked: Vec<Result<Key>> = keys.iter().map(|key| Key::new(key.as_ref())).collect();
+        let good: Vec<Key> = checked.iter().flatten().cloned().collect();
+        let mut deleted = self.backend.delete_many(&good, self.options.durability).into_iter();
+        let results = checked.into_iter().map(|key| {
+            key.and_then(|_| deleted.next().unwrap_or(Ok(false)))
+        });
+        results.zip(keys).map(|(one, key)| named(one, "delete", key.as_ref())).collect()
+    }
+
+    /// A page of the values whose keys start with `prefix` and come after `after`, in the order
+    /// of the keys' UTF-8 bytes. A page shorter than `limit` is the last one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<BlobMetadata>> {
+        let after = after.map(Key::new).transpose()?;
+        let page = self.backend.list(prefix, after.as_ref(), limit);
+        Ok(described(page.map_err(|error| error.during("list the keys"))?))
+    }
+
+    /// As [`BlobManager::list`], of the values with a tag.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<BlobMetadata>> {
+        let after = after.map(Key::new).transpose()?;
+        let page = self.backend.tagged(tag, after.as_ref(), limit);
+        Ok(described(page.map_err(|error| error.during("list the tag"))?))
+    }
+
+    /// All keys that start with `prefix`, in order, read page by page.
+    pub fn keys(&self, prefix: &str) -> impl Iterator<Item = Result<String>> + use<> {
+        const PAGE: usize = 1_000;
+        let (manager, prefix) = (self.clone(), prefix.to_owned());
+        let mut page = Vec::new().into_iter();
+        let mut after: Option<String> = None;
+        let mut is_last = false;
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(next) = page.next() {
+                    let next: BlobMetadata = next;
+                    after = Some(next.key.clone());
+                    return Some(Ok(next.key));
+                }
+                if is_last {
+                    return None;
+                }
+                match manager.list(&prefix, after.as_deref(), PAGE) {
+                    Ok(next) => {
+                        is_last = next.len() < PAGE;
+                        page = next.into_iter();
+                    }
+                    Err(error) => {
+                        is_last = true;
+                        return Some(Err(error));
+                    }
+                }
+            }
+        })
+    }
+
+    /// Gives a value another length of life, counted from now, without touching its content.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    pub fn touch(&self, key: &str, ttl: Ttl) -> Result<BlobMetadata> {
+        let touched = Key::new(key).and_then(|key| {
+            let record = self.backend.set_ttl(&key, ttl.millis(None))?.ok_or_else(missing)?;
+            Ok(BlobMetadata::new(key, record))
+        });
+        named(touched, "touch", key)
+    }
+
+    /// Copies a value to another key. With `overwrite` a value there is replaced.
+    ///
+    /// A signed value is verified first and signed anew for its new key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if the target has a value,
+    /// [`ErrorKind::Untrusted`], [`ErrorKind::Corrupt`], [`ErrorKind::Io`].
+    pub fn copy(&self, source: &str, target: &str, overwrite: bool) -> Result<BlobMetadata> {
+        named(self.copy_value(source, target, overwrite), "copy", source)
+            .map(|(copied, _)| copied)
+    }
+
+    fn copy_value(
+        &self,
+        source: &str,
+        target: &str,
+        overwrite: bool,
+    ) -> Result<(BlobMetadata, String)> {
+        Key::new(target)?;
+        let Blob { payload, metadata } = self.load_bytes(source, None)?;
+        let record = metadata.record();
+        let ttl = record.expiry.map(|expiry| expiry.remaining(&self.options.clock));
+        let options = SaveOptions {
+            ttl: ttl.map_or(Ttl::Never, |ms| Ttl::After(std::time::Duration::from_millis(ms.max(1)))),
+            tags: record.tags.clone(),
+            metadata: record.metadata.clone(),
+            condition: if overwrite { Condition::Any } else { Condition::Absent },
+            durability: None,
+        };
+        let copied = self.save_parts(target, record.format, vec![payload.into()], options)?;
+        Ok((copied, metadata.etag))
+    }
+
+    /// Gives a value another key. Readers may see it under both for a moment, and under neither
+    /// never; a crash in between leaves both. With `overwrite` a value there is replaced.
+    ///
+    /// # Errors
+    /// As for [`BlobManager::copy`].
+    pub fn rename(&self, source: &str, target: &str, overwrite: bool) -> Result<BlobMetadata> {
+        if source == target {
+            return self.metadata(source);
+        }
+        let mut overwrite = overwrite;
+        loop {
+            let (copied, etag) =
+                named(self.copy_value(source, target, overwrite), "rename", source)?;
+            match self.delete(source, Some(&etag)) {
+                Ok(_) => return Ok(copied),
+                // It was saved anew meanwhile: the target follows.
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    if !self.exists(source)? {
+                        return Ok(copied);
+                    }
+                    overwrite = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes what has expired; answers how many values that were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    pub fn expire(&self) -> Result<u64> {
+        self.backend.expire().map_err(|error| error.during("remove expired values"))
+    }
+
+    /// Removes every value that holdall placed; files of other programs stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    pub fn clear(&self) -> Result<u64> {
+        self.backend.clear().map_err(|error| error.during("clear the store"))
+    }
+
+    /// How much there is; takes the same time whatever the number of values.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn get_stats(&self) -> Result<BlobStats> {
+        let totals = self.backend.totals().map_err(|error| error.during("read the statistics"))?;
+        let folder = self.backend.folder().map(std::path::Path::to_path_buf);
+        Ok(BlobStats { entries: totals.entries, total_size: totals.total_size, folder })
+    }
+
+    /// Writes down what is needed for a fast start. The manager may be used again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn close(&self) -> Result<()> {
+        self.backend.close().map_err(|error| error.during("close the store"))
+    }
+
+    /// The default durability of this manager.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.options.durability
+    }
+}
+
+fn named<T>(result: Result<T>, operation: &'static str, key: &str) -> Result<T> {
+    result.map_err(|error| error.on_key(key).during(operation))
+}
+
+fn missing() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no value under this key")
+        .remedy("save one first, or pass a default")
+}
+
+fn described(page: Vec<(Key, Record)>) -> Vec<BlobMetadata> {
+    page.into_iter().map(|(key, record)| BlobMetadata::new(key, record)).collect()
+}
+
+/// Whether a value may be read as `wanted`: it is that format, or a file of another program with
+/// the suffix of it.
+fn fits(wanted: Format, record: &Record) -> bool {
+    record.format == wanted || (record.foreign && record.format.suffix() == wanted.suffix())
+}
+
+fn wrong_format(wanted: Format, record: &Record) -> Error {
+    let actual = record.format.name();
+    Error::new(
+        ErrorKind::WrongFormat,
+        format!("the value is stored as {actual}, not as {}", wanted.name()),
+    )
+    .remedy(format!("load it with format=\"{actual}\" or without a format"))
+}

@@ -1,0 +1,55 @@
+//! What callers are told of a value.
+
+use crate::key::Key;
+use crate::record::Record;
+
+/// What the store knows of one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlobMetadata {
+    /// The key.
+    pub key: String,
+    /// The name of the format.
+    pub format: &'static str,
+    /// The length of the file, bytes.
+    pub size: u64,
+    /// When the key was first saved, milliseconds since 1970.
+    pub created_at: u64,
+    /// When this value was saved, milliseconds since 1970.
+    pub updated_at: u64,
+    /// When the value ends, milliseconds since 1970; `None` is never.
+    pub expires_at: Option<u64>,
+    /// Changes with every save; for `if_match`.
+    pub etag: String,
+    record: Record,
+}
+
+impl BlobMetadata {
+    pub(crate) fn new(key: Key, record: Record) -> Self {
+        Self {
+            key: key.as_str().to_owned(),
+            format: record.format.name(),
+            size: record.length,
+            created_at: record.created,
+            updated_at: record.updated,
+            expires_at: record.expiry.map(|expiry| expiry.wall),
+            etag: record.etag(),
+            record,
+        }
+    }
+
+    /// Everything that is recorded.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// A value as bytes, checked, with its metadata.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// The bytes in the recorded format, without a signature.
+    pub payload: Vec<u8>,
+    /// What the store knows of it.
+    pub metadata: BlobMetadata,
+}

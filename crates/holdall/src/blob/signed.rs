@@ -1,0 +1,75 @@
+//! Signatures of formats that could run code when they are read.
+//!
+//! A signature is made only over bytes that this process encoded, or verified in the same call.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::Trust;
+use crate::backend::{Backend, Part};
+use crate::error::Result;
+use crate::format::Format;
+use crate::key::Key;
+use crate::record::Record;
+use crate::signing::{KeySource, Tag, trailer, unsigned};
+
+/// Signs what a manager saves, and verifies what it loads.
+#[derive(Debug)]
+pub(super) struct Signer {
+    trust: Trust,
+    keys: KeySource,
+    /// The store knows the fingerprint of our key.
+    is_noted: AtomicBool,
+}
+
+impl Signer {
+    pub(super) fn new(trust: Trust, keys: KeySource) -> Self {
+        Self { trust, keys, is_noted: AtomicBool::new(false) }
+    }
+
+    /// Signs a payload and appends the signature to it.
+    pub(super) fn seal(
+        &self,
+        backend: &dyn Backend,
+        key: &Key,
+        format: Format,
+        parts: &mut Vec<Part>,
+    ) -> Result<Tag> {
+        let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
+        if !self.is_noted.swap(true, Ordering::Relaxed) {
+            backend.note_signer(&keyring.first().fingerprint())?;
+        }
+        for part in parts.iter_mut() {
+            // What is signed must be what is written.
+            if let Part::Volatile(bytes) = part {
+                *part = Part::Stable(Bytes::copy_from_slice(bytes));
+            }
+        }
+        let payload = parts.iter().map(|part| &part.bytes()[..]);
+        let tag = keyring.sign(&backend.store_id()?, format.name(), key.as_str(), payload);
+        parts.push(Part::Stable(Bytes::copy_from_slice(&trailer::append(&tag))));
+        Ok(tag)
+    }
+
+    /// Verifies the content of a file and takes the signature off it.
+    pub(super) fn open(
+        &self,
+        backend: &dyn Backend,
+        key: &Key,
+        format: Format,
+        record: &Record,
+        content: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (payload, tag) = trailer::split(content);
+        let length = payload.len();
+        if self.trust == Trust::Own {
+            let tag = record.signature.or(tag).ok_or_else(unsigned)?;
+            let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
+            let payload = std::iter::once(payload);
+            keyring.verify(&backend.store_id()?, format.name(), key.as_str(), payload, Some(&tag))?;
+        }
+        content.truncate(length);
+        Ok(())
+    }
+}

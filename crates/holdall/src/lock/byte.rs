@@ -1,0 +1,8 @@
+//! What each byte of a store's lock file stands for, behind the stripes.
+
+use super::stripes::STRIPES;
+
+/// Held by the one process that opens the store.
+pub(crate) const OPENING: u64 = STRIPES as u64;
+/// Shared by all processes that have the store open.
+pub(crate) const USERS: u64 = OPENING + 1;
