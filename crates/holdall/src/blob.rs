@@ -247,8 +247,7 @@ impl BlobManager {
     /// # Errors
     /// [`ErrorKind::Conflict`] if another value is there; [`ErrorKind::Io`], [`ErrorKind::Busy`].
     pub fn delete(&self, key: &str, if_match: Option<&str>) -> Result<bool> {
-        let condition =
-            if_match.map_or(Condition::Any, |etag| Condition::Matches(etag.to_owned()));
+        let condition = if_match.map_or(Condition::Any, |etag| Condition::Matches(etag.to_owned()));
         let durability = self.options.durability;
         let deleted =
             Key::new(key).and_then(|key| self.backend.delete(&key, &condition, durability));
@@ -260,9 +259,8 @@ impl BlobManager {
         let checked: Vec<Result<Key>> = keys.iter().map(|key| Key::new(key.as_ref())).collect();
         let good: Vec<Key> = checked.iter().flatten().cloned().collect();
         let mut deleted = self.backend.delete_many(&good, self.options.durability).into_iter();
-        let results = checked.into_iter().map(|key| {
-            key.and_then(|_| deleted.next().unwrap_or(Ok(false)))
-        });
+        let results =
+            checked.into_iter().map(|key| key.and_then(|_| deleted.next().unwrap_or(Ok(false))));
         results.zip(keys).map(|(one, key)| named(one, "delete", key.as_ref())).collect()
     }
 
@@ -271,7 +269,12 @@ impl BlobManager {
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
-    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<BlobMetadata>> {
+    pub fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BlobMetadata>> {
         let after = after.map(Key::new).transpose()?;
         let page = self.backend.list(prefix, after.as_ref(), limit);
         Ok(described(page.map_err(|error| error.during("list the keys"))?))
@@ -281,7 +284,12 @@ impl BlobManager {
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
-    pub fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<BlobMetadata>> {
+    pub fn tagged(
+        &self,
+        tag: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BlobMetadata>> {
         let after = after.map(Key::new).transpose()?;
         let page = self.backend.tagged(tag, after.as_ref(), limit);
         Ok(described(page.map_err(|error| error.during("list the tag"))?))
@@ -338,8 +346,7 @@ impl BlobManager {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if the target has a value,
     /// [`ErrorKind::Untrusted`], [`ErrorKind::Corrupt`], [`ErrorKind::Io`].
     pub fn copy(&self, source: &str, target: &str, overwrite: bool) -> Result<BlobMetadata> {
-        named(self.copy_value(source, target, overwrite), "copy", source)
-            .map(|(copied, _)| copied)
+        named(self.copy_value(source, target, overwrite), "copy", source).map(|(copied, _)| copied)
     }
 
     fn copy_value(
@@ -353,7 +360,8 @@ impl BlobManager {
         let record = metadata.record();
         let ttl = record.expiry.map(|expiry| expiry.remaining(&self.options.clock));
         let options = SaveOptions {
-            ttl: ttl.map_or(Ttl::Never, |ms| Ttl::After(std::time::Duration::from_millis(ms.max(1)))),
+            ttl: ttl
+                .map_or(Ttl::Never, |ms| Ttl::After(std::time::Duration::from_millis(ms.max(1)))),
             tags: record.tags.clone(),
             metadata: record.metadata.clone(),
             condition: if overwrite { Condition::Any } else { Condition::Absent },

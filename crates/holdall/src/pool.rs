@@ -60,7 +60,8 @@ fn pool() -> &'static Pool {
     match unsafe { current.as_ref() } {
         Some(pool) if pool.made_in == generation => pool,
         _ => {
-            let new: *mut Pool = Box::leak(Box::new(Pool { made_in: generation, ..Pool::default() }));
+            let new: *mut Pool =
+                Box::leak(Box::new(Pool { made_in: generation, ..Pool::default() }));
             let won = CURRENT.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
             // SAFETY: as above; whoever came first has set one that is as new as ours.
             unsafe { &*won.map_or_else(|theirs| theirs, |_| new) }

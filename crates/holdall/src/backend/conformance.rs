@@ -64,8 +64,12 @@ fn got(backend: &dyn Backend, text: &str) -> Option<String> {
 }
 
 fn what_was_put_is_got(backend: Arc<dyn Backend>, _: &ManualClock) {
-    let contents: [Vec<u8>; 4] =
-        [vec![], vec![0], b"\r\n\xff\x00text".to_vec(), (0..700_000_u32).map(|n| n as u8).collect()];
+    let contents: [Vec<u8>; 4] = [
+        vec![],
+        vec![0],
+        b"\r\n\xff\x00text".to_vec(),
+        (0..700_000_u32).map(|n| n as u8).collect(),
+    ];
     for (number, content) in contents.into_iter().enumerate() {
         let key = key(&format!("k{number}"));
         let (head, tail) = content.split_at(content.len() / 2);
@@ -77,7 +81,10 @@ fn what_was_put_is_got(backend: Arc<dyn Backend>, _: &ManualClock) {
         let object = backend.get(&key, None).expect("read").expect("it is there");
         assert_eq!(object.content, content);
         assert_eq!(object.record.checksum, xxh3_64(&content));
-        assert_eq!(backend.get(&key, Some(Format::Bytes)).expect("read").map(|o| o.content), Some(content));
+        assert_eq!(
+            backend.get(&key, Some(Format::Bytes)).expect("read").map(|o| o.content),
+            Some(content)
+        );
     }
 }
 
@@ -138,9 +145,37 @@ fn keys_are_kept_apart(backend: Arc<dyn Backend>, _: &ManualClock) {
     let twin = format!("{long}.");
     let deep = "d/".repeat(600);
     let keys = [
-        "x", "./x", "x.json", "x.json/y", "a//b", "a/b", "a/", "/a", "Key", "key", "NUL", "k.",
-        ".k", "..", "../../x", "%2e", "a%2Fb", "-rf", "é", "e\u{301}", "new\nline", "\u{202e}x",
-        "back\\slash", "*", ".holdall", ".holdall/clock", "index", &long, &twin, &deep, "🎈",
+        "x",
+        "./x",
+        "x.json",
+        "x.json/y",
+        "a//b",
+        "a/b",
+        "a/",
+        "/a",
+        "Key",
+        "key",
+        "NUL",
+        "k.",
+        ".k",
+        "..",
+        "../../x",
+        "%2e",
+        "a%2Fb",
+        "-rf",
+        "é",
+        "e\u{301}",
+        "new\nline",
+        "\u{202e}x",
+        "back\\slash",
+        "*",
+        ".holdall",
+        ".holdall/clock",
+        "index",
+        &long,
+        &twin,
+        &deep,
+        "🎈",
     ];
     for text in keys {
         backend.put(put(text, text)).expect("put");
@@ -282,9 +317,8 @@ fn totals_agree(backend: Arc<dyn Backend>, _: &ManualClock) {
     for step in 0..120_usize {
         let text = format!("k{}", step * 7 % 13);
         if step % 5 == 4 {
-            let was_there = backend
-                .delete(&key(&text), &Condition::Any, Durability::Process)
-                .expect("deleted");
+            let was_there =
+                backend.delete(&key(&text), &Condition::Any, Durability::Process).expect("deleted");
             assert_eq!(was_there, model.remove(&text).is_some());
         } else {
             backend.put(put(&text, &"v".repeat(step))).expect("put");
@@ -340,7 +374,7 @@ fn whole(number: usize) -> String {
     format!("{number:08}").repeat(1 + number % 50)
 }
 
-fn readers_never_see_a_mixture(backend: Arc<dyn Backend>) {
+pub(crate) fn readers_never_see_a_mixture(backend: Arc<dyn Backend>) {
     let formats = [Format::Json, Format::Bytes, Format::String];
     backend.put(put("k", &whole(0))).expect("put");
     let done = AtomicBool::new(false);
@@ -367,7 +401,8 @@ fn readers_never_see_a_mixture(backend: Arc<dyn Backend>) {
                     let number: usize = text[..8].parse().expect("our number");
                     assert_eq!(text, whole(number));
                     if let Some(last) = &last {
-                        assert!(object.record.generation >= last.generation);
+                        let record = &object.record;
+                        assert!(record.generation >= last.generation, "{record:?} after {last:?}");
                     }
                     last = Some(object.record);
                 }
@@ -379,7 +414,7 @@ fn readers_never_see_a_mixture(backend: Arc<dyn Backend>) {
             joined.expect("the writer has finished");
         }
     });
-    assert_eq!(backend.totals().expect("counted").entries, 1);
+    assert_eq!(backend.list("k", None, 2).expect("listed").len(), 1);
 }
 
 fn clearing_removes_everything(backend: Arc<dyn Backend>) {

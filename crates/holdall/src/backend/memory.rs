@@ -73,9 +73,10 @@ impl MemoryBackend {
     ) -> Vec<(Key, Record)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.state();
-        let live = state.objects.range::<Key, _>((from, Bound::Unbounded)).filter(|(key, object)| {
-            !object.record.is_expired(&self.clock) && wanted(key, &object.record)
-        });
+        let live =
+            state.objects.range::<Key, _>((from, Bound::Unbounded)).filter(|(key, object)| {
+                !object.record.is_expired(&self.clock) && wanted(key, &object.record)
+            });
         live.take(limit).map(|(key, object)| (key.clone(), object.record.clone())).collect()
     }
 }

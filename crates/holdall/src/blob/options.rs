@@ -59,7 +59,10 @@ impl OnCorrupt {
 }
 
 fn not_one_of(argument: &str, value: &str, allowed: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("{argument} is {value:?}, allowed are {allowed}"))
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("{argument} is {value:?}, allowed are {allowed}"),
+    )
 }
 
 /// How a [`super::BlobManager`] behaves.

@@ -67,7 +67,13 @@ impl Signer {
             let tag = record.signature.or(tag).ok_or_else(unsigned)?;
             let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
             let payload = std::iter::once(payload);
-            keyring.verify(&backend.store_id()?, format.name(), key.as_str(), payload, Some(&tag))?;
+            keyring.verify(
+                &backend.store_id()?,
+                format.name(),
+                key.as_str(),
+                payload,
+                Some(&tag),
+            )?;
         }
         content.truncate(length);
         Ok(())

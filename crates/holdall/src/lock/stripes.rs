@@ -203,7 +203,10 @@ mod tests {
         assert!(here.try_lock(7).expect("asked").is_none());
         assert!(there.try_lock(7).expect("asked").is_none());
         assert!(there.try_lock(8).expect("asked").is_some());
-        assert_eq!(there.lock(vec![7], SOON).err().map(|error| error.kind()), Some(ErrorKind::Busy));
+        assert_eq!(
+            there.lock(vec![7], SOON).err().map(|error| error.kind()),
+            Some(ErrorKind::Busy)
+        );
         assert_eq!(here.lock(vec![7], SOON).err().map(|error| error.kind()), Some(ErrorKind::Busy));
         drop(guard);
         assert!(here.try_lock(7).expect("asked").is_some());
@@ -234,7 +237,8 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..200 {
                         let stripes = vec![(thread + round) % 3, 5, (thread * round) % 3];
-                        let _guard = locks.lock(stripes, Duration::from_secs(60)).expect("nobody keeps it");
+                        let _guard =
+                            locks.lock(stripes, Duration::from_secs(60)).expect("nobody keeps it");
                         // Not atomic on purpose: stripe 5 is held, so nobody comes between.
                         let before = count.load(std::sync::atomic::Ordering::Relaxed);
                         count.store(before + 1, std::sync::atomic::Ordering::Relaxed);

@@ -231,9 +231,7 @@ mod tests {
         let hex: String = plain().encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            "01000100efbeadde2a0000000000000040423a528a600600070000000000000\
-             0c0843d00ca3c3b8c"
-                .replace(' ', "")
+            "01000100efbeadde2a00000000000000401261018b6006000700000000000000c0843d002fb48868"
         );
     }
 

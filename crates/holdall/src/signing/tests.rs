@@ -43,10 +43,10 @@ fn key_id_mac_and_trailer_are_these_for_ever() {
     assert_eq!(ring.first().fingerprint(), "d2fdb3a23b98e5b4");
     assert_eq!(
         tag.mac.to_vec(),
-        unhex("64452d40dbd472decfc8f4b7956055eeeeceef82f7bffb5461126f9321787c87")
+        unhex("9968e9212039777631227649b58d0b6d1a028378399d3d869a741bf8d5d9d046")
     );
-    let trailer = "d2fdb3a23b98e5b464452d40dbd472decfc8f4b7956055eeeeceef82f7bffb5461126f9321787c87\
-                   00000000000001409ea56f7b569c33bb89484f4c44414c4c";
+    let trailer = "d2fdb3a23b98e5b49968e9212039777631227649b58d0b6d1a028378399d3d869a741bf8d5d9d046\
+                   0000000000000140a8fd912bb2a6673b89484f4c44414c4c";
     assert_eq!(trailer::append(&tag).to_vec(), unhex(trailer));
 }
 
@@ -97,10 +97,12 @@ fn version_and_key_id_are_in_the_mac() {
     let signer = SigningKey::from_secret(SECRET).expect("long enough");
     let with = |version: u8, id: [u8; 8]| {
         let mut input = Vec::new();
-        for field in [&[version][..], &id, STORE, b"pickle", b"recipe", b"payload"] {
+        for field in [&[version][..], &id, STORE, b"pickle", b"recipe"] {
             input.extend((field.len() as u64).to_le_bytes());
             input.extend(field);
         }
+        input.extend(b"payload");
+        input.extend(7_u64.to_le_bytes());
         *blake3::keyed_hash(&signer.0, &input).as_bytes()
     };
     let tag = Keyring::from(signer.clone()).sign(STORE, "pickle", "recipe", [&b"payload"[..]]);

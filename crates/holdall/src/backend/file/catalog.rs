@@ -6,6 +6,7 @@
 //! `fork`: it is closed before, and no thread can open it again until the fork is over.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::coherence::ClockFile;
@@ -16,8 +17,8 @@ use crate::index::{Change, GroupCommit, Index, SqliteIndex};
 /// The index of a store, opened when it is first needed.
 pub(crate) struct Catalog {
     folder: PathBuf,
-    /// The store was made by this process, so that an index without rows is a complete one.
-    is_new: bool,
+    /// The store was just made by this process, so that its first index is a complete one.
+    is_new: AtomicBool,
     current: RwLock<Option<Current>>,
 }
 
@@ -34,7 +35,7 @@ type Slot<'a> = RwLockWriteGuard<'a, Option<Current>>;
 
 impl Catalog {
     pub(crate) fn new(folder: PathBuf, is_new: bool) -> Self {
-        Self { folder, is_new, current: RwLock::new(None) }
+        Self { folder, is_new: AtomicBool::new(is_new), current: RwLock::new(None) }
     }
 
     /// The folder of an epoch's index.
@@ -61,11 +62,7 @@ impl Catalog {
         self.with(clock, |current| current.commits.commit(changes))
     }
 
-    fn with<T>(
-        &self,
-        clock: &ClockFile,
-        work: impl FnOnce(&Current) -> Result<T>,
-    ) -> Result<T> {
+    fn with<T>(&self, clock: &ClockFile, work: impl FnOnce(&Current) -> Result<T>) -> Result<T> {
         let guard = self.current(clock)?;
         let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
         let result = work(current);
@@ -87,7 +84,7 @@ impl Catalog {
             let mut slot = self.slot();
             if slot.as_ref().is_none_or(|current| current.epoch != epoch) {
                 let index = Arc::new(self.index(epoch));
-                if self.is_new && epoch == 1 && index.totals()?.entries == 0 {
+                if self.is_new.swap(false, Ordering::Relaxed) && index.totals()?.entries == 0 {
                     index.set_complete(true)?;
                 }
                 let commits = GroupCommit::new(Arc::clone(&index) as Arc<dyn Index>);

@@ -124,9 +124,14 @@ impl ClockFile {
         }
     }
 
+    /// The counter of a stripe: every write adds one when it begins and one when it is over.
+    pub(crate) fn count(&self, stripe: usize) -> u64 {
+        self.stripe(stripe).load(Ordering::Acquire)
+    }
+
     /// Whether a write is under way, or was when its writer died.
     pub(crate) fn is_odd(&self, stripe: usize) -> bool {
-        self.stripe(stripe).load(Ordering::Acquire) & 1 == 1
+        self.count(stripe) & 1 == 1
     }
 
     /// The next generation: above every one given before, and not below the wall clock, so that
@@ -173,7 +178,7 @@ impl ClockFile {
     pub(crate) fn enter_boot(&self, boot_id: u32) -> bool {
         let before = self.half(BOOT).swap(boot_id, Ordering::AcqRel);
         let clean = self.half(CLEAN).swap(0, Ordering::AcqRel) != 0;
-        before != boot_id && !clean
+        before != 0 && before != boot_id && !clean
     }
 
     /// Notes that the last user has gone and everything is on the disk.

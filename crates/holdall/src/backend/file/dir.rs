@@ -20,7 +20,11 @@ const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLO
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
 /// Opens a path below `base` without following any link in it.
-pub(crate) fn open_beneath(base: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_beneath(
+    base: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     if !NO_OPENAT2.load(Ordering::Relaxed) {
         let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -134,7 +138,11 @@ pub(crate) fn prune_parents(base: BorrowedFd<'_>, path: &str) {
 }
 
 /// Reads a whole small file of the store's own.
-pub(crate) fn read_small(base: BorrowedFd<'_>, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_small(
+    base: BorrowedFd<'_>,
+    path: &str,
+    limit: u64,
+) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read as _;
     let Some(file) = open_file(base, path)? else { return Ok(None) };
     let mut content = Vec::new();
@@ -192,14 +200,8 @@ mod tests {
     fn a_pipe_does_not_block_the_reader() {
         let (dir, fd) = base();
         let path = dir.path().join("pipe");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            FILE_MODE,
-            0,
-        )
-        .expect("planted");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, FILE_MODE, 0)
+            .expect("planted");
         assert!(open_file(fd.as_fd(), "pipe").expect("opened").is_some());
     }
 }

@@ -84,7 +84,9 @@ impl Candidate {
         if content.len() as u64 == record.length && checksum == record.checksum {
             return Ok(record.clone());
         }
-        if self.looks_untouched(record) || self.changed_before_this_boot() {
+        let (changed, is_whole) = modified(&self.stat);
+        let time_is_ours = is_whole && changed == record.updated;
+        if time_is_ours || self.changed_before_this_boot() {
             let found = content.len() as u64;
             let cause = if found == record.length {
                 "the file was damaged: its checksum is not the one that was saved".into()
@@ -120,7 +122,6 @@ impl Opened {
     /// The files that claim a key, the winner first.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if two files claim it and neither carries a stamp;
     /// [`ErrorKind::Corrupt`] if something else than a file has the name.
     pub(crate) fn find(
         &self,
@@ -156,17 +157,30 @@ impl Opened {
         stamped.sort_by_key(|found| {
             std::cmp::Reverse(found.stamp.as_ref().map(|stamp| stamp.record.generation))
         });
-        if stamped.is_empty() && foreign.len() > 1 && search == Search::First {
-            let names: Vec<_> = foreign.iter().map(|found| found.path.as_str()).collect();
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("several files claim this key: {}", names.join(", ")),
-            )
-            .at(self.path.clone())
-            .remedy("remove all but one of them, or save the key anew"));
-        }
         stamped.append(&mut foreign);
         Ok(stamped)
+    }
+
+    /// The file that is the value of a key.
+    ///
+    /// # Errors
+    /// As [`Opened::find`], and [`ErrorKind::Conflict`] if two files claim the key and neither
+    /// carries a stamp.
+    pub(crate) fn winner(
+        &self,
+        key: &Key,
+        first: Option<Format>,
+        search: Search,
+    ) -> Result<Option<Candidate>> {
+        let found = self.find(key, first, search)?;
+        if found.len() > 1 && found.iter().all(|one| one.stamp.is_none()) {
+            let names: Vec<_> = found.iter().map(|one| one.path.as_str()).collect();
+            let cause = format!("several files claim this key: {}", names.join(", "));
+            return Err(Error::new(ErrorKind::Conflict, cause)
+                .at(self.path.clone())
+                .remedy("remove all but one of them, or save the key anew"));
+        }
+        Ok(found.into_iter().next())
     }
 
     fn candidate(&self, key: &Key, path: String, suffix: &str) -> Result<Option<Candidate>> {

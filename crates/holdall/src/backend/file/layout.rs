@@ -106,13 +106,14 @@ impl StoreFile {
         let file = openat(own, &partial, flags, FILE_MODE).map_err(io)?;
         let mut file = std::fs::File::from(file);
         let written = file.write_all(&text).and_then(|()| file.sync_all());
-        let linked = written.map_err(|error| Error::io(error, ".holdall/store.json")).and_then(
-            |()| match linkat(own, &partial, own, "store.json", AtFlags::empty()) {
-                Ok(()) => Ok(true),
-                Err(Errno::EXIST) => Ok(false),
-                Err(error) => Err(io(error)),
-            },
-        );
+        let linked =
+            written.map_err(|error| Error::io(error, ".holdall/store.json")).and_then(|()| {
+                match linkat(own, &partial, own, "store.json", AtFlags::empty()) {
+                    Ok(()) => Ok(true),
+                    Err(Errno::EXIST) => Ok(false),
+                    Err(error) => Err(io(error)),
+                }
+            });
         let _ = unlinkat(own, &partial, AtFlags::empty());
         let is_new = linked?;
         rustix::fs::fsync(own).map_err(io)?;

@@ -215,9 +215,8 @@ impl Backend for FileBackend {
             keys.iter().map(|key| (key.clone(), Doomed::Any(Condition::Any))).collect();
         let mut results = Vec::with_capacity(keys.len());
         for batch in doomed.chunks(BATCH) {
-            let removed = self
-                .opened()
-                .and_then(|opened| opened.remove(batch, durability, self.terms()));
+            let removed =
+                self.opened().and_then(|opened| opened.remove(batch, durability, self.terms()));
             match removed {
                 Ok(removed) => results.extend(removed.into_iter().map(|one| Ok(one?.was_alive))),
                 Err(error) => results.extend(batch.iter().map(|_| Err(error.again()))),
@@ -240,7 +239,8 @@ impl Backend for FileBackend {
             let now = self.options.clock.wall_micros() / 1_000;
             let rows = self.rows(|index| index.expired(now, BATCH))?;
             let is_last = rows.len() < BATCH;
-            let keys = rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
+            let keys =
+                rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
             let doomed: Vec<_> =
                 keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
             let removed = self.opened()?.remove(&doomed, Durability::Process, self.terms())?;

@@ -91,7 +91,9 @@ impl Opened {
                 format!("{name} is a network file system, on which locks and memory mislead"),
             )
             .at(path)
-            .remedy("choose a local base_path, or pass allow_network_fs=True to go without memory"));
+            .remedy(
+                "choose a local base_path, or pass allow_network_fs=True to go without memory",
+            ));
         }
         let stat = rustix::fs::fstat(&base).map_err(io)?;
         let identity = (stat.st_dev, stat.st_ino);
@@ -119,7 +121,14 @@ impl Opened {
                 let stamps = stamps.map_or(Stamps::Attributes, Stamps::Folder);
                 let read_only = Some(refused);
                 Ok(Arc::new(Self {
-                    path, base, identity, store, stamps, hints, live: None, read_only,
+                    path,
+                    base,
+                    identity,
+                    store,
+                    stamps,
+                    hints,
+                    live: None,
+                    read_only,
                 }))
             }
         }
@@ -184,7 +193,8 @@ impl Live {
         let went_down = clock.enter_boot(time.boot_id());
         // From here on the last one to leave knows that it is not the last.
         let user = locks.as_fd();
-        let user = ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;
+        let user =
+            ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;
         // Held until the file is closed.
         std::mem::forget(user);
         if is_new {
@@ -251,7 +261,8 @@ fn refuse_if_others_write(path: &Path) -> Result<()> {
         let mode = meta.mode();
         // A sticky folder lets nobody rename what belongs to others, but does let them add.
         let refused = if depth == 0 {
-            mode & OTHERS != 0 || (mode & GROUP != 0 && meta.gid() != rustix::process::getegid().as_raw())
+            mode & OTHERS != 0
+                || (mode & GROUP != 0 && meta.gid() != rustix::process::getegid().as_raw())
         } else {
             mode & OTHERS != 0 && mode & STICKY == 0
         };

@@ -25,19 +25,19 @@ impl Opened {
         let Some(live) = self.maybe_live() else { return look(Search::All) };
         let stripe = key.stripe();
         for _ in 0..RETRIES {
-            let before = live.clock.version(stripe);
-            if before.is_none() {
+            if live.clock.is_odd(stripe) {
                 self.bury_dead_writer(stripe)?;
             }
-            // Where a writer died, two formats of one key may be left until the next scan.
-            let calm = before.is_some() && !live.clock.diverged();
+            let before = live.clock.count(stripe);
+            // While a writer is at work, and where one died, two formats of a key may be there.
+            let calm = before % 2 == 0 && !live.clock.diverged();
             let found = look(if calm { Search::First } else { Search::All });
-            match found {
-                Ok(Some(_)) => return found,
-                // Missing or wrong for a moment? Believed if nobody wrote meanwhile.
-                _ if before.is_some() && live.clock.version(stripe) == before => return found,
-                _ => std::thread::yield_now(),
+            // In calm the first file that is found was the value when it was opened. All else,
+            // what is missing too, took several looks and is believed if nobody wrote meanwhile.
+            if (calm && matches!(found, Ok(Some(_)))) || live.clock.count(stripe) == before {
+                return found;
             }
+            std::thread::yield_now();
         }
         let _guard = live.locks.lock(vec![stripe], std::time::Duration::from_secs(30))?;
         look(Search::All)
@@ -60,12 +60,16 @@ impl Opened {
     }
 
     /// Reads a value and checks it.
-    pub(crate) fn read(&self, key: &Key, wanted: Option<Format>, limit: u64) -> Result<Option<Object>> {
+    pub(crate) fn read(
+        &self,
+        key: &Key,
+        wanted: Option<Format>,
+        limit: u64,
+    ) -> Result<Option<Object>> {
         self.settled(key, |search| {
-            let Some(found) = self.find(key, wanted, search)?.into_iter().next() else {
-                return Ok(None);
-            };
-            let content = content(&found, limit).map_err(|error| error.at(self.path.join(&found.path)))?;
+            let Some(found) = self.winner(key, wanted, search)? else { return Ok(None) };
+            let content =
+                content(&found, limit).map_err(|error| error.at(self.path.join(&found.path)))?;
             let record = found.judge(&content, &self.path)?;
             Ok(Some(Object { record, content }))
         })
@@ -74,9 +78,7 @@ impl Opened {
     /// Reads the record of a value; the content only if it was touched since it was placed.
     pub(crate) fn read_head(&self, key: &Key, limit: u64) -> Result<Option<(String, Record)>> {
         self.settled(key, |search| {
-            let Some(found) = self.find(key, None, search)?.into_iter().next() else {
-                return Ok(None);
-            };
+            let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
             let record = match &found.stamp {
                 Some(stamp) if found.looks_untouched(&stamp.record) => stamp.record.clone(),
                 Some(_) => found.judge(&content(&found, limit)?, &self.path)?,
@@ -98,8 +100,10 @@ fn content(found: &Candidate, limit: u64) -> Result<Vec<u8>> {
         .remedy("raise max_value_bytes if the value is yours"));
     }
     // One byte more than expected: a file that has grown shows itself without another call.
-    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1));
-    let mut file = File::from(found.file.try_clone().map_err(|error| Error::io(error, &found.path))?);
+    let mut content =
+        Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1));
+    let mut file =
+        File::from(found.file.try_clone().map_err(|error| Error::io(error, &found.path))?);
     file.by_ref()
         .take(limit.saturating_add(1))
         .read_to_end(&mut content)

@@ -35,8 +35,9 @@ impl Doomed {
             Self::Expired(generation) => Ok(record.is_some_and(|record| {
                 record.generation == *generation && record.is_expired(terms.clock)
             })),
-            Self::NotAfter(generation) => Ok(record
-                .is_some_and(|record| !record.foreign && record.generation <= *generation)),
+            Self::NotAfter(generation) => {
+                Ok(record.is_some_and(|record| !record.foreign && record.generation <= *generation))
+            }
         }
     }
 }

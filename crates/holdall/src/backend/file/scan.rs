@@ -161,15 +161,12 @@ impl Opened {
     }
 
     /// What the old index knew of the files of other programs, as far as they are still there.
-    fn kept_foreign_rows(
-        &self,
-        live: &Live,
-        found: &HashMap<Key, Seen>,
-    ) -> Result<Vec<Row>> {
+    fn kept_foreign_rows(&self, live: &Live, found: &HashMap<Key, Seen>) -> Result<Vec<Row>> {
         let mut kept = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = live.catalog.ask(&live.clock, |index| index.page("", after.as_deref(), BATCH));
+            let page =
+                live.catalog.ask(&live.clock, |index| index.page("", after.as_deref(), BATCH));
             let page = match page {
                 Ok(page) => page,
                 // It is replaced because it cannot be read.
@@ -181,12 +178,16 @@ impl Opened {
                 return Ok(kept);
             }
             kept.extend(page.into_iter().filter(|row| {
-                let key = Key::new(&row.key).ok().filter(|key| row.foreign && !found.contains_key(key));
+                let key =
+                    Key::new(&row.key).ok().filter(|key| row.foreign && !found.contains_key(key));
                 key.is_some_and(|key| {
                     let suffix = crate::format::Format::from_name(&row.format).map(|f| f.suffix());
                     let name = key.name(self.case_rule());
                     suffix.is_ok_and(|suffix| {
-                        matches!(open_file(self.base.as_fd(), &format!("{name}{suffix}")), Ok(Some(_)))
+                        matches!(
+                            open_file(self.base.as_fd(), &format!("{name}{suffix}")),
+                            Ok(Some(_))
+                        )
                     })
                 })
             }));

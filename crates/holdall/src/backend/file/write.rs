@@ -225,12 +225,8 @@ impl Opened {
 
     /// What the index is told of a value.
     pub(crate) fn row(&self, key: &Key, record: &Record) -> Row {
-        let stamp = Stamp {
-            store: self.mark(),
-            key_hash: key.hash(),
-            key: None,
-            record: record.clone(),
-        };
+        let stamp =
+            Stamp { store: self.mark(), key_hash: key.hash(), key: None, record: record.clone() };
         Row {
             key: key.as_str().to_owned(),
             generation: record.generation,
