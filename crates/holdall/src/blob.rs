@@ -11,7 +11,7 @@ pub use metadata::{Blob, BlobMetadata};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 
 use self::signed::Signer;
-use crate::backend::{Backend, Condition, Durability, Part, Put};
+use crate::backend::{Backend, Condition, Durability, Part, Placed, Put};
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
@@ -87,7 +87,7 @@ impl BlobManager {
         let save = Save { key: key.to_owned(), format, parts, options };
         let saved = self.prepare(save).and_then(|put| {
             let key = put.key.clone();
-            Ok(BlobMetadata::new(key, self.backend.put(put)?))
+            Ok(BlobMetadata::placed(key, self.backend.put(put)?))
         });
         named(saved, "save", key)
     }
@@ -108,10 +108,10 @@ impl BlobManager {
         }
         let keys: Vec<Key> = puts.iter().map(|put| put.key.clone()).collect();
         let mut placed = keys.into_iter().zip(self.backend.put_many(puts));
-        let next = |placed: &mut dyn Iterator<Item = (Key, Result<Record>)>| match placed.next() {
-            Some((key, record)) => {
+        let next = |placed: &mut dyn Iterator<Item = (Key, Result<Placed>)>| match placed.next() {
+            Some((key, placed)) => {
                 let text = key.as_str().to_owned();
-                named(record.map(|record| BlobMetadata::new(key, record)), "save", &text)
+                named(placed.map(|placed| BlobMetadata::placed(key, placed)), "save", &text)
             }
             None => Err(Error::new(ErrorKind::Io, "the backend has not answered for this value")),
         };
@@ -443,7 +443,7 @@ fn named<T>(result: Result<T>, operation: &'static str, key: &str) -> Result<T> 
     result.map_err(|error| error.on_key(key).during(operation))
 }
 
-fn missing() -> Error {
+pub(crate) fn missing() -> Error {
     Error::new(ErrorKind::NotFound, "there is no value under this key")
         .remedy("save one first, or pass a default")
 }

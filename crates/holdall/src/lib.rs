@@ -24,3 +24,4 @@ pub use clock::Ttl;
 pub use error::{Error, ErrorKind, Result};
 pub use format::Format;
 pub use stats::{BlobStats, StorageStats};
+pub use storage::StorageManager;

@@ -97,7 +97,8 @@ fn the_record_says_what_was_put(backend: Arc<dyn Backend>, hands: &ManualClock) 
             ttl: Some(5_000),
             ..put("k", "12345")
         })
-        .expect("put");
+        .expect("put")
+        .record;
     assert_eq!((record.length, record.created, record.updated), (5, now, now));
     assert_eq!(record.expiry.map(|expiry| expiry.wall), Some(now + 5_000));
     assert_eq!(record.tags, ["a", "b"]);
@@ -108,9 +109,9 @@ fn the_record_says_what_was_put(backend: Arc<dyn Backend>, hands: &ManualClock) 
 }
 
 fn putting_replaces(backend: Arc<dyn Backend>, hands: &ManualClock) {
-    let first = backend.put(put("k", "first")).expect("put");
+    let first = backend.put(put("k", "first")).expect("put").record;
     hands.advance(Duration::from_secs(7));
-    let second = backend.put(put("k", "second")).expect("put");
+    let second = backend.put(put("k", "second")).expect("put").record;
     assert_eq!(got(&*backend, "k").as_deref(), Some("second"));
     assert!(second.generation > first.generation);
     assert_ne!(second.etag(), first.etag());
@@ -120,7 +121,7 @@ fn putting_replaces(backend: Arc<dyn Backend>, hands: &ManualClock) {
 
 fn another_format_replaces(backend: Arc<dyn Backend>, _: &ManualClock) {
     for format in [Format::Json, Format::Bytes, Format::String, Format::Json] {
-        let record = backend.put(Put { format, ..put("k", format.name()) }).expect("put");
+        let record = backend.put(Put { format, ..put("k", format.name()) }).expect("put").record;
         assert_eq!(record.format, format);
         for wanted in [None, Some(Format::Json), Some(Format::Bytes), Some(Format::Npy)] {
             let object = backend.get(&key("k"), wanted).expect("read").expect("there");
@@ -206,10 +207,10 @@ fn conditions_are_kept(backend: Arc<dyn Backend>, hands: &ManualClock) {
         assert_eq!(error.kind(), ErrorKind::Conflict);
     };
     conflicts(matching("1", "a"));
-    let first = backend.put(absent("a")).expect("there was none");
+    let first = backend.put(absent("a")).expect("there was none").record;
     conflicts(absent("b"));
     assert_eq!(got(&*backend, "k").as_deref(), Some("a"));
-    let second = backend.put(matching(&first.etag(), "b")).expect("it is the one");
+    let second = backend.put(matching(&first.etag(), "b")).expect("it is the one").record;
     conflicts(matching(&first.etag(), "c"));
     let wrong = Condition::Matches(first.etag());
     assert!(backend.delete(&key("k"), &wrong, Durability::Process).is_err());
@@ -241,7 +242,7 @@ fn an_ended_value_is_not_there(backend: Arc<dyn Backend>, hands: &ManualClock) {
 }
 
 fn a_lifetime_can_be_changed(backend: Arc<dyn Backend>, hands: &ManualClock) {
-    let before = backend.put(Put { ttl: Some(1_000), ..put("k", "v") }).expect("put");
+    let before = backend.put(Put { ttl: Some(1_000), ..put("k", "v") }).expect("put").record;
     let after = backend.set_ttl(&key("k"), Some(9_000)).expect("set").expect("there");
     assert!(after.generation > before.generation);
     assert_eq!((after.created, after.updated), (before.created, before.updated));
@@ -352,10 +353,12 @@ fn a_batch_is_a_list_of_single_calls(backend: Arc<dyn Backend>, _: &ManualClock)
 }
 
 fn versions_change(backend: Arc<dyn Backend>, _: &ManualClock) {
-    backend.put(put("k", "1")).expect("put");
-    let mut seen = vec![backend.version(&key("k"))];
-    backend.put(put("k", "2")).expect("put");
-    seen.push(backend.version(&key("k")));
+    let mut seen = Vec::new();
+    for content in ["1", "2"] {
+        let placed = backend.put(put("k", content)).expect("put");
+        assert_eq!(placed.version, backend.version(&key("k")));
+        seen.push(placed.version);
+    }
     backend.set_ttl(&key("k"), Some(1_000_000)).expect("set");
     seen.push(backend.version(&key("k")));
     backend.delete(&key("k"), &Condition::Any, Durability::Process).expect("deleted");

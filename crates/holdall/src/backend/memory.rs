@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Backend, Condition, Durability, Object, Put, Totals};
+use super::{Backend, Condition, Durability, Object, Placed, Put, Totals};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -82,7 +82,7 @@ impl MemoryBackend {
 }
 
 impl Backend for MemoryBackend {
-    fn put(&self, put: Put) -> Result<Record> {
+    fn put(&self, put: Put) -> Result<Placed> {
         let content = put.parts.iter().flat_map(|part| part.bytes().iter().copied());
         let content: Vec<u8> = content.collect();
         let updated = self.clock.wall_micros() / 1_000;
@@ -108,7 +108,7 @@ impl Backend for MemoryBackend {
         state.total_size += record.length;
         let record = Record { generation: state.generation, ..record };
         state.objects.insert(put.key, Object { record: record.clone(), content });
-        Ok(record)
+        Ok(Placed { record, version: Some(state.generation) })
     }
 
     fn get(&self, key: &Key, _wanted: Option<Format>) -> Result<Option<Object>> {

@@ -156,6 +156,16 @@ impl Put {
     }
 }
 
+/// A value that was placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// What the store knows of it.
+    pub record: Record,
+    /// The version of the key right after this write: as long as [`Backend::version`] answers
+    /// with it, this is the newest value. `None`: do not keep it in memory.
+    pub version: Option<u64>,
+}
+
 /// A value as it was found, whole: length and checksum are those of its record.
 #[derive(Debug, Clone)]
 pub struct Object {
@@ -178,16 +188,16 @@ pub struct Totals {
 ///
 /// A value that has expired is not there for any of them but [`Backend::expired`].
 pub trait Backend: Send + Sync + fmt::Debug {
-    /// Places a value, whole or not at all, and answers with its record.
+    /// Places a value, whole or not at all.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Io`],
     /// [`ErrorKind::Busy`]. After an error the old value stands.
-    fn put(&self, put: Put) -> Result<Record>;
+    fn put(&self, put: Put) -> Result<Placed>;
 
     /// Places several values, each for itself, at the cost of one commit. A backend that can do
     /// no better places one after the other.
-    fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Record>> {
+    fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
         puts.into_iter().map(|put| self.put(put)).collect()
     }
 

@@ -1,5 +1,6 @@
 //! What callers are told of a value.
 
+use crate::backend::Placed;
 use crate::key::Key;
 use crate::record::Record;
 
@@ -22,9 +23,15 @@ pub struct BlobMetadata {
     /// Changes with every save; for `if_match`.
     pub etag: String,
     record: Record,
+    version: Option<u64>,
 }
 
 impl BlobMetadata {
+    /// Of a value that was just placed.
+    pub(crate) fn placed(key: Key, placed: Placed) -> Self {
+        Self { version: placed.version, ..Self::new(key, placed.record) }
+    }
+
     pub(crate) fn new(key: Key, record: Record) -> Self {
         Self {
             key: key.as_str().to_owned(),
@@ -35,7 +42,15 @@ impl BlobMetadata {
             expires_at: record.expiry.map(|expiry| expiry.wall),
             etag: record.etag(),
             record,
+            version: None,
         }
+    }
+
+    /// The version of the key right after the save that this comes from: what
+    /// [`crate::backend::Backend::version`] answers as long as nobody has written since.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        self.version
     }
 
     /// Everything that is recorded.

@@ -15,6 +15,13 @@ pub struct Held<V> {
     seen: Option<Seen>,
 }
 
+impl<V> Held<V> {
+    /// Whether the value belongs to this memory alone.
+    pub fn is_own(&self) -> bool {
+        self.seen.is_none()
+    }
+}
+
 /// What was known of the disk when a value was taken into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {

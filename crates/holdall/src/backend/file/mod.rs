@@ -32,7 +32,7 @@ use arc_swap::ArcSwapOption;
 use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
 use self::write::{Terms, commit};
-use super::{Backend, Condition, Durability, Object, Put, Totals};
+use super::{Backend, Condition, Durability, Object, Placed, Put, Totals};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
@@ -167,12 +167,12 @@ impl fmt::Debug for FileBackend {
 }
 
 impl Backend for FileBackend {
-    fn put(&self, put: Put) -> Result<Record> {
+    fn put(&self, put: Put) -> Result<Placed> {
         let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
         self.put_many(vec![put]).pop().unwrap_or_else(lost)
     }
 
-    fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Record>> {
+    fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
         match self.opened() {
             Ok(opened) => opened.write(puts, self.terms()),
             Err(error) => {

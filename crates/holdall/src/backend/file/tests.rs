@@ -31,7 +31,7 @@ fn put(text: &str, format: Format, content: &str) -> Put {
 
 impl Fixture {
     fn put(&self, text: &str, format: Format, content: &str) -> Record {
-        self.backend.put(put(text, format, content)).expect("put")
+        self.backend.put(put(text, format, content)).expect("put").record
     }
 
     fn get(&self, text: &str) -> Result<Option<Object>> {
@@ -252,7 +252,7 @@ fn a_lost_index_costs_a_scan_and_no_fact() {
 }
 
 fn put_ok(it: &Fixture, put: Put) -> Record {
-    it.backend.put(put).expect("put")
+    it.backend.put(put).expect("put").record
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::dir::{make_parent, parent, prune_parents};
 use super::find::{Candidate, Search};
 use super::open::{Live, Opened};
 use super::temp::Temp;
-use crate::backend::{Durability, Put};
+use crate::backend::{Durability, Placed, Put};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, Row};
@@ -40,20 +40,21 @@ struct Staged<'a> {
 }
 
 /// What was placed, and what is left to be done for it.
-struct Placed {
+struct Pending {
     record: Record,
     key: Key,
     path: String,
     /// Files of the key in other formats.
     displaced: Vec<Candidate>,
     durable: bool,
+    version: Option<u64>,
 }
 
 impl Opened {
     /// Places several values, each for itself.
-    pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Record>> {
+    pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Placed>> {
         let count = puts.len();
-        let mut results: Vec<Option<Result<Record>>> = Vec::with_capacity(count);
+        let mut results: Vec<Option<Result<Placed>>> = Vec::with_capacity(count);
         let mut staged: Vec<(usize, Staged<'_>)> = Vec::with_capacity(count);
         for (at, put) in puts.into_iter().enumerate() {
             match self.stage(put, terms) {
@@ -68,7 +69,8 @@ impl Opened {
         // No flush happens under a lock.
         for (at, one) in placed {
             let flushed = if one.durable { self.sync_parent(&one.path) } else { Ok(()) };
-            results[at] = Some(flushed.map(|()| one.record));
+            let placed = Placed { record: one.record, version: one.version };
+            results[at] = Some(flushed.map(|()| placed));
         }
         let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
         results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
@@ -95,8 +97,8 @@ impl Opened {
         &self,
         staged: Vec<(usize, Staged<'_>)>,
         terms: Terms<'_>,
-        results: &mut [Option<Result<Record>>],
-    ) -> Vec<(usize, Placed)> {
+        results: &mut [Option<Result<Placed>>],
+    ) -> Vec<(usize, Pending)> {
         let mut placed = Vec::with_capacity(staged.len());
         let mut stripes: Vec<usize> = staged.iter().map(|(_, one)| one.put.key.stripe()).collect();
         stripes.sort_unstable();
@@ -130,11 +132,15 @@ impl Opened {
             }
         }
         finish(live, &stripes);
+        // Still under the locks: the next writer makes them old.
+        for (_, one) in placed.iter_mut().filter(|_| live.coherent) {
+            one.version = live.clock.version(one.key.stripe());
+        }
         drop(guard);
         placed
     }
 
-    fn place(&self, live: &Live, mut staged: Staged<'_>, terms: Terms<'_>) -> Result<Placed> {
+    fn place(&self, live: &Live, mut staged: Staged<'_>, terms: Terms<'_>) -> Result<Pending> {
         let key = staged.put.key.clone();
         let mut current = self.find(&key, None, Search::All)?;
         let winner = current.first();
@@ -168,7 +174,7 @@ impl Opened {
             }
         }
         self.set_hint(&key, record.format);
-        Ok(Placed { record, key, path, displaced: current, durable })
+        Ok(Pending { record, key, path, displaced: current, durable, version: None })
     }
 
     /// Gives a temporary file its record, as the successor of `current`.
