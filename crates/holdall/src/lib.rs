@@ -1,4 +1,30 @@
 //! holdall keeps objects: on disk as plain files, in memory as a bounded cache, in both at once.
+//!
+//! ```
+//! use holdall::{BlobManager, Format, StorageManager};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let storage = StorageManager::new(BlobManager::new(folder.path()));
+//! storage.set("users/42", vec!["Ann".to_owned(), "Bo".to_owned()], Format::Json)?;
+//! let names = storage.get::<Vec<String>>("users/42")?.expect("just set");
+//! assert_eq!(*names, ["Ann", "Bo"]);
+//! assert!(folder.path().join("users/42.json").is_file());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - [`BlobManager`] keeps values as plain files, with lifetimes, tags, conditions and signatures.
+//! - [`CacheManager`] keeps values in memory, bounded in entries and bytes, each with its own TTL.
+//! - [`StorageManager`] puts memory over a store; memory never answers with an outdated value,
+//!   whichever process on the machine wrote last.
+//!
+//! Calls block on the disk. [`pool`] moves them to threads and gives futures that need no
+//! particular asynchronous runtime.
+//!
+//! # The house
+//! Imports point one way:
+//! `storage` -> `blob`, `cache` -> `backend`, `index`, `format` -> `key`, `record` -> `error`,
+//! `clock`. The cache knows nothing of blobs, a format knows bytes and values only, and backends do
+//! not know each other.
 
 pub mod backend;
 mod blob;
