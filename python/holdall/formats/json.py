@@ -74,16 +74,17 @@ class JsonCodec:
         # Editors put a byte order mark before the text; it is no part of it.
         data = data.removeprefix(b"\xef\xbb\xbf")
         model_class = options.get("model_class")
+        target = None if model_class is None else adapter(model_class)
         try:
-            if model_class is None:
+            if target is None:
                 return from_json(data)
-            return adapter(model_class).validate_json(data, by_alias=True, by_name=True)
+            return target.validate_json(data, by_alias=True, by_name=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             if first["type"] == "json_invalid":
                 raise _not_json(first["msg"], data) from None
             raise _mismatch(model_class, error) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _not_json(str(error), data) from None
 
 

@@ -48,9 +48,9 @@ class NpyCodec:
         numpy = _numpy()
         try:
             return _read(numpy, data)
-        except (ValueError, TypeError, OverflowError, EOFError, MemoryError) as error:
+        except Exception as error:
             raise DeserializationError(
-                f"the stored file is not an array that can be read without pickle ({error})",
+                f"the stored file is not an array that can be read without pickle ({type(error).__name__})",
                 "save the array again, objects with the format pickle",
             ) from error
 
@@ -66,9 +66,11 @@ def map_file(path: str) -> Any:
                 raise
             # Nothing to map: an array without elements.
             return numpy.load(path, allow_pickle=False, max_header_size=MAX_HEADER)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise DeserializationError(
-            f"the stored file is not an array that can be mapped ({error})",
+            f"the stored file is not an array that can be mapped ({type(error).__name__})",
             "load it without mmap to have it checked",
         ) from error
 
@@ -122,6 +124,8 @@ def _read(numpy: Any, data: bytes) -> Any:
     shape, fortran, dtype = read(source, max_header_size=MAX_HEADER)
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
+    if any(length < 0 for length in shape):
+        raise ValueError("a length is negative")
     start = source.tell()
     # The buffer is checked against the shape before any memory is asked for.
     order = "F" if fortran else "C"
