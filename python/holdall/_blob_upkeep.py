@@ -199,6 +199,7 @@ class BlobUpkeep(BlobCore):
     async def close(self) -> None:
         """Ends the use of the store by this manager; every later call is an error."""
         store, self._store, self._closed = self._store, None, True
+        self._made.clear()
         if store is not None:
             await self._wait(store.close())
 

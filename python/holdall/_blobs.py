@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -87,9 +86,9 @@ class BlobCore:
             "lock_timeout": lock_timeout,
         }
         self._settings: Settings | None = None
+        self._made: dict[str, Store] = {}
         self._store: Store | None = None
         self._closed = False
-        self._lock = threading.Lock()
 
     @property
     def base_path(self) -> Path:
@@ -136,15 +135,15 @@ class BlobCore:
                 "set BLOB_STORAGE_ENABLED=true",
                 operation=operation,
             )
-        with self._lock:
-            if self._store is None:
-                self._store = Store(
-                    _absolute(self.base_path),
-                    blocking=self._driver.blocking,
-                    clock=self._clock,
-                    **self._options,
-                )
-            return self._store
+        store = Store(
+            _absolute(self.base_path),
+            blocking=self._driver.blocking,
+            clock=self._clock,
+            **self._options,
+        )
+        # Without a lock, which a fork could leave locked: the first of several handles is kept.
+        self._store = self._made.setdefault("store", store)
+        return self._store
 
     async def _wait(self, work: Awaitable[T]) -> T:
         """Waits for the engine, and hands what it has to say to the logger."""

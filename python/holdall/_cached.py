@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -60,20 +59,20 @@ class CacheCore:
             "clock": clock,
         }
         self._made: Cache | None = None
-        self._lock = threading.Lock()
+        self._slot: dict[str, Cache] = {}
         self._flights = SingleFlight()
 
     @property
     def _cache(self) -> Cache:
-        """The native cache; the first call reads the settings."""
-        if self._made is None:
-            settings = load_settings()
-            size = settings.cache_max_size if self._max_size is DEFAULT else self._max_size
-            ttl = settings.cache_default_ttl if self._default_ttl is DEFAULT else self._default_ttl
-            with self._lock:
-                if self._made is None:
-                    size = size if settings.cache_enabled else 0
-                    self._made = Cache(size, ttl, **self._options)
+        """The native cache; the first call reads the settings, on the calling thread."""
+        if self._made is not None:
+            return self._made
+        settings = load_settings()
+        size = settings.cache_max_size if self._max_size is DEFAULT else self._max_size
+        ttl = settings.cache_default_ttl if self._default_ttl is DEFAULT else self._default_ttl
+        cache = Cache(size if settings.cache_enabled else 0, ttl, **self._options)
+        # Without a lock, which a fork could leave locked: the first of several is kept.
+        self._made = self._slot.setdefault("cache", cache)
         return self._made
 
     def __len__(self) -> int:

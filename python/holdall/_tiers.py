@@ -96,6 +96,7 @@ class StorageCore:
             "external_check": external_check,
             "clock": clock,
         }
+        self._made: dict[str, Tier] = {}
         self._tier: Tier | None = None
         self._on_disk = True
         self._flights = SingleFlight()
@@ -118,18 +119,19 @@ class StorageCore:
         store = await self._blobs._open("open") if settings.blob_storage_enabled else None
         size = settings.cache_max_size if self._max_size is DEFAULT else self._max_size
         ttl = settings.cache_default_ttl if self._default_ttl is DEFAULT else self._default_ttl
-        with self._blobs._lock:
-            if self._tier is None:
-                self._on_disk = store is not None
-                size = size if settings.cache_enabled else 0
-                self._tier = Tier(store, size, ttl, **self._options)
-            return self._tier
+        tier = Tier(store, size if settings.cache_enabled else 0, ttl, **self._options)
+        # Two threads may come here at once: the first to put its memory down is right.
+        self._on_disk = store is not None
+        self._tier = self._made.setdefault("tier", tier)
+        return self._tier
 
     # -- reading --------------------------------------------------------------------------------
 
     async def _get(self, key: str, model_class: Any) -> Any:
         """The value from memory, else from the disk; `MISSING` if there is none."""
-        tier = self._tier or await self._memory()
+        tier = self._tier
+        if tier is None:
+            tier = await self._memory()
         value = hit(tier, key, model_class)
         if value is not MISSING:
             return value

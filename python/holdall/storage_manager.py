@@ -322,6 +322,7 @@ class StorageManager(StorageCore):
         if self._tier is not None:
             self._tier.clear()
             self._tier = None
+            self._made.clear()
         await self._blobs.close()
 
 

@@ -94,7 +94,7 @@ async def test_a_wrong_format_is_an_error_and_text_is_string(blobs):
     assert await blobs.load("k", "text") == await blobs.load("k", "string") == "text"
     with pytest.raises(holdall.FormatMismatchError, match="string"):
         await blobs.load("k", "json")
-    with pytest.raises(holdall.UnknownFormatError, match='could not save "k": .*use one of json'):
+    with pytest.raises(holdall.UnknownFormatError, match=r'could not save "k": .*use one of json'):
         await blobs.save("k", 1, "yaml")
 
 

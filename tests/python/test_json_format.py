@@ -247,6 +247,26 @@ def test_circular_and_deep_models_are_refused_and_those_at_the_limit_come_back()
                 JSON.encode(tree, {})
 
 
+def test_long_integers_in_models_are_refused_and_digits_in_strings_are_not():
+    with pytest.raises(SerializationError, match="4,300 digits"):
+        JSON.encode(Tree(other=10**4300), {})
+    for value in (Tree(other="1" * 5000), Tree(other=10**4299)):
+        assert back(value, Tree) == value
+
+
+def test_keys_and_values_of_builtin_subclasses_come_back_equal():
+    import numpy as np
+
+    class Word(str, enum.Enum):
+        ONE = "one"
+
+    class Bits(enum.IntFlag):
+        A = 4
+
+    value = {Word.ONE: [Word.ONE, Bits.A, np.float64(0.1), np.str_("x")], np.str_("k"): {}}
+    assert back(value) == value
+
+
 def test_brackets_in_strings_are_not_taken_for_depth():
     tree = Tree(other=["[" * 300, "}" * 300, {"]{": ["["] * 100}])
     assert back(tree, Tree) == tree

@@ -63,7 +63,7 @@ class JsonCodec:
         except (ValueError, RecursionError) as error:
             raise _refused(type(value).__name__, error) from error
         if typed:
-            _check_depth(data)
+            _check_readable(data)
         return data
 
     def decode(self, data: bytes, options: Options) -> Any:
@@ -168,7 +168,7 @@ def _encode_typed(value: Any) -> bytes:
             data = _with_nan(data, own.dump_python(value, mode="json", round_trip=True))
     except (ValueError, TypeError, RecursionError) as error:
         raise _refused(name, error) from error
-    _check_depth(data)
+    _check_readable(data)
     return data
 
 
@@ -187,16 +187,14 @@ def _has_nan(plain: Any) -> bool:
     return isinstance(plain, list) and any(map(_has_nan, plain))
 
 
-def _check_depth(data: bytes) -> None:
-    """Refuses text that is deeper than the reader follows; models can be, plain data cannot."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+def _check_readable(data: bytes) -> None:
+    """Refuses text that the reader would not take back: too deep, or an integer too long.
+
+    Models can hold such values; plain data was looked through before. Text that only looks so,
+    because its strings have brackets or digits in them, is decided by the reader itself.
+    """
+    if not _looks_too_deep(data) and _LONG_NUMBER not in data.translate(_DIGITS):
         return
-    brackets = data.translate(None, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if not brackets:
-            return
-    # Too deep, or brackets inside strings: the reader decides.
     from pydantic_core import from_json
 
     try:
@@ -205,7 +203,20 @@ def _check_depth(data: bytes) -> None:
         raise _refused("model", error) from error
 
 
+def _looks_too_deep(data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = data.translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if not brackets:
+            return False
+    return True
+
+
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_DIGITS: Final = bytes(48 if chr(byte).isdecimal() and byte < 128 else 120 for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 4_301
 
 
 @lru_cache(maxsize=512)
@@ -236,6 +247,8 @@ def _refused(name: str, error: Exception) -> SerializationError:
     words = str(error)
     if isinstance(error, RecursionError) or "depth" in words or "recursion" in words:
         cause, remedy = f"a {name} is nested too deeply for JSON", "flatten it"
+    elif "out of range" in words:
+        cause, remedy = f"a {name} has an integer of more than 4,300 digits", "use format pickle"
     elif "Circular" in words:
         cause, remedy = f"a {name} refers to itself", "save it with the format pickle"
     elif "surrogate" in words:

@@ -50,7 +50,8 @@ class NpyCodec:
             return _read(numpy, data)
         except Exception as error:
             raise DeserializationError(
-                f"the stored file is not an array that can be read without pickle ({type(error).__name__})",
+                "the stored file is not an array that can be read without pickle "
+                f"({type(error).__name__})",
                 "save the array again, objects with the format pickle",
             ) from error
 
