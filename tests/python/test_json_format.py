@@ -109,7 +109,9 @@ def test_a_message_names_the_type_and_never_the_value():
 
 
 @pytest.mark.parametrize(
-    "number", [2**63, -(2**63) - 1, 2**64, 2**70, -(2**70), 10**4299, -(10**4299)]
+    "number",
+    [2**63, -(2**63) - 1, 2**64, 2**70, -(2**70), 10**4299 - 1, 1 - 10**4299],
+    ids=lambda number: str(number.bit_length()),
 )
 def test_big_integers_come_back_exactly(number):
     assert back({"n": number}) == {"n": number}
@@ -248,9 +250,9 @@ def test_circular_and_deep_models_are_refused_and_those_at_the_limit_come_back()
 
 
 def test_long_integers_in_models_are_refused_and_digits_in_strings_are_not():
-    with pytest.raises(SerializationError, match="4,300 digits"):
+    with pytest.raises(SerializationError, match="4,299 digits"):
         JSON.encode(Tree(other=10**4300), {})
-    for value in (Tree(other="1" * 5000), Tree(other=10**4299)):
+    for value in (Tree(other="1" * 5000), Tree(other=10**4298)):
         assert back(value, Tree) == value
 
 

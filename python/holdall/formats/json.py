@@ -1,7 +1,7 @@
 """`json`: pydantic models, dataclasses and plain data, through pydantic's own serializers.
 
 Plain data comes back equal, or is refused: dicts with string keys, lists, strings, numbers, bools
-and None, also subclasses of these. Tuples come back as lists. Integers have any size up to 4,300
+and None, also subclasses of these. Tuples come back as lists. Integers have any size up to 4,299
 digits. What has no JSON form of its own (NaN and infinities, sets, bytes, datetimes, Decimals,
 UUIDs, keys that are no strings) would come back as something else, or not at all, and is refused
 with its remedy: a pydantic model or dataclass that says the type, or `custom_json`.
@@ -10,6 +10,8 @@ Models and dataclasses, alone or inside lists and dicts, follow pydantic's rules
 `model_class=`. Their field names are written, computed fields are not. NaN in a float field is
 written as NaN, also where pydantic would write null, so that it comes back. A field whose content
 contradicts its type is refused. Values deeper than 200 levels, and circular ones, are refused.
+
+The work is done on the calling thread; plan for 30 ms a MB to write and 30 to read.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ from holdall.formats._codec import NO_OPTIONS, Options, Parts
 MAX_DEPTH: Final = 200
 """Levels of nesting that pydantic's JSON reader follows."""
 
-MAX_INTEGER: Final = 10**4_300
-"""Integers from here on are more than the reader takes, as in Python itself."""
+MAX_INTEGER: Final = 10**4_299
+"""Integers from here on are more than the reader takes; some releases count the sign."""
 
+_HARMLESS: Final = frozenset({str, bool, type(None)})
+_TREE_DEPTH: Final = 8
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 _REMEDY: Final = "use a pydantic model or a dataclass that says the type, or the format custom_json"
 _POSITION: Final = re.compile(r"^(?:Invalid JSON: )?(.*) at line (\d+) column (\d+)$", re.DOTALL)
@@ -96,28 +100,28 @@ def is_typed(kind: type) -> bool:
 def check_plain(value: Any) -> bool:
     """Refuses what would not come back equal; tells whether there are models inside.
 
-    Level by level, each with a few passes that run in C: about 80 ns for a node.
+    Level by level, each with a few passes that run in C, so that a large value costs little.
     """
     typed = False
-    level: Iterable[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    level: Iterable[Any] = (value,)
+    for depth in range(MAX_DEPTH + 1):
         items = list(level)
         if not items:
             return typed
-        kinds = set(map(type, items))
         following: list[Iterable[Any]] = []
-        for kind in kinds:
+        for kind in set(map(type, items)):
+            if kind in _HARMLESS:
+                continue
             if kind not in _PLAIN and is_typed(kind):
                 typed = True
                 continue
             members: list[Any] = [item for item in items if type(item) is kind]
             if issubclass(kind, dict):
-                # A container met twice on one level is looked at once.
-                unique = list({id(item): item for item in members}.values())
-                _check_keys(unique)
-                following.extend(item.values() for item in unique)
+                members = members if depth < _TREE_DEPTH else _each_once(members)
+                _check_keys(members)
+                following.extend([item.values() for item in members])
             elif issubclass(kind, list | tuple):
-                following.extend({id(item): item for item in members}.values())
+                following.extend(members if depth < _TREE_DEPTH else _each_once(members))
             else:
                 _check_scalars(kind, members)
         level = chain.from_iterable(following)
@@ -125,6 +129,11 @@ def check_plain(value: Any) -> bool:
         f"the value is circular, or nested more than {MAX_DEPTH} levels deep",
         "flatten it, or ask for the format pickle",
     )
+
+
+def _each_once(containers: list[Any]) -> list[Any]:
+    """Deep down, a container in two places is looked at once: doubling at each level is a lot."""
+    return list({id(item): item for item in containers}.values())
 
 
 def _check_keys(dicts: Iterable[dict[Any, Any]]) -> None:
@@ -138,7 +147,7 @@ def _check_keys(dicts: Iterable[dict[Any, Any]]) -> None:
 
 
 def _check_scalars(kind: type, members: list[Any]) -> None:
-    if kind is bool or kind is type(None) or issubclass(kind, str):
+    if issubclass(kind, str):
         return
     if issubclass(kind, float):
         if not all(map(isfinite, members)):
@@ -149,7 +158,7 @@ def _check_scalars(kind: type, members: list[Any]) -> None:
     elif issubclass(kind, int):
         if max(members) >= MAX_INTEGER or min(members) <= -MAX_INTEGER:
             raise SerializationError(
-                "an integer has more than 4,300 digits, which JSON readers refuse",
+                "an integer has more than 4,299 digits, which JSON readers refuse",
                 "ask for the format pickle",
             )
     else:
@@ -216,7 +225,7 @@ def _looks_too_deep(data: bytes) -> bool:
 
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS: Final = bytes(48 if chr(byte).isdecimal() and byte < 128 else 120 for byte in range(256))
-_LONG_NUMBER: Final = b"0" * 4_301
+_LONG_NUMBER: Final = b"0" * 4_300
 
 
 @lru_cache(maxsize=512)
@@ -248,7 +257,7 @@ def _refused(name: str, error: Exception) -> SerializationError:
     if isinstance(error, RecursionError) or "depth" in words or "recursion" in words:
         cause, remedy = f"a {name} is nested too deeply for JSON", "flatten it"
     elif "out of range" in words:
-        cause, remedy = f"a {name} has an integer of more than 4,300 digits", "use format pickle"
+        cause, remedy = f"a {name} has an integer of more than 4,299 digits", "use format pickle"
     elif "Circular" in words:
         cause, remedy = f"a {name} refers to itself", "save it with the format pickle"
     elif "surrogate" in words:
