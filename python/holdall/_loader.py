@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Any
 
 from holdall._core import InvalidArgumentError
 from holdall._driver import Driver
 from holdall._messages import told
 
-T = TypeVar("T")
 
-
-async def loaded(loader: Callable[[], Awaitable[T] | T], driver: Driver) -> T:
+async def loaded(loader: Callable[[], Any], driver: Driver) -> Any:
     """The value that a loader produces, awaited if it is `async`."""
     made = loader()
     if not isinstance(made, Awaitable):
@@ -27,4 +25,4 @@ async def loaded(loader: Callable[[], Awaitable[T] | T], driver: Driver) -> T:
             "give a plain function, or use the manager of holdall",
             operation="load",
         )
-    return cast(T, await made)
+    return await made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from holdall._arguments import check_key, check_keys, check_ttl
 from holdall._cached import CacheCore
@@ -54,9 +54,13 @@ class CacheManager(CacheCore):
         """Keeps a value if there is none; whether it did."""
         return self._cache.add(check_key(key, "add"), value, check_ttl(ttl, "add"))
 
+    @overload
     async def get_or_set(
-        self, key: str, loader: Callable[[], Awaitable[T] | T], *, ttl: Ttl = DEFAULT
-    ) -> T:
+        self, key: str, loader: Callable[[], Awaitable[T]], *, ttl: Ttl = DEFAULT
+    ) -> T: ...
+    @overload
+    async def get_or_set(self, key: str, loader: Callable[[], T], *, ttl: Ttl = DEFAULT) -> T: ...
+    async def get_or_set(self, key: str, loader: Callable[[], Any], *, ttl: Ttl = DEFAULT) -> Any:
         """The value; a missing one is loaded once for all who ask at the same time, and kept.
 
         Args:
@@ -73,13 +77,13 @@ class CacheManager(CacheCore):
         cache = self._cache
         value = cache.get(key, MISSING)
         if value is not MISSING:
-            return cast(T, value)
+            return value
 
-        async def load() -> T:
+        async def load() -> Any:
             # Who came a moment late finds what the load before has just brought.
             found = cache.get(key, MISSING)
             if found is not MISSING:
-                return cast(T, found)
+                return found
             made = await loaded(loader, self._driver)
             cache.set(key, made, ttl)
             return made

@@ -205,16 +205,38 @@ class StorageManager(StorageCore):
             raise failed
         return records
 
+    @overload
     async def get_or_set(
         self,
         key: str,
-        loader: Callable[[], Awaitable[T] | T],
+        loader: Callable[[], Awaitable[T]],
         *,
         ttl: Ttl = DEFAULT,
         format: Format | None = None,
         model_class: Any = None,
         copy: bool | None = None,
-    ) -> T:
+    ) -> T: ...
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], T],
+        *,
+        ttl: Ttl = DEFAULT,
+        format: Format | None = None,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> T: ...
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        *,
+        ttl: Ttl = DEFAULT,
+        format: Format | None = None,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
         """The value; a missing one is loaded once for all who ask at the same time, and set.
 
         Args:
@@ -245,7 +267,7 @@ class StorageManager(StorageCore):
             value = await self._driver.share(self._flights, ("make", key), load)
             if model_class is not None and not fits(value, model_class):
                 value = validated(value, model_class, key)
-        return cast(T, self._out(value, copy))
+        return self._out(value, copy)
 
     async def _keep(
         self, key: str, made: Any, ttl: Ttl, format: Format | None, copy: bool | None

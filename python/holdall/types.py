@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from holdall._core import BlobMetadata, ManualClock
 from holdall._sentinels import Default, Missing
@@ -18,7 +18,6 @@ __all__ = [
     "Default",
     "Durability",
     "Format",
-    "Loader",
     "Missing",
     "OnCorrupt",
     "Policy",
@@ -30,8 +29,6 @@ __all__ = [
     "Trust",
     "Ttl",
 ]
-
-T = TypeVar("T")
 
 Format: TypeAlias = Literal[
     "json", "custom_json", "pickle", "joblib", "string", "text", "bytes", "npy"
@@ -54,9 +51,6 @@ Ttl: TypeAlias = "float | timedelta | Default | None"
 """How long a value lives: seconds, a `timedelta`, `None` for ever; left out, the default."""
 
 StrPath: TypeAlias = "str | PathLike[str]"
-
-Loader: TypeAlias = "Callable[[], Awaitable[T] | T]"
-"""What produces a missing value: a function without arguments, plain or `async`."""
 
 
 class CacheStats(TypedDict):

@@ -64,7 +64,7 @@ class CacheManager(CacheCore):
             found = cache.get(key, MISSING)
             if found is not MISSING:
                 return cast(T, found)
-            made = run(loaded(loader, self._driver))
+            made: T = run(loaded(loader, self._driver))
             cache.set(key, made, ttl)
             return made
 
