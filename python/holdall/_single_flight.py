@@ -59,6 +59,7 @@ class SingleFlight:
         """The value of `load()`, called here or by whoever asked first.
 
         Cancelling the call is safe: the load goes on as long as somebody waits for it.
+        If the loop that loads ends first, a caller on another loop loads anew.
 
         Raises:
             ReentrantLoadError: The load of this key, or one that waits for it, asks for it.

@@ -146,6 +146,8 @@ class StorageManager(StorageCore):
     ) -> dict[str, Any]:
         """What was found, in the order asked; what memory lacks is read from the disk together.
 
+        A load of one of the keys that is under way elsewhere is not waited for.
+
         Raises:
             BatchError: Some could not be read: `.errors` by key; `.succeeded` has the others.
         """

@@ -70,7 +70,7 @@ def codec_for(value: Any) -> Codec:
     if numpy is not None and issubclass(kind, numpy.ndarray) and not value.dtype.hasobject:
         return _npy.CODEC
     raise UnknownFormatError(
-        f"no format is chosen by itself for a {kind.__name__}",
+        f"no format is chosen by itself for the type {kind.__name__}",
         'ask for format="pickle" or format="joblib" (Python objects), '
         'or format="custom_json" with a custom_encoder',
     )
