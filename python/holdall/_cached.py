@@ -13,7 +13,7 @@ from holdall._sentinels import DEFAULT, Default
 from holdall._single_flight import SingleFlight
 from holdall.types import Policy, Ttl
 
-POLICIES = ("s3-fifo", "lru")
+POLICIES = ("s3-fifo", "lru", "fifo")
 
 
 class CacheCore:
