@@ -1,0 +1,224 @@
+"""The part of `BlobManager` that looks at values and moves them, without their content."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any, cast
+
+from holdall import formats
+from holdall._arguments import check_key, check_keys, check_tags, check_ttl
+from holdall._blobs import BlobCore
+from holdall._core import BlobMetadata, ConflictError, HoldallError
+from holdall._messages import told
+from holdall._sentinels import DEFAULT
+from holdall.errors import BatchError, InvalidArgumentError, during
+from holdall.types import BlobStats, Format, Ttl
+
+
+class BlobUpkeep(BlobCore):
+    """Existence, metadata, keys, statistics; delete, touch, rename, copy, migrate, clear."""
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is a value under the key that has not expired; it is not read."""
+        check_key(key, "look for")
+        store = await self._open("look for")
+        return await self._wait(store.exists(key))
+
+    async def metadata(self, key: str) -> BlobMetadata:
+        """What the store knows of a value; it is not read.
+
+        Raises:
+            BlobNotFoundError: There is no value.
+        """
+        check_key(key, "describe")
+        store = await self._open("describe")
+        return await self._wait(store.head(key))
+
+    async def keys(
+        self,
+        prefix: str = "",
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        page_size: int = 1_000,
+    ) -> AsyncIterator[str]:
+        """The keys in order of their UTF-8 bytes: `async for key in storage.keys("users/")`.
+
+        No transaction is held open between pages: a key that comes or goes meanwhile may be seen
+        or not, any other is seen once.
+
+        Args:
+            prefix: Only keys that begin with this.
+            after: Only keys after this one; the last key of one page starts the next.
+            limit: At most so many.
+            page_size: Keys that are asked from the engine at a time.
+        """
+        if page_size < 1 or (limit is not None and limit < 0):
+            raise told(
+                InvalidArgumentError,
+                "a page has at least one key and a limit is not negative",
+                "give page_size=1 or more and limit=0 or more",
+                operation="list keys",
+            )
+        store = await self._open("list keys")
+        left = limit
+        while left is None or left > 0:
+            size = page_size if left is None else min(page_size, left)
+            page = await self._wait(store.page(prefix, after, size))
+            for record in page:
+                yield record.key
+            if len(page) < size:
+                return
+            after = page[-1].key
+            left = None if left is None else left - len(page)
+
+    async def get_stats(self) -> BlobStats:
+        """`entries`, `total_size` in bytes, `folder` and more, in constant time."""
+        store = await self._open("get statistics")
+        stats = await self._wait(store.stats())
+        stats["folder"] = str(self.base_path)
+        return cast(BlobStats, stats)
+
+    # -- change ---------------------------------------------------------------------------------
+
+    async def delete(self, key: str, *, if_match: str | None = None) -> bool:
+        """Removes a value; whether there was one.
+
+        Raises:
+            ConflictError: It does not have the etag `if_match`.
+        """
+        check_key(key, "delete")
+        store = await self._open("delete")
+        return await self._wait(store.delete(key, if_match))
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        """Removes several values; how many there were.
+
+        Raises:
+            BatchError: Some could not be removed.
+        """
+        wanted = check_keys(keys, "delete")
+        store = await self._open("delete")
+        done: dict[str, bool] = {}
+        errors: dict[str, HoldallError] = {}
+        results = await self._wait(store.delete_many(wanted))
+        for key, result in zip(wanted, results, strict=True):
+            if isinstance(result, HoldallError):
+                errors[key] = result
+            else:
+                done[key] = result
+        if errors:
+            raise BatchError("delete", done, errors)
+        return sum(done.values())
+
+    async def touch(self, key: str, ttl: Ttl = DEFAULT) -> BlobMetadata:
+        """Lets a value live for `ttl` from now, in seconds or as a `timedelta`; left out, for ever.
+
+        Raises:
+            BlobNotFoundError: There is no value.
+        """
+        check_key(key, "touch")
+        ttl = check_ttl(ttl, "touch")
+        store = await self._open("touch")
+        return await self._wait(store.touch(key, ttl))
+
+    async def rename(self, source: str, target: str, *, overwrite: bool = False) -> BlobMetadata:
+        """Moves a value to another key, in one step.
+
+        Raises:
+            BlobNotFoundError: There is no value under `source`.
+            ConflictError: There is one under `target`, and `overwrite` is false.
+        """
+        check_key(source, "rename")
+        check_key(target, "rename")
+        store = await self._open("rename")
+        return await self._wait(store.rename(source, target, overwrite))
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> BlobMetadata:
+        """Writes the value of one key under another as well; errors as for `rename`."""
+        check_key(source, "copy")
+        check_key(target, "copy")
+        store = await self._open("copy")
+        return await self._wait(store.copy(source, target, overwrite))
+
+    async def migrate(self, key: str, to_format: Format) -> BlobMetadata:
+        """Writes a value anew in another format, unless somebody else changes it meanwhile.
+
+        Tags, metadata and the time of expiry stay. A model comes back as plain data on the way.
+
+        Raises:
+            BlobNotFoundError: There is no value.
+            ConflictError: It was changed meanwhile; the change stands.
+            SerializationError: The other format does not take the value; it stays as it is.
+        """
+        check_key(key, "migrate")
+        target = formats.find(to_format).name
+        value, record = await self._read(key, None, {}, False)
+        if record is None or record.format == target:
+            return await self.metadata(key)
+        name, parts = await self._encoded(value, to_format, {}, "migrate", key)
+        store = await self._open("migrate")
+        return await self._wait(
+            store.put(
+                key,
+                name,
+                parts,
+                ttl=self._remaining(record),
+                tags=record.tags,
+                metadata=described(record.metadata, key) if record.metadata else None,
+                if_match=record.etag,
+            )
+        )
+
+    async def evict(self, tag: str) -> int:
+        """Removes the values that have a tag; how many. One that is saved anew meanwhile stays."""
+        check_tags((tag,), "evict")
+        store = await self._open("evict")
+        after: str | None = None
+        removed = 0
+        while page := await self._wait(store.tagged(tag, after, 1_000)):
+            for record in page:
+                try:
+                    removed += await self._wait(store.delete(record.key, record.etag))
+                except ConflictError:
+                    continue
+            after = page[-1].key
+        return removed
+
+    async def expire(self) -> int:
+        """Removes the files of values that have expired, now; how many."""
+        store = await self._open("expire")
+        return await self._wait(store.expire())
+
+    async def clear(self) -> int:
+        """Removes every value that holdall placed, and no other file; how many."""
+        store = await self._open("clear")
+        return await self._wait(store.clear())
+
+    async def close(self) -> None:
+        """Ends the use of the store by this manager; every later call is an error."""
+        store, self._store, self._closed = self._store, None, True
+        self._made.clear()
+        if store is not None:
+            await self._wait(store.close())
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _remaining(self, record: BlobMetadata) -> float | None:
+        """Seconds that a value has left; `None` for ever."""
+        if record.expires_at is None:
+            return None
+        now = datetime.now(timezone.utc) if self._clock is None else self._clock.now()
+        return max((record.expires_at - now).total_seconds(), 0.001)
+
+
+def described(metadata: Mapping[str, Any], key: str) -> bytes:
+    """The metadata of a value as JSON, under the rules of the format json."""
+    try:
+        data = formats.FORMATS["json"].encode(dict(metadata), {})
+    except HoldallError as error:
+        during(error, "save the metadata of", key)
+        raise
+    assert isinstance(data, bytes)
+    return data

@@ -1,0 +1,281 @@
+"""What every method of `BlobManager` stands on: the store, opened when first needed, and codecs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from holdall import formats
+from holdall._arguments import check_choice
+from holdall._config import load_settings
+from holdall._core import (
+    BlobMetadata,
+    BlobNotFoundError,
+    FormatMismatchError,
+    HoldallError,
+    ManualClock,
+    Settings,
+    StorageDisabledError,
+    Store,
+    StoreClosedError,
+)
+from holdall._driver import AsyncDriver, Driver
+from holdall._logging import forward
+from holdall._messages import told
+from holdall._sentinels import MISSING
+from holdall._size import MAX_BYTES, is_small
+from holdall.errors import during
+from holdall.formats import Parts
+from holdall.types import Durability, OnCorrupt, StrPath, Trust
+
+T = TypeVar("T")
+
+
+class BlobCore:
+    """Settings, the native store and the way between values and bytes."""
+
+    _driver: ClassVar[Driver] = AsyncDriver()
+
+    def __init__(
+        self,
+        base_path: StrPath | None = None,
+        *,
+        durability: Durability = "process",
+        trust: Trust = "own",
+        signing_key: str | bytes | None = None,
+        max_value_bytes: int | None = None,
+        on_corrupt: OnCorrupt = "raise",
+        allow_network_fs: bool = False,
+        lock_timeout: float = 30.0,
+        clock: ManualClock | None = None,
+    ) -> None:
+        """Remembers its arguments and touches nothing.
+
+        Args:
+            base_path: The folder of the store; left out, `BLOB_STORAGE_BASE_PATH` of the
+                environment or of `.env`, else `tmp/storage`.
+            durability: What an acknowledged save survives: `"process"`, the death of the process;
+                `"disk"`, a power cut too.
+            trust: `"own"` reads pickle and joblib only if signed with this user's key; `"any"`
+                reads everybody's, which runs whatever code they hold.
+            signing_key: The key for signatures; left out, `HOLDALL_SIGNING_KEY`, else a file of
+                this user that is made on first use.
+            max_value_bytes: The largest payload that is written or read, in bytes.
+            on_corrupt: A damaged value is an error (`"raise"`) or as if missing (`"miss"`).
+            allow_network_fs: Accept a base path on NFS, SMB and the like.
+            lock_timeout: Seconds to wait for another process that holds a key.
+            clock: A `holdall.testing.ManualClock`, for tests.
+
+        Raises:
+            InvalidArgumentError: A word is not one of those allowed.
+        """
+        check_choice("durability", durability, ("process", "disk"))
+        check_choice("trust", trust, ("own", "any"))
+        check_choice("on_corrupt", on_corrupt, ("raise", "miss"))
+        self._given_path = None if base_path is None else Path(base_path)
+        self._clock = clock
+        self._options: dict[str, Any] = {
+            "durability": durability,
+            "trust": trust,
+            "signing_key": signing_key,
+            "max_value_bytes": max_value_bytes,
+            "on_corrupt": on_corrupt,
+            "allow_network_fs": allow_network_fs,
+            "lock_timeout": lock_timeout,
+        }
+        self._settings: Settings | None = None
+        self._made: dict[str, Store] = {}
+        self._store: Store | None = None
+        self._closed = False
+
+    @property
+    def base_path(self) -> Path:
+        """The folder of the store, as given or configured; a relative one is not made absolute.
+
+        Reads the settings if no operation has done so yet; does not touch the store.
+        """
+        if self._given_path is not None:
+            return self._given_path
+        return Path(self._configured().base_path)
+
+    def __repr__(self) -> str:
+        """The class and the folder, if it is known without reading settings."""
+        known = self._given_path or (self._settings and Path(self._settings.base_path))
+        return f"{type(self).__name__}({str(known) if known else ''!r})"
+
+    def _configured(self) -> Settings:
+        if self._settings is None:
+            self._settings = load_settings()
+        return self._settings
+
+    async def _ready(self, operation: str) -> Settings:
+        """The settings, read while the event loop runs; an error if the manager was closed."""
+        if self._closed:
+            raise told(
+                StoreClosedError,
+                "the manager was closed",
+                "make a new one",
+                operation=operation,
+            )
+        if self._settings is not None:
+            return self._settings
+        return await self._driver.offload(self._configured)
+
+    async def _open(self, operation: str) -> Store:
+        """The store; the first call reads the settings, no call waits for a disk."""
+        if self._store is not None:
+            return self._store
+        settings = await self._ready(operation)
+        if not settings.blob_storage_enabled:
+            raise told(
+                StorageDisabledError,
+                "blob storage is switched off",
+                "set BLOB_STORAGE_ENABLED=true",
+                operation=operation,
+            )
+        store = Store(
+            _absolute(self.base_path),
+            blocking=self._driver.blocking,
+            clock=self._clock,
+            **self._options,
+        )
+        # Without a lock, which a fork could leave locked: the first of several handles is kept.
+        self._store = self._made.setdefault("store", store)
+        return self._store
+
+    async def _wait(self, work: Awaitable[T]) -> T:
+        """Waits for the engine, and hands what it has to say to the logger."""
+        try:
+            return await work
+        finally:
+            forward()
+
+    async def _encoded(
+        self, value: Any, format: str | None, options: Mapping[str, Any], operation: str, key: str
+    ) -> tuple[str, Parts]:
+        """The name of the format and the bytes of a value."""
+        try:
+            codec = formats.codec_for(value) if format is None else formats.find(format)
+            given = formats.taken(codec, options, codec.encode_options)
+            if codec.heavy and not self._driver.blocking and not is_small(value):
+                return codec.name, await self._driver.offload(codec.encode, value, given)
+            return codec.name, codec.encode(value, given)
+        except HoldallError as error:
+            during(error, operation, key)
+            raise
+
+    async def _decoded(
+        self, data: bytes, record: BlobMetadata, options: Mapping[str, Any], operation: str
+    ) -> Any:
+        """The value of bytes that the engine has checked."""
+        try:
+            codec = formats.find(record.format)
+            given = formats.taken(codec, options, codec.decode_options)
+            if codec.heavy and not self._driver.blocking and len(data) > MAX_BYTES:
+                return await self._driver.offload(codec.decode, data, given)
+            return codec.decode(data, given)
+        except HoldallError as error:
+            during(error, operation, record.key)
+            raise
+
+    async def _encoded_many(
+        self,
+        items: Iterable[tuple[str, Any]],
+        format: str | None,
+        options: Mapping[str, Any],
+        place: Callable[[list[tuple[str, str, Parts]]], Awaitable[None]],
+        errors: dict[str, HoldallError],
+    ) -> None:
+        """Encodes one value after the other and places them in groups of bounded size."""
+        group: list[tuple[str, str, Parts]] = []
+        size = 0
+        for key, value in items:
+            try:
+                name, parts = await self._encoded(value, format, options, "save", key)
+            except HoldallError as error:
+                errors[key] = error
+                continue
+            group.append((key, name, parts))
+            size += _length(parts)
+            if size >= _GROUP_BYTES or len(group) >= _GROUP_KEYS:
+                await place(group)
+                group, size = [], 0
+        if group:
+            await place(group)
+
+    async def _read(
+        self, key: str, format: str | None, options: Mapping[str, Any], missing_ok: bool
+    ) -> tuple[Any, BlobMetadata | None]:
+        """Value and record of a key; `MISSING` and `None` if there is none and that is fine."""
+        name = None if format is None else _named(format, "load", key)
+        store = await self._open("load")
+        found = await self._wait(store.get(key, name, missing_ok))
+        if found is None:
+            return MISSING, None
+        data, record = found
+        return await self._decoded(data, record, options, "load"), record
+
+    async def _map(self, key: str, format: str | None) -> Any:
+        """A read-only mapping of an array file."""
+        name = None if format is None else _named(format, "load", key)
+        store = await self._open("load")
+        for _ in range(_MAP_ATTEMPTS):
+            path, record = await self._wait(store.locate(key, name))
+            if record.format != "npy":
+                raise told(
+                    FormatMismatchError,
+                    f"mmap=True maps npy files and the value is stored as {record.format}",
+                    'load it without mmap, or save it with format="npy"',
+                    operation="load",
+                    key=key,
+                )
+            try:
+                return await self._driver.offload(_map_array, path)
+            except FileNotFoundError:
+                # Replaced or deleted since it was located; the next look finds what is there now.
+                continue
+            except HoldallError as error:
+                during(error, "load", key)
+                raise
+        raise told(
+            BlobNotFoundError,
+            "its file was replaced or removed each time it was to be mapped",
+            "load it without mmap, or try again",
+            operation="load",
+            key=key,
+        )
+
+
+_GROUP_BYTES = 64 * 1024 * 1024
+_GROUP_KEYS = 1_000
+_MAP_ATTEMPTS = 3
+
+
+def _absolute(path: Path) -> str:
+    """The path from the root, now: a later change of the working directory moves no store."""
+    return os.path.abspath(path)
+
+
+def _named(format: str, operation: str, key: str) -> str:
+    """The format's own name, for the name or alias that a caller gave."""
+    try:
+        return formats.find(format).name
+    except HoldallError as error:
+        during(error, operation, key)
+        raise
+
+
+def _length(parts: Parts) -> int:
+    if isinstance(parts, bytes | bytearray):
+        return len(parts)
+    if isinstance(parts, memoryview):
+        return parts.nbytes
+    return sum(map(_length, parts))
+
+
+def _map_array(path: str) -> Any:
+    from holdall.formats.npy import map_file
+
+    return map_file(path)

@@ -1,0 +1,84 @@
+"""What `CacheManager` and its twin in `holdall.sync` share: settings and the native cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from holdall._arguments import check_choice, check_ttl
+from holdall._config import load_settings
+from holdall._core import Cache, ManualClock
+from holdall._driver import AsyncDriver, Driver
+from holdall._sentinels import DEFAULT, Default
+from holdall._single_flight import SingleFlight
+from holdall.types import Policy, Ttl
+
+POLICIES = ("s3-fifo", "lru", "fifo")
+
+
+class CacheCore:
+    """A bounded memory, made when first needed."""
+
+    _driver: ClassVar[Driver] = AsyncDriver()
+
+    def __init__(
+        self,
+        max_size: int | Default = DEFAULT,
+        default_ttl: Ttl = DEFAULT,
+        *,
+        max_bytes: int | None = None,
+        policy: Policy = "s3-fifo",
+        on_evict: Callable[[str, Any, str], object] | None = None,
+        size_of: Callable[[Any], int] | None = None,
+        clock: ManualClock | None = None,
+    ) -> None:
+        """Remembers its arguments and reads nothing.
+
+        Args:
+            max_size: The most entries; left out, `CACHE_MAX_SIZE` of the environment or of
+                `.env`, else 1,000. With `CACHE_ENABLED=false` the cache is always empty.
+            default_ttl: Seconds or a `timedelta` that an entry lives if `ttl=` is left out, `None`
+                for ever; left out, `CACHE_DEFAULT_TTL`, else 3,600.
+            max_bytes: The most bytes, as `size_of` measures them.
+            policy: Which entry leaves a full cache.
+            on_evict: Called with key, value and reason for each entry that leaves unasked.
+            size_of: The size of a value in bytes; left out, an estimate.
+            clock: A `holdall.testing.ManualClock`, for tests.
+
+        Raises:
+            InvalidArgumentError: A TTL or a word is not allowed.
+        """
+        check_choice("policy", policy, POLICIES)
+        self._max_size: int | Default = max_size
+        self._default_ttl: Ttl = check_ttl(default_ttl, "make a cache")
+        self._options: dict[str, Any] = {
+            "max_bytes": max_bytes,
+            "policy": policy,
+            "on_evict": on_evict,
+            "size_of": size_of,
+            "clock": clock,
+        }
+        self._made: Cache | None = None
+        self._slot: dict[str, Cache] = {}
+        self._flights = SingleFlight()
+
+    @property
+    def _cache(self) -> Cache:
+        """The native cache; the first call reads the settings, on the calling thread."""
+        if self._made is not None:
+            return self._made
+        settings = load_settings()
+        size = settings.cache_max_size if self._max_size is DEFAULT else self._max_size
+        ttl = settings.cache_default_ttl if self._default_ttl is DEFAULT else self._default_ttl
+        cache = Cache(size if settings.cache_enabled else 0, ttl, **self._options)
+        # Without a lock, which a fork could leave locked: the first of several is kept.
+        self._made = self._slot.setdefault("cache", cache)
+        return self._made
+
+    def __len__(self) -> int:
+        """How many entries there are; one that has expired may be counted for a moment."""
+        return len(self._cache)
+
+    def __repr__(self) -> str:
+        """The class, and the number of entries if there is a cache already."""
+        return f"{type(self).__name__}({'' if self._made is None else len(self._made)})"

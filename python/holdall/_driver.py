@@ -1,0 +1,92 @@
+"""How work that takes time is waited for: with asyncio, or on the calling thread.
+
+The managers are written once, as coroutines. `AsyncDriver` runs them on an event loop.
+`BlockingDriver` never lets them suspend, so that `run` can drive them without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Protocol, TypeVar
+
+from holdall._codec_threads import CODEC_THREADS
+from holdall._single_flight import SingleFlight
+
+T = TypeVar("T")
+
+
+class Driver(Protocol):
+    """What a manager needs from the world that it runs in."""
+
+    @property
+    def blocking(self) -> bool: ...
+
+    async def offload(self, function: Callable[..., T], *args: Any) -> T:
+        """Calls a function that takes long, while the event loop runs if there is one."""
+        ...
+
+    async def share(
+        self, flights: SingleFlight, key: Hashable, load: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Loads a key once for all who ask at the same time."""
+        ...
+
+
+class AsyncDriver:
+    """For event loops: long calls run on the codec threads."""
+
+    blocking = False
+
+    async def offload(self, function: Callable[..., T], *args: Any) -> T:
+        """Calls the function on a codec thread."""
+        import asyncio
+
+        return await asyncio.wrap_future(CODEC_THREADS.submit(function, *args))
+
+    async def share(
+        self, flights: SingleFlight, key: Hashable, load: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Joins the load under way on whatever loop, or starts it here."""
+        return await flights.join(key, load)
+
+
+class BlockingDriver:
+    """For code without an event loop: long calls run on the calling thread."""
+
+    blocking = True
+
+    async def offload(self, function: Callable[..., T], *args: Any) -> T:
+        """Calls the function."""
+        return function(*args)
+
+    async def share(
+        self, flights: SingleFlight, key: Hashable, load: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Waits for the thread that loads the key, or is that thread."""
+        return flights.join_blocking(key, lambda: run(load()))
+
+
+def run(work: Awaitable[T]) -> T:
+    """Runs a coroutine that never waits, and returns its value.
+
+    >>> async def seven() -> int:
+    ...     return 7
+    >>> run(seven())
+    7
+
+    Raises:
+        RuntimeError: It did wait for something, which only an event loop can bring.
+    """
+    steps = work.__await__()
+    try:
+        next(steps)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    close = getattr(steps, "close", None)
+    if close is not None:
+        close()
+    raise RuntimeError(
+        "a call without await had to wait for an event loop; "
+        "use the classes of holdall, not of holdall.sync, with async functions"
+    )

@@ -1,0 +1,254 @@
+"""What every method of `StorageManager` stands on: memory over a store, and types in memory."""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from holdall._arguments import check_choice, check_ttl
+from holdall._cached import POLICIES
+from holdall._core import BlobMetadata, HoldallError, ManualClock, Tier
+from holdall._driver import AsyncDriver, Driver
+from holdall._sentinels import DEFAULT, MISSING, Default
+from holdall._single_flight import SingleFlight
+from holdall.blob_manager import BlobManager
+from holdall.errors import DeserializationError, SerializationError, during
+from holdall.types import Durability, OnCorrupt, Policy, StrPath, Trust, Ttl
+
+
+class Held(NamedTuple):
+    """A value in memory that was read as a type which its class alone does not tell."""
+
+    model_class: Any
+    value: Any
+
+
+class StorageCore:
+    """A `BlobManager`, the memory over it, and the loads under way."""
+
+    _driver: ClassVar[Driver] = AsyncDriver()
+    _blob_class: ClassVar[type[BlobManager]] = BlobManager
+
+    def __init__(
+        self,
+        base_path: StrPath | None = None,
+        *,
+        max_size: int | Default = DEFAULT,
+        default_ttl: Ttl = DEFAULT,
+        max_bytes: int | None = None,
+        policy: Policy = "s3-fifo",
+        copy: bool = False,
+        external_check: float = 1.0,
+        durability: Durability = "process",
+        trust: Trust = "own",
+        signing_key: str | bytes | None = None,
+        max_value_bytes: int | None = None,
+        on_corrupt: OnCorrupt = "raise",
+        allow_network_fs: bool = False,
+        lock_timeout: float = 30.0,
+        clock: ManualClock | None = None,
+    ) -> None:
+        """Remembers its arguments and touches nothing.
+
+        Args:
+            base_path: See `BlobManager`, like all that is not named here.
+            max_size: The most entries in memory; left out, `CACHE_MAX_SIZE`, else 1,000. With
+                `CACHE_ENABLED=false` memory is always empty.
+            default_ttl: Seconds or a `timedelta` that a copy in memory is used; left out,
+                `CACHE_DEFAULT_TTL`, else 3,600. The disk has no default.
+            max_bytes: The most bytes in memory, as stored.
+            policy: Which entry leaves a full memory.
+            copy: Whether memory holds copies and hands out copies.
+            external_check: Seconds until memory notices that another program, not holdall, has
+                changed a file.
+            durability: See `BlobManager`.
+            trust: See `BlobManager`.
+            signing_key: See `BlobManager`.
+            max_value_bytes: See `BlobManager`.
+            on_corrupt: See `BlobManager`.
+            allow_network_fs: See `BlobManager`.
+            lock_timeout: See `BlobManager`.
+            clock: See `BlobManager`.
+
+        Raises:
+            InvalidArgumentError: A TTL or a word is not allowed.
+        """
+        check_choice("policy", policy, POLICIES)
+        self._blobs = self._blob_class(
+            base_path,
+            durability=durability,
+            trust=trust,
+            signing_key=signing_key,
+            max_value_bytes=max_value_bytes,
+            on_corrupt=on_corrupt,
+            allow_network_fs=allow_network_fs,
+            lock_timeout=lock_timeout,
+            clock=clock,
+        )
+        self._copy = copy
+        self._max_size: int | Default = max_size
+        self._default_ttl: Ttl = check_ttl(default_ttl, "make a storage manager")
+        self._options: dict[str, Any] = {
+            "max_bytes": max_bytes,
+            "policy": policy,
+            "external_check": external_check,
+            "clock": clock,
+        }
+        self._made: dict[str, Tier] = {}
+        self._tier: Tier | None = None
+        self._on_disk = True
+        self._flights = SingleFlight()
+        self._changes = 0
+
+    @property
+    def base_path(self) -> Path:
+        """The folder of the store, see `BlobManager.base_path`."""
+        return self._blobs.base_path
+
+    def __repr__(self) -> str:
+        """The class and the folder, if it is known without reading settings."""
+        return repr(self._blobs).replace(type(self._blobs).__name__, type(self).__name__, 1)
+
+    async def _memory(self) -> Tier:
+        """The memory; the first call reads the settings and makes the store's handle."""
+        if self._tier is not None:
+            return self._tier
+        settings = await self._blobs._ready("open")
+        store = await self._blobs._open("open") if settings.blob_storage_enabled else None
+        size = settings.cache_max_size if self._max_size is DEFAULT else self._max_size
+        ttl = settings.cache_default_ttl if self._default_ttl is DEFAULT else self._default_ttl
+        tier = Tier(store, size if settings.cache_enabled else 0, ttl, **self._options)
+        # Two threads may come here at once: the first to put its memory down is right.
+        self._on_disk = store is not None
+        self._tier = self._made.setdefault("tier", tier)
+        return self._tier
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def _get(self, key: str, model_class: Any) -> Any:
+        """The value from memory, else from the disk; `MISSING` if there is none."""
+        tier = self._tier
+        if tier is None:
+            tier = await self._memory()
+        value = hit(tier, key, model_class)
+        if value is not MISSING:
+            return value
+        if self._on_disk:
+            observed = tier.observe(key)
+
+            async def read() -> Any:
+                value, record = await self._blobs._read(
+                    key, None, {"model_class": model_class}, missing_ok=True
+                )
+                if record is not None:
+                    tier.admit(key, _held(value, model_class), observed, record, DEFAULT)
+                return value
+
+            # A read that began before a write was acknowledged is not for those who come after.
+            seen = ("unseen", self._changes) if observed is None else observed
+            flight = ("read", key, _identity(model_class), seen)
+            value = await self._driver.share(self._flights, flight, read)
+        if value is MISSING and model_class is not None:
+            # Memory alone may have it, as another type.
+            value = tier.get(key, MISSING)
+            value = value.value if isinstance(value, Held) else value
+            if value is not MISSING:
+                value = validated(value, model_class, key)
+        return value
+
+    async def _read_many(
+        self, tier: Tier, keys: list[str], model_class: Any, errors: dict[str, HoldallError]
+    ) -> dict[str, Any]:
+        """Reads what memory lacks, in one call of the engine, and admits it."""
+        store = await self._blobs._open("get")
+        observed = [tier.observe(key) for key in keys]
+        results = await self._blobs._wait(store.get_many(keys, None))
+        found: dict[str, Any] = {}
+        for key, seen, result in zip(keys, observed, results, strict=True):
+            if result is None:
+                continue
+            try:
+                if isinstance(result, HoldallError):
+                    raise result
+                data, record = result
+                options = {"model_class": model_class}
+                value = await self._blobs._decoded(data, record, options, "get")
+            except HoldallError as error:
+                errors[key] = error
+                continue
+            tier.admit(key, _held(value, model_class), seen, record, DEFAULT)
+            found[key] = value
+        return found
+
+    def _admit(self, tier: Tier, key: str, value: Any, seen: int | None, at: BlobMetadata) -> None:
+        """Puts what was just written into memory."""
+        self._changes += 1
+        tier.admit(key, value, seen, at, DEFAULT)
+
+    # -- copies ---------------------------------------------------------------------------------
+
+    def _out(self, value: Any, copy: bool | None) -> Any:
+        """What a caller gets for what memory holds."""
+        return copying.deepcopy(value) if (self._copy if copy is None else copy) else value
+
+    def _in(self, value: Any, copy: bool | None, key: str) -> Any:
+        """What memory holds for what a caller gave."""
+        try:
+            return self._out(value, copy)
+        except Exception as error:
+            raise SerializationError(
+                f"a {type(value).__name__} cannot be copied ({type(error).__name__})",
+                "set it with copy=False, or give it a __deepcopy__",
+                operation="set",
+                key=key,
+            ) from error
+
+
+def hit(tier: Tier, key: str, model_class: Any) -> Any:
+    """What memory has under a key, if it is of the type asked for; else `MISSING`."""
+    value = tier.get(key, MISSING)
+    if isinstance(value, Held):
+        same = model_class is None or value.model_class == model_class
+        return value.value if same else MISSING
+    return value if model_class is None or fits(value, model_class) else MISSING
+
+
+def fits(value: Any, model_class: Any) -> bool:
+    """Whether an object is what reading it as the type would produce, as far as its class tells."""
+    return type(value) is model_class
+
+
+def _held(value: Any, model_class: Any) -> Any:
+    """A value as memory holds it: with its type, where its class does not tell."""
+    return value if model_class is None or fits(value, model_class) else Held(model_class, value)
+
+
+def validated(value: Any, model_class: Any, key: str) -> Any:
+    """A value that only memory has, as the type asked for."""
+    from pydantic import ValidationError
+
+    from holdall.formats.json import adapter
+
+    try:
+        return adapter(model_class).validate_python(value)
+    except ValidationError as error:
+        raise DeserializationError(
+            f"the value in memory does not fit {getattr(model_class, '__name__', model_class)}",
+            "see __cause__ for the fields",
+            operation="get",
+            key=key,
+        ) from error
+    except HoldallError as error:
+        during(error, "get", key)
+        raise
+
+
+def _identity(model_class: Any) -> Hashable:
+    """A word for a type that tells it from others while a load is under way."""
+    try:
+        hash(model_class)
+    except TypeError:
+        return id(model_class)
+    return (model_class,)

@@ -1,0 +1,36 @@
+"""What a format is: two functions between values and bytes, and the options that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Parts: TypeAlias = Buffer | Sequence[Buffer]
+Options: TypeAlias = Mapping[str, Any]
+
+NO_OPTIONS: frozenset[str] = frozenset()
+
+
+class Codec(Protocol):
+    """A format knows bytes and values only: no file, no key, no log.
+
+    Attributes:
+        name: The word that `format=` takes.
+        encode_options: The options that `encode` takes.
+        decode_options: The options that `decode` takes.
+        heavy: Whether the size of a value decides on which thread it is encoded and decoded.
+    """
+
+    name: ClassVar[str]
+    encode_options: ClassVar[frozenset[str]]
+    decode_options: ClassVar[frozenset[str]]
+    heavy: ClassVar[bool]
+
+    def encode(self, value: Any, options: Options) -> Parts:
+        """The bytes of a value, in one part or several; `SerializationError` if it has none."""
+        ...
+
+    def decode(self, data: bytes, options: Options) -> Any:
+        """The value of the bytes; `DeserializationError` if they have none."""
+        ...

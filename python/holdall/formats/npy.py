@@ -1,0 +1,151 @@
+"""`npy`: a numpy array in numpy's own file format, which `numpy.load` reads.
+
+Written from the array's own memory, without a copy, if it is C- or F-contiguous; read without
+pickle, so that an array file never runs code.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, ClassVar, Final
+
+from holdall.errors import ConfigurationError, DeserializationError, SerializationError
+from holdall.formats._codec import NO_OPTIONS, Options, Parts
+
+MAX_HEADER: Final = 10_000
+"""Characters of a header that numpy evaluates; numpy's own limit."""
+
+
+class NpyCodec:
+    """Arrays of any shape and any type that is not Python objects."""
+
+    name: ClassVar[str] = "npy"
+    encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
+    decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
+    heavy: ClassVar[bool] = True
+
+    def encode(self, value: Any, options: Options) -> Parts:
+        """The header, and the array's own buffer as a second part."""
+        numpy = _numpy()
+        if not isinstance(value, numpy.ndarray) or isinstance(value, numpy.ma.MaskedArray):
+            raise SerializationError(
+                f"the format npy takes a numpy.ndarray, not {type(value).__name__}",
+                "save numpy.asarray(value), or ask for the format pickle or joblib",
+            )
+        _check_type(numpy, value.dtype)
+        # A subclass (memmap, matrix) is written as the array that it is.
+        array = numpy.asarray(value)
+        if not (array.flags.c_contiguous or array.flags.f_contiguous):
+            array = numpy.ascontiguousarray(array)
+        header = _header(numpy, array)
+        if array.nbytes == 0:
+            return header
+        flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
+        return [header, memoryview(flat.view(numpy.uint8))]
+
+    def decode(self, data: bytes, options: Options) -> Any:
+        """A writable array with its own memory."""
+        numpy = _numpy()
+        try:
+            return _read(numpy, data)
+        except Exception as error:
+            raise DeserializationError(
+                "the stored file is not an array that can be read without pickle "
+                f"({type(error).__name__})",
+                "save the array again, objects with the format pickle",
+            ) from error
+
+
+def map_file(path: str) -> Any:
+    """A read-only mapping of an array file; its content is not checked, objects are refused."""
+    numpy = _numpy()
+    try:
+        try:
+            return numpy.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)
+        except ValueError as error:
+            if "empty" not in str(error):
+                raise
+            # Nothing to map: an array without elements.
+            return numpy.load(path, allow_pickle=False, max_header_size=MAX_HEADER)
+    except OSError:
+        raise
+    except Exception as error:
+        raise DeserializationError(
+            f"the stored file is not an array that can be mapped ({type(error).__name__})",
+            "load it without mmap to have it checked",
+        ) from error
+
+
+def _check_type(numpy: Any, dtype: Any) -> None:
+    """Refuses what the file format cannot tell: Python objects and types unknown to it."""
+    if not dtype.hasobject:
+        described = numpy.lib.format.dtype_to_descr(dtype)
+        if numpy.lib.format.descr_to_dtype(described) == dtype:
+            return
+        cause = f"an array of the type {dtype} would come back as another type"
+    else:
+        cause = "an array of Python objects has no npy form that is safe to read"
+    raise SerializationError(cause, "ask for the format pickle or joblib")
+
+
+def _header(numpy: Any, array: Any) -> bytes:
+    """The header in the oldest version that can hold it, as numpy.save chooses."""
+    described = numpy.lib.format.header_data_from_array_1_0(array)
+    out = io.BytesIO()
+    try:
+        numpy.lib.format.write_array_header_1_0(out, described)
+    except ValueError:
+        return _long_header(numpy, described)
+    return out.getvalue()
+
+
+def _long_header(numpy: Any, described: dict[str, Any]) -> bytes:
+    """Versions 2 (long) and 3 (long and UTF-8), for structured types with many or foreign names."""
+    out = io.BytesIO()
+    try:
+        numpy.lib.format.write_array_header_2_0(out, described)
+        return out.getvalue()
+    except UnicodeEncodeError:
+        text = "".join(f"'{name}': {described[name]!r}, " for name in sorted(described))
+        body = f"{{{text}}}".encode()
+        padding = -(len(body) + 13) % 64
+        body += b" " * padding + b"\n"
+        return b"\x93NUMPY\x03\x00" + len(body).to_bytes(4, "little") + body
+
+
+def _read(numpy: Any, data: bytes) -> Any:
+    source = io.BytesIO(data)
+    version = numpy.lib.format.read_magic(source)
+    # Version 3 differs from 2 in the encoding of field names only; the size is the same.
+    read = (
+        numpy.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else numpy.lib.format.read_array_header_2_0
+    )
+    shape, fortran, dtype = read(source, max_header_size=MAX_HEADER)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if any(length < 0 for length in shape):
+        raise ValueError("a length is negative")
+    start = source.tell()
+    # The buffer is checked against the shape before any memory is asked for.
+    order = "F" if fortran else "C"
+    array = numpy.ndarray(shape, dtype, buffer=data, offset=start, order=order)
+    if version == (3, 0):
+        source.seek(0)
+        return numpy.lib.format.read_array(source, allow_pickle=False, max_header_size=MAX_HEADER)
+    return array.copy(order="K")
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ImportError as error:
+        raise ConfigurationError(
+            "the format npy needs the package numpy",
+            'install it: pip install "holdall[numpy]"',
+        ) from error
+    return numpy
+
+
+CODEC: Final = NpyCodec()

@@ -1,0 +1,79 @@
+"""`pickle`: any Python object, protocol 5, in a file that `pickle.load` reads.
+
+Reading a pickle can run code, so the engine hands over only bytes whose signature it has checked.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, ClassVar, Final
+
+from holdall._core import FrameSink, FrameSource
+from holdall._size import MAX_BYTES, is_small
+from holdall.errors import DeserializationError, SerializationError
+from holdall.formats._codec import NO_OPTIONS, Options, Parts
+
+PROTOCOL: Final = 5
+
+
+class PickleCodec:
+    """Python objects."""
+
+    name: ClassVar[str] = "pickle"
+    encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
+    decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
+    heavy: ClassVar[bool] = True
+
+    def encode(self, value: Any, options: Options) -> Parts:
+        """The pickle; a large one is streamed, and other threads run at every frame of it."""
+        try:
+            if is_small(value):
+                return pickle.dumps(value, PROTOCOL)
+            sink = FrameSink()
+            pickle.Pickler(sink, PROTOCOL).dump(value)
+            return sink.parts()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise unpicklable(self.name, value, error) from error
+
+    def decode(self, data: bytes, options: Options) -> Any:
+        """The object."""
+        try:
+            if len(data) <= MAX_BYTES:
+                return pickle.loads(data)
+            return pickle.Unpickler(FrameSource(data)).load()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise unreadable(self.name, error) from error
+
+
+def unpicklable(name: str, value: Any, error: Exception) -> SerializationError:
+    """Why an object cannot be pickled; its class is named, its content is not."""
+    kind = type(value).__name__
+    if isinstance(error, RecursionError):
+        return SerializationError(
+            f"a {kind} is nested too deeply for {name}",
+            "flatten it, or raise sys.setrecursionlimit",
+        )
+    return SerializationError(
+        f"a {kind} cannot be pickled ({type(error).__name__})",
+        "leave out what holds files, locks, threads or local functions",
+    )
+
+
+def unreadable(name: str, error: Exception) -> DeserializationError:
+    """Why bytes that are whole cannot be unpickled here."""
+    if isinstance(error, ImportError | AttributeError):
+        return DeserializationError(
+            f"the stored {name} needs a class that cannot be imported here ({error})",
+            "install or restore the module that it was saved with",
+        )
+    return DeserializationError(
+        f"the stored {name} cannot be read here ({type(error).__name__})",
+        "read it with the versions that it was saved with, or save the value again",
+    )
+
+
+CODEC: Final = PickleCodec()

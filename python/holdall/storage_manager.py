@@ -1,0 +1,359 @@
+"""`StorageManager`: objects on disk, and a memory over it that never answers with old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast, overload
+
+from holdall._arguments import check_key, check_keys, check_ttl
+from holdall._core import BlobMetadata, ConflictError, HoldallError
+from holdall._loader import loaded
+from holdall._sentinels import DEFAULT, MISSING
+from holdall._tiers import Held, StorageCore, fits, hit, validated
+from holdall.errors import BatchError
+from holdall.types import Durability, Format, StorageStats, Ttl
+
+__all__ = ["StorageManager"]
+
+D = TypeVar("D")
+T = TypeVar("T")
+
+
+class StorageManager(StorageCore):
+    """Memory first, then disk: `await set(key, value)`, `await get(key)`.
+
+    `set` writes to the disk, then keeps the caller's own object in memory, and `get` returns that
+    same object: changing it changes what this process reads until it is set again. With
+    `copy=True`, on the manager or on one call, memory holds a copy and everybody gets another.
+    After a restart, in another process, or when memory was full, `get` returns what the format
+    makes of the file: without `model_class`, plain data for JSON. With `model_class` it is always
+    that type.
+
+    `CACHE_DEFAULT_TTL` limits only how long the copy in memory is used; a `ttl=` limits the value
+    everywhere. Once a write is acknowledged in any process on the machine, no process answers
+    with the value before it. With `BLOB_STORAGE_ENABLED=false` everything is in memory only.
+
+    >>> import asyncio, tempfile
+    >>> async def main(folder: str) -> None:
+    ...     async with StorageManager(folder) as storage:
+    ...         await storage.set("recipe", {"title": "Pasta"})
+    ...         print(await storage.get("recipe"), await storage.get("other", default="none"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     asyncio.run(main(folder))
+    {'title': 'Pasta'} none
+    """
+
+    async def __aenter__(self) -> StorageManager:
+        """The manager itself; nothing is opened yet."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the manager."""
+        await self.close()
+
+    # -- memory, then disk ----------------------------------------------------------------------
+
+    @overload
+    async def get(
+        self, key: str, default: None = None, *, model_class: type[T], copy: bool | None = None
+    ) -> T | None: ...
+    @overload
+    async def get(
+        self, key: str, default: D, *, model_class: type[T], copy: bool | None = None
+    ) -> T | D: ...
+    @overload
+    async def get(
+        self, key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
+    ) -> Any: ...
+    async def get(
+        self, key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
+    ) -> Any:
+        """The value, or `default` if there is none; a missing one is read once for all who ask.
+
+        Args:
+            key: The key.
+            default: What to return for a missing key; a stored `None`, 0 or `""` is not missing.
+            model_class: The type of the result, as for `BlobManager.load`: an object in memory is
+                returned if it is of exactly that class or was read as that type before; else
+                the value is read from the disk as that type. Left out, a hit in memory may be the
+                caller's own object or one that was read with a `model_class`.
+            copy: Return a deep copy of what memory holds; left out, as the manager was made.
+
+        Raises:
+            HoldallError: Reading failed, as `BlobManager.load` says.
+        """
+        value = await self._get(check_key(key, "get"), model_class)
+        return default if value is MISSING else self._out(value, copy)
+
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        format: Format | None = None,
+        ttl: Ttl = DEFAULT,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        custom_encoder: Callable[[Any], Any] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        durability: Durability | None = None,
+        copy: bool | None = None,
+    ) -> BlobMetadata | None:
+        """Writes a value to the disk, then to memory; what the disk refused is never in memory.
+
+        Args:
+            key: The key.
+            value: What to keep. Memory keeps this object itself, see the class.
+            format: As for `BlobManager.save`, like the arguments that are not named here.
+            ttl: Seconds or a `timedelta` that the value lives, everywhere; left out, for ever.
+            tags: See `BlobManager.save`.
+            metadata: See `BlobManager.save`.
+            custom_encoder: See `BlobManager.save`.
+            if_absent: See `BlobManager.save`.
+            if_match: See `BlobManager.save`.
+            durability: See `BlobManager.save`.
+            copy: Memory keeps a deep copy, taken now; left out, as the manager was made.
+
+        Returns:
+            The record of the value; `None` if the store is switched off.
+        """
+        check_key(key, "set")
+        ttl = check_ttl(ttl, "set")
+        tier = await self._memory()
+        kept = self._in(value, copy, key)
+        if not self._on_disk:
+            tier.pin(key, kept, ttl)
+            return None
+        observed = tier.observe(key)
+        record = await self._blobs.save(
+            key,
+            value,
+            format,
+            ttl=ttl,
+            tags=tags,
+            metadata=metadata,
+            custom_encoder=custom_encoder,
+            if_absent=if_absent,
+            if_match=if_match,
+            durability=durability,
+        )
+        self._admit(tier, key, kept, observed, record)
+        return record
+
+    async def get_many(
+        self, keys: Iterable[str], *, model_class: Any = None, copy: bool | None = None
+    ) -> dict[str, Any]:
+        """What was found, in the order asked; what memory lacks is read from the disk together.
+
+        A load of one of the keys that is under way elsewhere is not waited for.
+
+        Raises:
+            BatchError: Some could not be read: `.errors` by key; `.succeeded` has the others.
+        """
+        wanted = check_keys(keys, "get")
+        tier = await self._memory()
+        found = {key: hit(tier, key, model_class) for key in wanted}
+        missing = [key for key, value in found.items() if value is MISSING]
+        errors: dict[str, HoldallError] = {}
+        if missing and self._on_disk:
+            found.update(await self._read_many(tier, missing, model_class, errors))
+        done = {key: self._out(value, copy) for key, value in found.items() if value is not MISSING}
+        if errors:
+            raise BatchError("get", done, errors)
+        return done
+
+    async def set_many(
+        self,
+        items: Mapping[str, Any],
+        *,
+        format: Format | None = None,
+        ttl: Ttl = DEFAULT,
+        tags: Iterable[str] = (),
+        custom_encoder: Callable[[Any], Any] | None = None,
+        durability: Durability | None = None,
+        copy: bool | None = None,
+    ) -> dict[str, BlobMetadata]:
+        """Writes several values, each as `set` would; the record of each key.
+
+        Raises:
+            BatchError: Some failed: `.errors` by key; `.succeeded` has the records of the others.
+        """
+        ttl = check_ttl(ttl, "set")
+        tier = await self._memory()
+        if not self._on_disk:
+            for key in items:
+                check_key(key, "set")
+            for key, value in items.items():
+                tier.pin(key, self._in(value, copy, key), ttl)
+            return {}
+        kept = {key: self._in(value, copy, key) for key, value in items.items()}
+        observed = {key: tier.observe(key) for key in items if _is_key(key)}
+        failed: BatchError | None = None
+        try:
+            records = await self._blobs.save_many(
+                items,
+                format,
+                ttl=ttl,
+                tags=tags,
+                custom_encoder=custom_encoder,
+                durability=durability,
+            )
+        except BatchError as error:
+            failed, records = error, error.succeeded
+        for key, record in records.items():
+            self._admit(tier, key, kept[key], observed[key], record)
+        if failed is not None:
+            raise failed
+        return records
+
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: Ttl = DEFAULT,
+        format: Format | None = None,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> T: ...
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], T],
+        *,
+        ttl: Ttl = DEFAULT,
+        format: Format | None = None,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> T: ...
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        *,
+        ttl: Ttl = DEFAULT,
+        format: Format | None = None,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The value; a missing one is loaded once for all who ask at the same time, and set.
+
+        Args:
+            key: The key.
+            loader: A function without arguments, plain or `async`. Its failure reaches all who
+                wait and is not kept. A plain one runs on the event loop's thread.
+            ttl: How long a loaded value lives, everywhere; left out, for ever.
+            format: The format that a loaded value is written in; left out, chosen by type.
+            model_class: As for `get`.
+            copy: As for `get` and `set`.
+
+        Raises:
+            ReentrantLoadError: The loader asks for the key that it loads.
+        """
+        check_key(key, "get")
+        ttl = check_ttl(ttl, "set")
+        value = await self._get(key, model_class)
+        if value is MISSING:
+
+            async def load() -> Any:
+                # Who came a moment late finds what the load before has just brought.
+                found = await self._get(key, model_class)
+                if found is not MISSING:
+                    return found
+                made = await loaded(loader, self._driver)
+                return await self._keep(key, made, ttl, format, copy)
+
+            value = await self._driver.share(self._flights, ("make", key), load)
+            if model_class is not None and not fits(value, model_class):
+                value = validated(value, model_class, key)
+        return self._out(value, copy)
+
+    async def _keep(
+        self, key: str, made: Any, ttl: Ttl, format: Format | None, copy: bool | None
+    ) -> Any:
+        """Sets a loaded value, unless somebody wrote one while it was loading: then that one."""
+        try:
+            await self.set(key, made, ttl=ttl, format=format, copy=copy, if_absent=True)
+        except ConflictError:
+            written = await self._get(key, None)
+            if written is not MISSING:
+                return written
+            # What is there counts as missing (damaged, expired meanwhile): it is replaced.
+            await self.set(key, made, ttl=ttl, format=format, copy=copy)
+        return made
+
+    async def delete(self, key: str) -> bool:
+        """Removes a value from the disk, then from memory; whether there was one."""
+        check_key(key, "delete")
+        tier = await self._memory()
+        removed = self._on_disk and await self._blobs.delete(key)
+        self._changes += 1
+        return tier.delete(key) or removed
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is a value in memory or on the disk; it is not read."""
+        tier = await self._memory()
+        if tier.get(check_key(key, "look for"), MISSING) is not MISSING:
+            return True
+        return self._on_disk and await self._blobs.exists(key)
+
+    # -- memory only ----------------------------------------------------------------------------
+
+    async def cache_get(self, key: str, default: Any = None, *, copy: bool | None = None) -> Any:
+        """What memory holds, or `default`; the disk is not asked."""
+        tier = await self._memory()
+        value = tier.get(check_key(key, "get"), MISSING)
+        if value is MISSING:
+            return default
+        return self._out(value.value if isinstance(value, Held) else value, copy)
+
+    async def cache_set(
+        self, key: str, value: Any, ttl: Ttl = DEFAULT, *, copy: bool | None = None
+    ) -> None:
+        """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
+        ttl = check_ttl(ttl, "set")
+        tier = await self._memory()
+        tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
+
+    async def cache_delete(self, key: str) -> bool:
+        """Removes an entry from memory; the disk keeps its value."""
+        tier = await self._memory()
+        return tier.delete(check_key(key, "delete"))
+
+    # -- the whole ------------------------------------------------------------------------------
+
+    async def get_stats(self) -> StorageStats:
+        """What `BlobManager.get_stats` returns, and `cache` with the statistics of the memory."""
+        tier = await self._memory()
+        blobs: Any = {"entries": 0, "total_size": 0, "folder": str(self.base_path)}
+        if self._on_disk:
+            blobs = await self._blobs.get_stats()
+        return cast(StorageStats, {**blobs, "cache": tier.get_stats()})
+
+    async def clear(self) -> int:
+        """Removes every value that holdall placed, then all of memory; how many values."""
+        tier = await self._memory()
+        removed = await self._blobs.clear() if self._on_disk else 0
+        self._changes += 1
+        forgotten = tier.clear()
+        return removed if self._on_disk else forgotten
+
+    async def close(self) -> None:
+        """Empties memory and ends the use of the store; every later call is an error."""
+        if self._tier is not None:
+            self._tier.clear()
+            self._tier = None
+            self._made.clear()
+        await self._blobs.close()
+
+
+def _is_key(key: object) -> bool:
+    """Whether an engine may be asked about it; `save_many` says what is wrong with the others."""
+    try:
+        check_key(key, "set")
+    except HoldallError:
+        return False
+    return True

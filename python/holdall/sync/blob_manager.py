@@ -1,0 +1,228 @@
+"""`BlobManager` without `await`; see `holdall.blob_manager` for the whole text of each method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+
+from holdall import blob_manager as _awaited
+from holdall._core import BlobMetadata
+from holdall._driver import BlockingDriver, Driver, run
+from holdall._sentinels import DEFAULT, MISSING
+from holdall.types import BlobStats, Format, StrPath, Ttl
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from holdall.types import BlobOptions, SaveOneOptions, SaveOptions
+
+__all__ = ["BlobManager"]
+
+D = TypeVar("D")
+T = TypeVar("T")
+Decoder = Callable[[dict[str, Any]], Any]
+
+
+class Blocking(_awaited.BlobManager):
+    """The manager whose coroutines never wait."""
+
+    _driver: ClassVar[Driver] = BlockingDriver()
+
+
+class BlobManager:
+    """Keeps objects on disk, one plain file for each key; `with` closes it."""
+
+    def __init__(self, base_path: StrPath | None = None, **options: Unpack[BlobOptions]) -> None:
+        """Remembers its arguments, those of `holdall.BlobManager`, and touches nothing."""
+        self._manager = Blocking(base_path, **options)
+
+    @property
+    def base_path(self) -> Path:
+        """The folder of the store, as given or configured."""
+        return self._manager.base_path
+
+    def __repr__(self) -> str:
+        """The class and the folder, if it is known without reading settings."""
+        return repr(self._manager).replace("Blocking", "BlobManager", 1)
+
+    def __enter__(self) -> BlobManager:
+        """The manager itself; nothing is opened yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the manager."""
+        self.close()
+
+    def save(
+        self,
+        key: str,
+        value: Any,
+        format: Format | None = None,
+        **options: Unpack[SaveOneOptions],
+    ) -> BlobMetadata:
+        """Writes a value, in place of the one that is there in whatever format."""
+        return run(self._manager.save(key, value, format, **options))
+
+    def save_pydantic_as_json(self, value: Any, key: str) -> BlobMetadata:
+        """Writes a pydantic model, or whatever `json` takes, as JSON."""
+        return run(self._manager.save_pydantic_as_json(value, key))
+
+    def save_with_pickle(self, value: Any, key: str) -> BlobMetadata:
+        """Writes an object as a signed pickle."""
+        return run(self._manager.save_with_pickle(value, key))
+
+    def save_with_joblib(self, value: Any, key: str) -> BlobMetadata:
+        """Writes arrays, models and what holds them with joblib, signed."""
+        return run(self._manager.save_with_joblib(value, key))
+
+    def save_as_string(self, text: str, key: str) -> BlobMetadata:
+        """Writes a text as UTF-8."""
+        return run(self._manager.save_as_string(text, key))
+
+    def save_many(
+        self,
+        items: Mapping[str, Any],
+        format: Format | None = None,
+        **options: Unpack[SaveOptions],
+    ) -> dict[str, BlobMetadata]:
+        """Writes several values with few commits; the record of each key."""
+        return run(self._manager.save_many(items, format, **options))
+
+    @overload
+    def load(
+        self,
+        key: str,
+        format: Format | None = None,
+        *,
+        model_class: type[T],
+        custom_decoder: Decoder | None = None,
+        mmap: bool = False,
+    ) -> T: ...
+    @overload
+    def load(
+        self,
+        key: str,
+        format: Format | None = None,
+        *,
+        model_class: type[T],
+        default: D,
+        custom_decoder: Decoder | None = None,
+        mmap: bool = False,
+    ) -> T | D: ...
+    @overload
+    def load(
+        self,
+        key: str,
+        format: Format | None = None,
+        *,
+        model_class: Any = None,
+        default: Any = ...,
+        custom_decoder: Decoder | None = None,
+        mmap: bool = False,
+    ) -> Any: ...
+    def load(
+        self,
+        key: str,
+        format: Format | None = None,
+        *,
+        model_class: Any = None,
+        default: Any = MISSING,
+        custom_decoder: Decoder | None = None,
+        mmap: bool = False,
+    ) -> Any:
+        """Reads a value, checked; `BlobNotFoundError` if there is none and no `default`."""
+        return run(
+            self._manager.load(
+                key,
+                format,
+                model_class=model_class,
+                default=default,
+                custom_decoder=custom_decoder,
+                mmap=mmap,
+            )
+        )
+
+    def load_many(
+        self,
+        keys: Iterable[str],
+        format: Format | None = None,
+        *,
+        model_class: Any = None,
+        custom_decoder: Decoder | None = None,
+    ) -> dict[str, Any]:
+        """Reads several values; what was found, in the order asked."""
+        return run(
+            self._manager.load_many(
+                keys, format, model_class=model_class, custom_decoder=custom_decoder
+            )
+        )
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a value under the key that has not expired."""
+        return run(self._manager.exists(key))
+
+    def metadata(self, key: str) -> BlobMetadata:
+        """What the store knows of a value."""
+        return run(self._manager.metadata(key))
+
+    def keys(
+        self,
+        prefix: str = "",
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        page_size: int = 1_000,
+    ) -> Iterator[str]:
+        """The keys in order, read page by page."""
+        keys = self._manager.keys(prefix, after=after, limit=limit, page_size=page_size)
+        while True:
+            try:
+                key = run(keys.__anext__())
+            except StopAsyncIteration:
+                return
+            yield key
+
+    def get_stats(self) -> BlobStats:
+        """`entries`, `total_size` in bytes, `folder` and more, in constant time."""
+        return run(self._manager.get_stats())
+
+    def delete(self, key: str, *, if_match: str | None = None) -> bool:
+        """Removes a value; whether there was one."""
+        return run(self._manager.delete(key, if_match=if_match))
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Removes several values; how many there were."""
+        return run(self._manager.delete_many(keys))
+
+    def touch(self, key: str, ttl: Ttl = DEFAULT) -> BlobMetadata:
+        """Lets a value live for `ttl` from now; left out, for ever."""
+        return run(self._manager.touch(key, ttl))
+
+    def rename(self, source: str, target: str, *, overwrite: bool = False) -> BlobMetadata:
+        """Moves a value to another key, in one step."""
+        return run(self._manager.rename(source, target, overwrite=overwrite))
+
+    def copy(self, source: str, target: str, *, overwrite: bool = False) -> BlobMetadata:
+        """Writes the value of one key under another as well."""
+        return run(self._manager.copy(source, target, overwrite=overwrite))
+
+    def migrate(self, key: str, to_format: Format) -> BlobMetadata:
+        """Writes a value anew in another format, unless somebody else changes it meanwhile."""
+        return run(self._manager.migrate(key, to_format))
+
+    def evict(self, tag: str) -> int:
+        """Removes the values that have a tag; how many."""
+        return run(self._manager.evict(tag))
+
+    def expire(self) -> int:
+        """Removes the files of values that have expired, now; how many."""
+        return run(self._manager.expire())
+
+    def clear(self) -> int:
+        """Removes every value that holdall placed, and no other file; how many."""
+        return run(self._manager.clear())
+
+    def close(self) -> None:
+        """Ends the use of the store by this manager; every later call is an error."""
+        run(self._manager.close())

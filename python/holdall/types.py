@@ -1,0 +1,120 @@
+"""The types that signatures and results are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from os import PathLike
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from holdall._core import BlobMetadata, ManualClock
+from holdall._sentinels import Default, Missing
+
+__all__ = [
+    "BlobMetadata",
+    "BlobOptions",
+    "BlobStats",
+    "CacheStats",
+    "Default",
+    "Durability",
+    "Format",
+    "Missing",
+    "OnCorrupt",
+    "Policy",
+    "SaveOneOptions",
+    "SaveOptions",
+    "StorageOptions",
+    "StorageStats",
+    "StrPath",
+    "Trust",
+    "Ttl",
+]
+
+Format: TypeAlias = Literal[
+    "json", "custom_json", "pickle", "joblib", "string", "text", "bytes", "npy"
+]
+"""The names of the formats; `text` is another word for `string`."""
+
+Durability: TypeAlias = Literal["process", "disk"]
+"""What an acknowledged save survives: the death of the process, or a power cut too."""
+
+Trust: TypeAlias = Literal["own", "any"]
+"""Whose pickles are read: those signed with this user's key, or anybody's."""
+
+OnCorrupt: TypeAlias = Literal["raise", "miss"]
+"""What a damaged value is: an error, or as if it were not there."""
+
+Policy: TypeAlias = Literal["s3-fifo", "lru", "fifo"]
+"""Which entry leaves a full memory."""
+
+Ttl: TypeAlias = "float | timedelta | Default | None"
+"""How long a value lives: seconds, a `timedelta`, `None` for ever; left out, the default."""
+
+StrPath: TypeAlias = "str | PathLike[str]"
+
+
+class CacheStats(TypedDict):
+    """What a memory did since it was made; sizes in bytes."""
+
+    entries: int
+    hits: int
+    misses: int
+    hit_rate: float
+    evictions: int
+    expirations: int
+    bytes: int
+
+
+class BlobStats(TypedDict):
+    """What lies in a store; `total_size` in bytes, `folder` the base path."""
+
+    entries: int
+    total_size: int
+    folder: str
+
+
+class StorageStats(BlobStats):
+    """What lies in a store, and what the memory over it did."""
+
+    cache: CacheStats
+
+
+class BlobOptions(TypedDict, total=False):
+    """The arguments of `BlobManager` besides the folder."""
+
+    durability: Durability
+    trust: Trust
+    signing_key: str | bytes | None
+    max_value_bytes: int | None
+    on_corrupt: OnCorrupt
+    allow_network_fs: bool
+    lock_timeout: float
+    clock: ManualClock | None
+
+
+class StorageOptions(BlobOptions, total=False):
+    """The arguments of `StorageManager` besides the folder."""
+
+    max_size: int | Default
+    default_ttl: Ttl
+    max_bytes: int | None
+    policy: Policy
+    copy: bool
+    external_check: float
+
+
+class SaveOptions(TypedDict, total=False):
+    """The arguments of `save_many` and `set_many` besides the items and the format."""
+
+    ttl: Ttl
+    tags: Iterable[str]
+    custom_encoder: Callable[[Any], Any] | None
+    durability: Durability | None
+
+
+class SaveOneOptions(SaveOptions, total=False):
+    """The arguments of `save` and `set` besides key, value and format."""
+
+    metadata: Mapping[str, Any] | None
+    if_absent: bool
+    if_match: str | None

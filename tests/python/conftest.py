@@ -1,0 +1,70 @@
+"""Fixtures for every test; without the extension, its stand-in takes its place."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+try:
+    importlib.import_module("holdall._core")
+    EXTENSION = True
+except ImportError:
+    EXTENSION = False
+    sys.modules["holdall._core"] = importlib.import_module("fake.core")
+
+import holdall
+from holdall import sync
+from holdall.testing import ManualClock
+
+SETTINGS = (
+    "BLOB_STORAGE_ENABLED",
+    "BLOB_STORAGE_BASE_PATH",
+    "CACHE_ENABLED",
+    "CACHE_MAX_SIZE",
+    "CACHE_DEFAULT_TTL",
+    "LOG_LEVEL",
+    "LOG_DEBUG_ENABLED",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path_factory, monkeypatch):
+    """Each test has a working directory and a home of its own, and no settings of this machine."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("HOLDALL_SIGNING_KEY", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def extension():
+    """For tests of what the stand-in does not do."""
+    if not EXTENSION:
+        pytest.skip("needs the extension")
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def blobs(tmp_path, clock):
+    async with holdall.BlobManager(tmp_path / "store", clock=clock) as manager:
+        yield manager
+
+
+@pytest.fixture
+async def storage(tmp_path, clock):
+    async with holdall.StorageManager(tmp_path / "store", clock=clock) as manager:
+        yield manager
+
+
+@pytest.fixture
+def blocking_storage(tmp_path, clock):
+    with sync.StorageManager(tmp_path / "store", clock=clock) as manager:
+        yield manager
