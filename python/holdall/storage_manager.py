@@ -296,7 +296,7 @@ class StorageManager(StorageCore):
     async def exists(self, key: str) -> bool:
         """Whether there is a value in memory or on the disk; it is not read."""
         tier = await self._memory()
-        if tier.get(check_key(key, "look for"), MISSING) is not MISSING:
+        if tier.contains(check_key(key, "look for")):
             return True
         return self._on_disk and await self._blobs.exists(key)
 

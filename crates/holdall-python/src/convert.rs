@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdall::{ErrorKind, Part, Ttl};
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyString, PyTzInfo};
@@ -18,7 +18,7 @@ const LONGEST: f64 = 1_000.0 * 365.25 * 86_400.0;
 /// Keeps the memory of a buffer alive and in its place.
 pub(crate) enum Owner {
     Bytes(#[allow(dead_code, reason = "held, not read")] Py<PyBytes>),
-    Buffer(#[allow(dead_code, reason = "held, not read")] PyBuffer<u8>),
+    Buffer(#[allow(dead_code, reason = "held, not read")] PyUntypedBuffer),
 }
 
 /// A key as text.
@@ -108,7 +108,7 @@ pub(crate) fn parts(value: &Bound<'_, PyAny>) -> PyResult<(Vec<Part>, Vec<Owner>
 }
 
 fn is_buffer(value: &Bound<'_, PyAny>) -> bool {
-    value.is_instance_of::<PyBytes>() || PyBuffer::<u8>::get(value).is_ok()
+    value.is_instance_of::<PyBytes>() || PyUntypedBuffer::get(value).is_ok()
 }
 
 fn lend(value: &Bound<'_, PyAny>, parts: &mut Vec<Part>, owners: &mut Vec<Owner>) -> PyResult<()> {
@@ -117,7 +117,7 @@ fn lend(value: &Bound<'_, PyAny>, parts: &mut Vec<Part>, owners: &mut Vec<Owner>
         owners.push(Owner::Bytes(bytes.clone().unbind()));
         return Ok(());
     }
-    let buffer = PyBuffer::<u8>::get(value)?;
+    let buffer = PyUntypedBuffer::get(value)?;
     if !buffer.is_c_contiguous() {
         return Err(errors::told(
             value.py(),

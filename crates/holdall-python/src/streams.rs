@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -34,7 +33,8 @@ impl FrameSink {
         let py = data.py();
         let part = match data.cast::<PyBytes>() {
             Ok(bytes) => bytes.clone(),
-            Err(_) => PyBytes::new(py, &PyBuffer::<u8>::get(data)?.to_vec(py)?),
+            // A buffer of any item type: the pickler may go on to reuse it.
+            Err(_) => py.get_type::<PyBytes>().call1((data,))?.cast_into()?,
         };
         let length = part.as_bytes().len();
         locked(&self.parts).push(part.unbind());
@@ -90,20 +90,5 @@ impl FrameSource {
             rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1)
         });
         PyBytes::new(py, &data[range])
-    }
-
-    /// Fills a buffer; answers how many bytes there were.
-    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let buffer = PyBuffer::<u8>::get(buffer)?;
-        let data = self.data.bind(py).as_bytes();
-        let range = self.next(data, |_| buffer.len_bytes());
-        let taken = range.len();
-        if let Some(target) = buffer.as_mut_slice(py) {
-            for (cell, byte) in target.iter().zip(&data[range]) {
-                cell.set(*byte);
-            }
-        }
-        let_others_run(py);
-        Ok(taken)
     }
 }

@@ -159,6 +159,12 @@ impl Error {
         self.0.key.as_deref()
     }
 
+    /// What was being done, a verb.
+    #[must_use]
+    pub fn operation(&self) -> Option<&'static str> {
+        self.0.operation
+    }
+
     /// The file or folder, if the error is about one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

@@ -87,6 +87,18 @@ impl<K, V> Tier<K, V> {
         Some(Hit { value: &held.value, look_again })
     }
 
+    /// Whether there is a value that is still the newest, without anything being counted.
+    pub fn contains(
+        &self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: u64,
+        version: Option<u64>,
+    ) -> bool {
+        let held = self.cache.peek(hash, is_key, now);
+        held.is_some_and(|held| held.seen.is_none_or(|seen| version == Some(seen.version)))
+    }
+
     /// Takes a value into memory. Without `seen` it belongs to this memory alone.
     pub fn put(
         &mut self,

@@ -155,6 +155,16 @@ impl FileBackend {
     }
 }
 
+/// Closes every store that this process has open, for a fast start next time; for the end of a
+/// process. They may be used again.
+pub fn close_all() {
+    for opened in registry::all() {
+        if let Err(error) = opened.maybe_live().map_or(Ok(()), open::Live::close) {
+            tracing::warn!(path = %opened.path.display(), "the store was not closed: {error}");
+        }
+    }
+}
+
 /// The entry that a row of the index stands for.
 fn entry(row: Row) -> Option<(Key, Record)> {
     Some((Key::new(&row.key).ok()?, Stamp::decode(&row.record)?.record))

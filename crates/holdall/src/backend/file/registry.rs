@@ -44,6 +44,11 @@ pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Arc<Opened>> {
     Ok(opened)
 }
 
+/// All that are open.
+pub(crate) fn all() -> Vec<Arc<Opened>> {
+    registry().iter().filter_map(Weak::upgrade).collect()
+}
+
 fn registry() -> MutexGuard<'static, Vec<Weak<Opened>>> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,67 @@
+//! Keys of memory: Python's own text objects, hashed by Python and compared as text.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::convert;
+
+/// A key in memory.
+pub(crate) struct HeldKey(Py<PyString>);
+
+/// A key to be looked up, with its hash.
+pub(crate) struct SoughtKey<'a, 'py> {
+    object: &'a Bound<'py, PyString>,
+    /// Python's hash of the text: random for each process, so nobody can choose collisions.
+    pub(crate) hash: u64,
+}
+
+impl HeldKey {
+    pub(crate) fn object(&self) -> &Py<PyString> {
+        &self.0
+    }
+}
+
+impl<'a, 'py> SoughtKey<'a, 'py> {
+    /// A key for a look-up. Whether it is a valid one matters only if nothing is found.
+    pub(crate) fn new(key: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        let Ok(object) = key.cast::<PyString>() else {
+            // The error says why.
+            convert::text(key)?;
+            return Err(pyo3::exceptions::PyTypeError::new_err("a key is a str"));
+        };
+        Ok(Self { object, hash: object.hash()? as u64 })
+    }
+
+    /// A key for a write.
+    pub(crate) fn checked(key: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        convert::text(key)?;
+        Self::new(key)
+    }
+
+    /// Whether a held key is this one. Runs no Python code.
+    pub(crate) fn is(&self, held: &HeldKey) -> bool {
+        if held.0.as_ptr() == self.object.as_ptr() {
+            return true;
+        }
+        let held = held.0.bind(self.object.py());
+        matches!((held.to_str(), self.object.to_str()), (Ok(held), Ok(sought)) if held == sought)
+    }
+
+    /// The key, to be held.
+    pub(crate) fn hold(&self) -> HeldKey {
+        HeldKey(self.object.clone().unbind())
+    }
+
+    pub(crate) fn object(&self) -> &'a Bound<'py, PyString> {
+        self.object
+    }
+}
+
+/// Whether two held keys are the same text.
+pub(crate) fn same(py: Python<'_>, one: &HeldKey, other: &HeldKey) -> bool {
+    one.0.is(&other.0)
+        || matches!(
+            (one.0.bind(py).to_str(), other.0.bind(py).to_str()),
+            (Ok(one), Ok(other)) if one == other
+        )
+}

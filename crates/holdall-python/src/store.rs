@@ -1,0 +1,405 @@
+//! `Store`: the engine's `BlobManager`, its calls run by the bridge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdall::backend::Backend;
+use holdall::signing::KeySource;
+use holdall::{
+    Blob, BlobManager, BlobOptions, Condition, Durability, ErrorKind, Format, OnCorrupt, Save,
+    SaveOptions, Trust,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+
+use crate::bridge;
+use crate::clock::{self, ManualClock};
+use crate::convert::{self, Owner};
+use crate::errors;
+use crate::metadata::BlobMetadata;
+
+/// One handle on a base directory; nothing is opened before the first operation.
+#[pyclass(frozen, module = "holdall._core", weakref)]
+pub(crate) struct Store {
+    blobs: BlobManager,
+    blocking: bool,
+}
+
+type Engine<T> = holdall::Result<T>;
+
+impl Store {
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(self.blobs.backend())
+    }
+
+    /// Runs a call of the engine and turns its result into an object.
+    fn run<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&BlobManager) -> Engine<T> + Send + 'static,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        self.run_with(py, Vec::new(), work, convert)
+    }
+
+    /// As `run`, for work that reads the memory of Python objects.
+    fn run_with<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        owners: Vec<Owner>,
+        work: impl FnOnce(&BlobManager) -> Engine<T> + Send + 'static,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        let blobs = self.blobs.clone();
+        bridge::run(py, self.blocking, owners, move || work(&blobs), move |py, result| {
+            convert(py, result.map_err(|error| errors::raised(py, &error))?)
+        })
+    }
+}
+
+fn raised<T>(py: Python<'_>, result: Engine<T>) -> PyResult<T> {
+    result.map_err(|error| errors::raised(py, &error))
+}
+
+fn metadata(py: Python<'_>, metadata: holdall::BlobMetadata) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, BlobMetadata::new(metadata))?.into_any())
+}
+
+fn blob(py: Python<'_>, blob: Blob) -> PyResult<Py<PyAny>> {
+    let payload = PyBytes::new(py, &blob.payload);
+    let pair = (payload, metadata(py, blob.metadata)?).into_pyobject(py)?;
+    Ok(pair.into_any().unbind())
+}
+
+fn object<'py>(py: Python<'py>, value: impl IntoPyObject<'py, Error: Into<PyErr>>) -> PyResult<Py<PyAny>> {
+    use pyo3::BoundObject as _;
+    Ok(value.into_pyobject(py).map_err(Into::into)?.into_any().unbind())
+}
+
+/// A list of results, with errors in their place.
+fn list<T>(
+    py: Python<'_>,
+    results: Vec<Engine<T>>,
+    convert: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let objects = results.into_iter().map(|result| match result {
+        Ok(value) => convert(py, value),
+        Err(error) => Ok(errors::instance(py, &error)?.unbind()),
+    });
+    let objects = objects.collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(py, objects)?.into_any().unbind())
+}
+
+fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySource> {
+    let Some(key) = key else { return Ok(KeySource::discovered()) };
+    if let Ok(text) = key.cast::<PyString>() {
+        return raised(py, KeySource::text(text.to_str()?));
+    }
+    match key.cast::<PyBytes>() {
+        Ok(bytes) => raised(py, KeySource::bytes(bytes.as_bytes())),
+        Err(_) => {
+            Err(errors::told(py, ErrorKind::InvalidArgument, "signing_key is a str or bytes"))
+        }
+    }
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (base_path, *, blocking, durability="process", trust="own", signing_key=None, max_value_bytes=None, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
+    fn new(
+        py: Python<'_>,
+        base_path: std::path::PathBuf,
+        blocking: bool,
+        durability: &str,
+        trust: &str,
+        signing_key: Option<&Bound<'_, PyAny>>,
+        max_value_bytes: Option<u64>,
+        on_corrupt: &str,
+        allow_network_fs: bool,
+        lock_timeout: f64,
+        clock: Option<&Bound<'_, ManualClock>>,
+    ) -> PyResult<Self> {
+        let lock_timeout = Duration::try_from_secs_f64(lock_timeout).map_err(|_| {
+            let cause = "lock_timeout is a number of seconds, zero or more";
+            errors::told(py, ErrorKind::InvalidArgument, cause)
+        })?;
+        let defaults = BlobOptions::default();
+        let options = BlobOptions {
+            base_path,
+            durability: raised(py, Durability::from_name(durability))?,
+            trust: raised(py, Trust::from_name(trust))?,
+            signing_key: key_source(py, signing_key)?,
+            max_value_bytes: max_value_bytes.unwrap_or(defaults.max_value_bytes),
+            on_corrupt: raised(py, OnCorrupt::from_name(on_corrupt))?,
+            allow_network_fs,
+            lock_timeout,
+            clock: clock::clock(clock),
+        };
+        Ok(Self { blobs: BlobManager::with_options(options), blocking })
+    }
+
+    /// Places a value; its parts are written one after the other.
+    #[pyo3(signature = (key, format, parts, *, ttl, tags=vec![], metadata=None, if_absent=false, if_match=None, durability=None))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        format: &str,
+        parts: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+        tags: Vec<String>,
+        metadata: Option<Vec<u8>>,
+        if_absent: bool,
+        if_match: Option<String>,
+        durability: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        let format = raised(py, Format::from_name(format))?;
+        let condition = match (if_absent, if_match) {
+            (false, None) => Condition::Any,
+            (true, None) => Condition::Absent,
+            (false, Some(etag)) => Condition::Matches(etag),
+            (true, Some(_)) => {
+                let cause = "if_absent and if_match exclude each other";
+                return Err(errors::told(py, ErrorKind::InvalidArgument, cause));
+            }
+        };
+        let durability = durability.map(Durability::from_name).transpose();
+        let options = SaveOptions {
+            ttl: convert::ttl(ttl)?,
+            tags,
+            metadata,
+            condition,
+            durability: raised(py, durability)?,
+        };
+        let (parts, owners) = convert::parts(parts)?;
+        let work = move |blobs: &BlobManager| blobs.save_parts(&key, format, parts, options);
+        self.run_with(py, owners, work, self::metadata)
+    }
+
+    /// Places several values with one commit; errors come in their place.
+    #[pyo3(signature = (items, *, ttl, tags=vec![], durability=None))]
+    fn put_many(
+        &self,
+        py: Python<'_>,
+        items: Vec<(Bound<'_, PyAny>, String, Bound<'_, PyAny>)>,
+        ttl: &Bound<'_, PyAny>,
+        tags: Vec<String>,
+        durability: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let durability = raised(py, durability.map(Durability::from_name).transpose())?;
+        let ttl = convert::ttl(ttl)?;
+        let mut saves = Vec::with_capacity(items.len());
+        let mut owners = Vec::with_capacity(items.len());
+        for (key, format, parts) in items {
+            let (parts, mut lent) = convert::parts(&parts)?;
+            owners.append(&mut lent);
+            let options =
+                SaveOptions { ttl, tags: tags.clone(), durability, ..SaveOptions::default() };
+            let format = raised(py, Format::from_name(&format))?;
+            saves.push(Save { key: convert::key(&key)?, format, parts, options });
+        }
+        let work = move |blobs: &BlobManager| Ok(blobs.save_many(saves));
+        self.run_with(py, owners, work, |py, results| list(py, results, metadata))
+    }
+
+    /// Reads, checks and returns payload and record; `None` for a missing key if `missing_ok`.
+    fn get(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        format: Option<&str>,
+        missing_ok: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        let format = raised(py, format.map(Format::from_name).transpose())?;
+        self.run(
+            py,
+            move |blobs| {
+                if missing_ok {
+                    blobs.try_load_bytes(&key, format)
+                } else {
+                    blobs.load_bytes(&key, format).map(Some)
+                }
+            },
+            |py, found| found.map_or_else(|| Ok(py.None()), |found| blob(py, found)),
+        )
+    }
+
+    /// Reads several values in one call; `None` for a missing one, errors in their place.
+    fn get_many(
+        &self,
+        py: Python<'_>,
+        keys: Vec<Bound<'_, PyAny>>,
+        format: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let keys = keys.iter().map(convert::key).collect::<PyResult<Vec<_>>>()?;
+        let format = raised(py, format.map(Format::from_name).transpose())?;
+        self.run(
+            py,
+            move |blobs| {
+                Ok(keys.iter().map(|key| blobs.try_load_bytes(key, format)).collect::<Vec<_>>())
+            },
+            |py, results| {
+                list(py, results, |py, found| {
+                    found.map_or_else(|| Ok(py.None()), |found| blob(py, found))
+                })
+            },
+        )
+    }
+
+    /// The record of a value.
+    fn head(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        self.run(py, move |blobs| blobs.metadata(&key), metadata)
+    }
+
+    /// Whether there is a value.
+    fn exists(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        self.run(py, move |blobs| blobs.exists(&key), |py, found| object(py, found))
+    }
+
+    /// The path of the file behind a key, for mapping it; nothing is read or checked.
+    fn locate(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        format: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        let format = raised(py, format.map(Format::from_name).transpose())?;
+        self.run(
+            py,
+            move |blobs| blobs.locate(&key, format),
+            |py, (path, found)| {
+                object(py, (path.to_string_lossy().into_owned(), metadata(py, found)?))
+            },
+        )
+    }
+
+    /// Removes a value; whether there was one.
+    #[pyo3(signature = (key, if_match=None))]
+    fn delete(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        if_match: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        self.run(
+            py,
+            move |blobs| blobs.delete(&key, if_match.as_deref()),
+            |py, deleted| object(py, deleted),
+        )
+    }
+
+    /// Removes several values with one commit; errors come in their place.
+    fn delete_many(&self, py: Python<'_>, keys: Vec<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let keys = keys.iter().map(convert::key).collect::<PyResult<Vec<_>>>()?;
+        self.run(
+            py,
+            move |blobs| Ok(blobs.delete_many(&keys)),
+            |py, results| list(py, results, |py, deleted| object(py, deleted)),
+        )
+    }
+
+    /// A page of the values whose keys start with `prefix` and come after `after`.
+    fn page(
+        &self,
+        py: Python<'_>,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(
+            py,
+            move |blobs| blobs.list(&prefix, after.as_deref(), limit),
+            |py, page| list(py, page.into_iter().map(Ok).collect(), metadata),
+        )
+    }
+
+    /// A page of the values with a tag.
+    fn tagged(
+        &self,
+        py: Python<'_>,
+        tag: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(
+            py,
+            move |blobs| blobs.tagged(&tag, after.as_deref(), limit),
+            |py, page| list(py, page.into_iter().map(Ok).collect(), metadata),
+        )
+    }
+
+    /// Gives a value another length of life.
+    fn touch(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let (key, ttl) = (convert::key(key)?, convert::ttl(ttl)?);
+        self.run(py, move |blobs| blobs.touch(&key, ttl), metadata)
+    }
+
+    /// Gives a value another key.
+    fn rename(
+        &self,
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        target: &Bound<'_, PyAny>,
+        overwrite: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let (source, target) = (convert::key(source)?, convert::key(target)?);
+        self.run(py, move |blobs| blobs.rename(&source, &target, overwrite), metadata)
+    }
+
+    /// Copies a value to another key.
+    fn copy(
+        &self,
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        target: &Bound<'_, PyAny>,
+        overwrite: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let (source, target) = (convert::key(source)?, convert::key(target)?);
+        self.run(py, move |blobs| blobs.copy(&source, &target, overwrite), metadata)
+    }
+
+    /// Removes what has expired; how many values.
+    fn expire(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.run(py, BlobManager::expire, |py, count| object(py, count))
+    }
+
+    /// Removes every value that holdall placed; how many.
+    fn clear(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.run(py, BlobManager::clear, |py, count| object(py, count))
+    }
+
+    /// How much there is.
+    fn stats(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.run(py, BlobManager::get_stats, |py, stats| {
+            let dict = PyDict::new(py);
+            dict.set_item("entries", stats.entries)?;
+            dict.set_item("total_size", stats.total_size)?;
+            let folder = stats.folder.map(|folder| folder.to_string_lossy().into_owned());
+            dict.set_item("folder", folder)?;
+            Ok(dict.into_any().unbind())
+        })
+    }
+
+    /// Writes down what is needed for a fast start.
+    fn close(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.run(py, BlobManager::close, |py, ()| Ok(py.None()))
+    }
+}
+
+/// Closes all stores of the process; at its end.
+#[pyfunction]
+pub(crate) fn close_all(py: Python<'_>) {
+    py.detach(holdall::backend::file::close_all);
+}
