@@ -121,5 +121,5 @@ class Model(RuleBasedStateMachine):
                 assert held is GONE or held == self.live(key)
 
 
-Model.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Model.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 test_managers_agree_with_a_dict = Model.TestCase

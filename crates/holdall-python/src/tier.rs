@@ -219,11 +219,14 @@ impl Tier {
         Ok(())
     }
 
-    /// Forgets an entry; whether there was one.
+    /// Forgets an entry; whether there was one that was still the newest.
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let sought = SoughtKey::checked(key)?;
+        let sought = SoughtKey::new(key)?;
+        let version = self.shared.version(convert::text(key)?);
         Ok(self.shared.locked(|engine, now, gone| {
-            engine.cache().remove(sought.hash, |held| sought.is(held), now, gone)
+            let there = engine.contains(sought.hash, |held| sought.is(held), now, version);
+            engine.cache().remove(sought.hash, |held| sought.is(held), now, gone);
+            there
         }))
     }
 

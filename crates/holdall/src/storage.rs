@@ -164,8 +164,10 @@ impl StorageManager {
     /// As for [`BlobManager::delete`].
     pub fn delete(&self, key: &str) -> Result<bool> {
         let deleted = self.blobs.delete(key, None)?;
-        self.memory.forget(&Key::new(key)?);
-        Ok(deleted)
+        let key = Key::new(key)?;
+        let was_own = self.memory.has_own(&key);
+        self.memory.forget(&key);
+        Ok(deleted || was_own)
     }
 
     /// Whether there is a value, on disk or in memory.
