@@ -41,7 +41,13 @@ class AsyncDriver:
         """Calls the function on a codec thread."""
         import asyncio
 
-        return await asyncio.wrap_future(CODEC_THREADS.submit(function, *args))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "there is no running event loop: await this in asyncio, or use holdall.sync"
+            ) from None
+        return await asyncio.wrap_future(CODEC_THREADS.submit(function, *args), loop=loop)
 
     async def share(
         self, flights: SingleFlight, key: Hashable, load: Callable[[], Awaitable[T]]

@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::fork;
 
 /// Enough that flushes of several callers meet, few enough that threads do not stand in line.
-const MOST_THREADS: usize = 16;
+const MOST_THREADS: usize = 8;
 
 /// A thread that had nothing to do for so long ends.
 const IDLE: Duration = Duration::from_secs(10);
