@@ -29,7 +29,9 @@ struct Current {
 }
 
 /// Keeps the index closed while a process is forked.
-pub(crate) struct Suspended<'a>(#[allow(dead_code, reason = "held, not read")] Slot<'a>);
+pub(crate) struct Suspended<'a> {
+    _slot: Slot<'a>,
+}
 
 type Slot<'a> = RwLockWriteGuard<'a, Option<Current>>;
 
@@ -101,7 +103,7 @@ impl Catalog {
     pub(crate) fn suspend(&self) -> Suspended<'_> {
         let mut slot = self.slot();
         *slot = None;
-        Suspended(slot)
+        Suspended { _slot: slot }
     }
 
     /// Writes the index through to the disk and closes it.

@@ -111,7 +111,7 @@ impl Candidate {
 /// When the content was last changed, milliseconds since 1970, and whether that is a whole one.
 fn modified(stat: &Stat) -> (u64, bool) {
     let millis = micros(stat.st_mtime, stat.st_mtime_nsec) / 1_000;
-    (millis, (stat.st_mtime_nsec as u64).is_multiple_of(1_000_000))
+    (millis, stat.st_mtime_nsec % 1_000_000 == 0)
 }
 
 fn micros(seconds: i64, nanos: impl TryInto<u64>) -> u64 {

@@ -196,7 +196,7 @@ impl Opened {
             created: alive.map_or(updated, |before| before.created),
             updated,
             expiry: put.ttl.map(|millis| Expiry::after(millis, terms.clock)),
-            signature: put.signature.clone(),
+            signature: put.signature,
             tags: put.tags.clone(),
             metadata: put.metadata.clone(),
             foreign: false,
