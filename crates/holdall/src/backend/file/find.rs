@@ -111,11 +111,16 @@ impl Candidate {
 /// When the content was last changed, milliseconds since 1970, and whether that is a whole one.
 fn modified(stat: &Stat) -> (u64, bool) {
     let millis = micros(stat.st_mtime, stat.st_mtime_nsec) / 1_000;
-    (millis, stat.st_mtime_nsec % 1_000_000 == 0)
+    (millis, nanos(stat.st_mtime_nsec).is_multiple_of(1_000_000))
 }
 
 fn micros(seconds: i64, nanos: impl TryInto<u64>) -> u64 {
-    u64::try_from(seconds).unwrap_or(0) * 1_000_000 + nanos.try_into().unwrap_or(0) / 1_000
+    u64::try_from(seconds).unwrap_or(0) * 1_000_000 + self::nanos(nanos) / 1_000
+}
+
+/// The type of this field is not the same everywhere.
+fn nanos(nanos: impl TryInto<u64>) -> u64 {
+    nanos.try_into().unwrap_or(0)
 }
 
 impl Opened {

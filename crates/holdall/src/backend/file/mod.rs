@@ -106,7 +106,7 @@ impl FileBackend {
         Terms { clock: &self.options.clock, lock_timeout: self.options.lock_timeout }
     }
 
-    fn rows(&self, question: impl FnOnce(&dyn Index) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
+    fn rows(&self, question: impl Fn(&dyn Index) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
         let opened = self.opened()?;
         opened.ensure_index(self.terms())?;
         let live = opened.live()?;
@@ -329,7 +329,9 @@ impl Backend for FileBackend {
 
     fn close(&self) -> Result<()> {
         match self.opened_already() {
-            Some(opened) => opened.maybe_live().map_or(Ok(()), open::Live::close),
+            Some(opened) => {
+                opened.maybe_live().map_or(Ok(()), |live| live.close(self.options.lock_timeout))
+            }
             None => Ok(()),
         }
     }

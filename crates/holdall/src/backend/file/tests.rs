@@ -10,6 +10,8 @@ use super::*;
 use crate::backend::{Part, conformance};
 use crate::clock::ManualClock;
 
+mod index;
+
 struct Fixture {
     dir: tempfile::TempDir,
     backend: FileBackend,
@@ -51,6 +53,12 @@ impl Fixture {
         names.sort_unstable();
         names
     }
+}
+
+fn reopened(it: Fixture) -> Fixture {
+    let Fixture { dir, backend } = it;
+    drop(backend);
+    Fixture { backend: FileBackend::new(dir.path(), FileOptions::default()), dir }
 }
 
 #[test]

@@ -266,6 +266,7 @@ impl Opened {
 
 /// Says that writes begin; the locks of the stripes are held.
 pub(crate) fn begin(live: &Live, stripes: &[usize]) {
+    live.clock.set_in_use();
     for &stripe in stripes {
         if live.clock.begin(stripe) {
             tracing::info!(stripe, "a writer died in the middle of its work");
