@@ -10,7 +10,9 @@ use super::*;
 use crate::backend::{Part, conformance};
 use crate::clock::ManualClock;
 
+mod foreign;
 mod index;
+mod writing;
 
 struct Fixture {
     dir: tempfile::TempDir,
