@@ -20,7 +20,8 @@ use crate::record::Record;
 
 /// Runs the whole suite, each rule on an empty backend of its own. Panics where a rule is broken.
 pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
-    let rules: [(&str, fn(Arc<dyn Backend>, &ManualClock)); 15] = [
+    type Rule = fn(Arc<dyn Backend>, &ManualClock);
+    let rules: [(&str, Rule); 15] = [
         ("what was put is got, byte for byte", what_was_put_is_got),
         ("the record says what was put", the_record_says_what_was_put),
         ("putting replaces value and record", putting_replaces),
@@ -203,7 +204,7 @@ fn conditions_are_kept(backend: Arc<dyn Backend>, hands: &ManualClock) {
         ..put("k", content)
     };
     let conflicts = |put| {
-        let error = backend.put(put).err().expect("refused");
+        let error = backend.put(put).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Conflict);
     };
     conflicts(matching("1", "a"));

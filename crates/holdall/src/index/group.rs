@@ -6,10 +6,9 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Change, Index, Suspended};
+use super::{Change, Index};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most changes in one transaction, unless one caller alone has more: a few milliseconds.
@@ -88,33 +87,6 @@ impl GroupCommit {
             };
             *locked(answer) = Some(result);
             start = *end;
-        }
-    }
-
-    /// [`Index::suspend`] for the group and its index: waits for the leader at work and holds
-    /// callers back until the guard is dropped. A forked child forgets those who were waiting:
-    /// their threads are the parent's.
-    pub(crate) fn suspend(&self) -> Suspended<'_> {
-        let mut queue = locked(&self.queue);
-        while queue.led {
-            queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        let index = self.index.suspend();
-        Suspended(Box::new(Still { _index: index, queue, process: process::id() }))
-    }
-}
-
-/// Nobody leads and nobody may begin to.
-struct Still<'g> {
-    _index: Suspended<'g>,
-    queue: MutexGuard<'g, Queue>,
-    process: u32,
-}
-
-impl Drop for Still<'_> {
-    fn drop(&mut self) {
-        if self.process != process::id() {
-            self.queue.waiting.clear();
         }
     }
 }

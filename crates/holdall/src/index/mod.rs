@@ -5,13 +5,11 @@
 //! the trade-offs: commits are not flushed, errors are plain, and doubt is reported as `Corrupt`.
 
 mod group;
-mod none;
 mod row;
 mod sqlite;
 
 pub(crate) use self::group::GroupCommit;
-pub(crate) use self::none::NoIndex;
-pub(crate) use self::row::{MAX_RECORD, Row};
+pub(crate) use self::row::Row;
 pub(crate) use self::sqlite::SqliteIndex;
 
 use crate::error::Result;
@@ -36,31 +34,13 @@ pub(crate) struct Totals {
     pub foreign: u64,
 }
 
-/// Keeps anything alive, and nobody else in the index, until it is dropped.
-pub(crate) struct Suspended<'i>(Box<dyn Held + 'i>);
-
-trait Held {}
-impl<T> Held for T {}
-
-impl std::fmt::Debug for Suspended<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self(_held) = self;
-        f.write_str("Suspended")
-    }
-}
-
 /// A place for rows. Every call may wait for a disk or a peer, so it belongs on a pool thread; no
 /// transaction outlives a call. Lists are in the order of the keys' UTF-8 bytes.
 ///
 /// # Errors
 /// `Corrupt` means: throw the index away and rebuild it. `Busy`: a peer held the index for longer
-/// than the deadline. `Io`: full disk and the like. `Disabled`: this store has no index.
+/// than the deadline. `Io`: full disk and the like. `Closed`: the process was forked meanwhile.
 pub(crate) trait Index: Send + Sync {
-    /// Whether there is an index at all; if not, the caller lists by a scan.
-    fn is_available(&self) -> bool {
-        true
-    }
-
     /// Makes all changes, in their order, or none; when it returns, every process sees them.
     /// They survive the death of the process, not a power cut.
     fn apply(&self, changes: &[Change]) -> Result<()>;
@@ -86,17 +66,9 @@ pub(crate) trait Index: Send + Sync {
     /// Records whether a scan has filled the index.
     fn set_complete(&self, complete: bool) -> Result<()>;
 
-    /// Removes every row; the index is then empty and not complete.
-    fn clear_all(&self) -> Result<()>;
-
     /// Reads everything and compares it with the checksums and counters; takes time in proportion
     /// to the size. Only this finds rows that damage has made invisible.
     fn check(&self) -> Result<()>;
-
-    /// Waits for the calls under way, closes every handle and holds new calls back until the
-    /// guard is dropped; the next call opens anew. Taken before a `fork` on the forking thread and
-    /// dropped after it, in the parent and in the child: so no handle ever crosses.
-    fn suspend(&self) -> Suspended<'_>;
 
     /// Writes everything through to the disk and closes; the next call would open anew.
     fn close(&self) -> Result<()>;

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most bytes that a record (a stamp) may have.
-pub(crate) const MAX_RECORD: usize = 8 * 1024;
+pub(super) const MAX_RECORD: usize = 8 * 1024;
 /// The most bytes that a key may have here, and likewise one row without its key.
 pub(super) const MAX_KEY: usize = 64 * 1024;
 

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::coherence::ClockFile;
 use crate::clock::Clock;
@@ -19,6 +19,10 @@ pub(crate) struct Catalog {
     folder: PathBuf,
     /// The store was just made by this process, so that its first index is a complete one.
     is_new: AtomicBool,
+    /// A process died with it, so it is read whole before it is first believed.
+    doubtful: Mutex<bool>,
+    /// Held while another index is filled: a fork waits for that too.
+    building: Mutex<()>,
     current: RwLock<Option<Current>>,
 }
 
@@ -29,13 +33,27 @@ struct Current {
 }
 
 /// Keeps the index closed while a process is forked.
-pub(crate) struct Suspended<'a>(#[allow(dead_code, reason = "held, not read")] Slot<'a>);
+pub(crate) struct Suspended<'a> {
+    _building: MutexGuard<'a, ()>,
+    _slot: Slot<'a>,
+}
 
 type Slot<'a> = RwLockWriteGuard<'a, Option<Current>>;
 
 impl Catalog {
-    pub(crate) fn new(folder: PathBuf, is_new: bool) -> Self {
-        Self { folder, is_new: AtomicBool::new(is_new), current: RwLock::new(None) }
+    pub(crate) fn new(folder: PathBuf, is_new: bool, doubtful: bool) -> Self {
+        Self {
+            folder,
+            is_new: AtomicBool::new(is_new),
+            doubtful: Mutex::new(doubtful),
+            building: Mutex::new(()),
+            current: RwLock::new(None),
+        }
+    }
+
+    /// Where the indexes of all epochs lie.
+    pub(crate) fn folders(&self) -> &std::path::Path {
+        &self.folder
     }
 
     /// The folder of an epoch's index.
@@ -48,18 +66,50 @@ impl Catalog {
         SqliteIndex::new(self.folder(epoch), Clock::system())
     }
 
-    /// Asks the current index.
+    /// Asks the current index; again if another process has replaced it meanwhile.
     pub(crate) fn ask<T>(
         &self,
         clock: &ClockFile,
-        question: impl FnOnce(&SqliteIndex) -> Result<T>,
+        question: impl Fn(&SqliteIndex) -> Result<T>,
     ) -> Result<T> {
-        self.with(clock, |current| question(&current.index))
+        loop {
+            let epoch = clock.epoch();
+            let answer = self.with(clock, |current| question(&current.index));
+            if answer.is_ok() || clock.epoch() == epoch {
+                return answer;
+            }
+        }
     }
 
-    /// Changes the current index; concurrent callers share one commit.
+    /// Changes the current index; concurrent callers share one commit. The caller holds the
+    /// stripes of the keys, so that no rebuild comes between.
     pub(crate) fn commit(&self, clock: &ClockFile, changes: Vec<Change>) -> Result<()> {
-        self.with(clock, |current| current.commits.commit(changes))
+        self.with(clock, |current| {
+            clock.set_in_use();
+            current.commits.commit(changes)
+        })
+    }
+
+    /// Reads the whole index if a process died with it, once; damage marks it for a rebuild.
+    pub(crate) fn resolve_doubt(&self, clock: &ClockFile) -> Result<()> {
+        let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+        if *doubtful {
+            match self.ask(clock, |index| index.check()) {
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                Err(error) => {
+                    tracing::warn!("the index did not survive the death of a process: {error}");
+                    clock.set_diverged(true);
+                }
+                Ok(()) => {}
+            }
+            *doubtful = false;
+        }
+        Ok(())
+    }
+
+    /// Keeps forks waiting while another index is filled.
+    pub(crate) fn building(&self) -> MutexGuard<'_, ()> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, clock: &ClockFile, work: impl FnOnce(&Current) -> Result<T>) -> Result<T> {
@@ -99,16 +149,31 @@ impl Catalog {
 
     /// Waits for the calls under way, closes the index and keeps it closed.
     pub(crate) fn suspend(&self) -> Suspended<'_> {
+        let building = self.building();
         let mut slot = self.slot();
         *slot = None;
-        Suspended(slot)
+        Suspended { _building: building, _slot: slot }
     }
 
-    /// Writes the index through to the disk and closes it.
-    pub(crate) fn close(&self) -> Result<()> {
-        match self.slot().take() {
-            Some(current) => current.index.close(),
-            None => Ok(()),
+    /// Writes the index through to the disk, closes it and, before anybody can change it again,
+    /// calls `closed`, with whether it can be believed.
+    pub(crate) fn close(&self, closed: impl FnOnce(bool)) -> Result<()> {
+        let trusted = self.is_trusted();
+        let mut slot = self.slot();
+        if let Some(current) = slot.take() {
+            current.index.close()?;
         }
+        closed(trusted);
+        Ok(())
+    }
+
+    /// Closes the index without a flush; answers whether it can be believed.
+    pub(crate) fn drop_index(&self) -> bool {
+        *self.slot() = None;
+        self.is_trusted()
+    }
+
+    fn is_trusted(&self) -> bool {
+        !*self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

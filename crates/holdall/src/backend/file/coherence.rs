@@ -9,7 +9,8 @@
 //! ```text
 //!      0   8  "holdall\x01"            8   8  epoch: raised when the index is made anew
 //!     16   8  generation               24  4  boot id, the first four bytes of its hash
-//!     28   4  1 after a clean close    32  4  1 if files and index may differ
+//!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
+//!     32   4  1 if files and index may differ
 //!  4,096   8 x 4,096                   the stripes
 //! ```
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
@@ -19,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, msync, munmap};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::stripes::STRIPES;
@@ -31,8 +32,28 @@ const LENGTH: usize = HEADER + STRIPES * 8;
 const EPOCH: usize = 8;
 const GENERATION: usize = 16;
 const BOOT: usize = 24;
-const CLEAN: usize = 28;
+const STATE: usize = 28;
 const DIVERGED: usize = 32;
+
+/// Somebody uses the store, or did when it came to an end.
+const IN_USE: u32 = 0;
+/// Nobody has used it since everything was flushed.
+const CLOSED: u32 = 1;
+/// Nobody has used it since its last user went away in order, without a flush.
+const LEFT: u32 = 2;
+
+/// How a store was found by whoever opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// New, or as its last user has left it.
+    InOrder,
+    /// Others have it open at this moment.
+    InUse,
+    /// Its last user died.
+    Abandoned,
+    /// The machine went down while somebody used it.
+    WentDown,
+}
 
 /// The mapped clock file of one store.
 pub(crate) struct ClockFile {
@@ -59,6 +80,8 @@ impl ClockFile {
                 tracing::warn!(length, "the clock file has a wrong size and is made anew");
             }
             rustix::fs::ftruncate(file, LENGTH as u64).map_err(io)?;
+        }
+        if !has_magic(file)? {
             reserve(file)?;
         }
         // SAFETY: a new shared mapping of a file that is LENGTH bytes long, at an address that
@@ -72,7 +95,7 @@ impl ClockFile {
         let clock = Self { map };
         if clock.word(0).load(Ordering::Acquire) != MAGIC {
             clock.word(EPOCH).store(1, Ordering::Relaxed);
-            clock.half(CLEAN).store(0, Ordering::Relaxed);
+            clock.half(STATE).store(IN_USE, Ordering::Relaxed);
             clock.half(DIVERGED).store(1, Ordering::Relaxed);
             clock.word(0).store(MAGIC, Ordering::Release);
         }
@@ -143,6 +166,11 @@ impl ClockFile {
         next(last.unwrap_or_else(|last| last))
     }
 
+    /// The stripes in which a write is under way, or was when its writer died.
+    pub(crate) fn odd_stripes(&self) -> impl Iterator<Item = usize> {
+        (0..STRIPES).filter(|stripe| self.is_odd(*stripe))
+    }
+
     /// The last generation that was given.
     pub(crate) fn generation(&self) -> u64 {
         self.word(GENERATION).load(Ordering::Acquire)
@@ -173,17 +201,53 @@ impl ClockFile {
         self.half(DIVERGED).store(u32::from(diverged), Ordering::Release);
     }
 
-    /// Notes that the store is in use in this boot; returns whether the machine went down while
-    /// it was in use before.
-    pub(crate) fn enter_boot(&self, boot_id: u32) -> bool {
-        let before = self.half(BOOT).swap(boot_id, Ordering::AcqRel);
-        let clean = self.half(CLEAN).swap(0, Ordering::AcqRel) != 0;
-        before != 0 && before != boot_id && !clean
+    /// Notes that the store is in use in this boot, and answers how it was found. `alone` says that
+    /// no other process has it open.
+    pub(crate) fn enter(&self, boot_id: u32, alone: bool) -> Found {
+        let boot = self.half(BOOT).swap(boot_id, Ordering::AcqRel);
+        let state = self.half(STATE).swap(IN_USE, Ordering::AcqRel);
+        if boot != boot_id || state == CLOSED {
+            self.flush_header();
+        }
+        match (boot, state) {
+            (0, _) | (_, CLOSED) => Found::InOrder,
+            _ if boot != boot_id => Found::WentDown,
+            _ if !alone => Found::InUse,
+            (_, LEFT) => Found::InOrder,
+            _ => Found::Abandoned,
+        }
     }
 
-    /// Notes that the last user has gone and everything is on the disk.
-    pub(crate) fn set_clean(&self) {
-        self.half(CLEAN).store(1, Ordering::Release);
+    /// Notes that nobody uses the store any more and that everything is on the disk.
+    pub(crate) fn set_closed(&self) {
+        self.half(STATE).store(CLOSED, Ordering::Release);
+    }
+
+    /// Whether nobody has used the store since everything was on the disk.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.half(STATE).load(Ordering::Acquire) == CLOSED
+    }
+
+    /// Notes that nobody uses the store any more, though not everything may be on the disk.
+    pub(crate) fn set_left(&self) {
+        self.half(STATE).store(LEFT, Ordering::Release);
+    }
+
+    /// Notes that the store is used again after it was closed. Cheap if it was not.
+    pub(crate) fn set_in_use(&self) {
+        if self.half(STATE).load(Ordering::Acquire) != IN_USE {
+            self.half(STATE).store(IN_USE, Ordering::Release);
+            self.flush_header();
+        }
+    }
+
+    /// Sees to it that a power cut does not bring "closed" back once something was written.
+    fn flush_header(&self) {
+        let flags = rustix::mm::MsyncFlags::SYNC;
+        // SAFETY: the header is the beginning of the mapping, which is longer and page-aligned.
+        if let Err(error) = unsafe { msync(self.map.as_ptr().cast(), HEADER, flags) } {
+            tracing::warn!("the clock file was not flushed: {error}");
+        }
     }
 
     /// Makes every stripe even again: after a reboot no write is under way.
@@ -192,6 +256,13 @@ impl ClockFile {
             self.finish(stripe);
         }
     }
+}
+
+fn has_magic(file: &OwnedFd) -> Result<bool> {
+    let mut start = [0; 8];
+    let read = rustix::io::pread(file, &mut start, 0)
+        .map_err(|error| Error::io(error.into(), ".holdall/clock"))?;
+    Ok(read == start.len() && u64::from_le_bytes(start) == MAGIC)
 }
 
 /// Takes the blocks now: a write into a hole of a mapping on a full disk would end the process.
@@ -271,13 +342,21 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reboot_without_a_clean_close_asks_for_a_check() {
+    fn how_a_store_was_left_is_known_to_whoever_opens_it_next() {
         let (_file, clock) = clock();
-        clock.enter_boot(1);
-        assert!(!clock.enter_boot(1));
-        assert!(clock.enter_boot(2));
-        clock.set_clean();
-        assert!(!clock.enter_boot(3));
+        assert_eq!(clock.enter(1, true), Found::InOrder);
+        assert_eq!(clock.enter(1, false), Found::InUse);
+        assert_eq!(clock.enter(1, true), Found::Abandoned);
+        assert_eq!(clock.enter(2, true), Found::WentDown);
+        clock.set_left();
+        assert_eq!(clock.enter(2, true), Found::InOrder);
+        clock.set_left();
+        assert_eq!(clock.enter(3, true), Found::WentDown);
+        clock.set_closed();
+        assert_eq!(clock.enter(4, true), Found::InOrder);
+        clock.set_closed();
+        clock.set_in_use();
+        assert_eq!(clock.enter(5, true), Found::WentDown);
     }
 
     #[test]

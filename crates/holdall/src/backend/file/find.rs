@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::dir::open_file;
 use super::open::Opened;
@@ -39,12 +39,20 @@ pub(crate) enum Search {
 }
 
 impl Candidate {
-    /// The record, as far as it can be told without reading the content.
-    pub(crate) fn record(&self) -> Record {
-        match &self.stamp {
-            Some(stamp) if self.looks_untouched(&stamp.record) => stamp.record.clone(),
-            _ => self.foreign_record(0),
+    /// The record of the value that is there, for whoever is about to replace or remove it. The
+    /// content is read only if somebody has touched the file; what was damaged is still ours.
+    pub(crate) fn current(&self) -> Result<Record> {
+        let Some(stamp) = &self.stamp else {
+            return Ok(self.foreign_record(&self.stat, self.stat.st_size as u64, 0));
+        };
+        if self.looks_untouched(&stamp.record) {
+            return Ok(stamp.record.clone());
         }
+        let (length, checksum) = self.measure().map_err(|error| Error::io(error, &self.path))?;
+        Ok(match self.verdict(&stamp.record, length, checksum)? {
+            Verdict::Whole | Verdict::Damaged => stamp.record.clone(),
+            Verdict::Edited(stat) => self.foreign_record(&stat, length, checksum),
+        })
     }
 
     /// Whether size and time of change are still those of the moment when it was placed.
@@ -53,14 +61,14 @@ impl Candidate {
     }
 
     /// What can be said of a file that another program wrote.
-    fn foreign_record(&self, checksum: u64) -> Record {
-        let (updated, _) = modified(&self.stat);
+    pub(crate) fn foreign_record(&self, stat: &Stat, length: u64, checksum: u64) -> Record {
+        let (updated, _) = modified(stat);
         Record {
             // Later edits have later times of change; ours count on from the wall clock too.
-            generation: micros(self.stat.st_ctime, self.stat.st_ctime_nsec),
+            generation: micros(stat.st_ctime, stat.st_ctime_nsec),
             format: self.format,
             codec: Codec::None,
-            length: self.stat.st_size as u64,
+            length,
             checksum,
             created: updated,
             updated,
@@ -78,44 +86,88 @@ impl Candidate {
     /// [`ErrorKind::Corrupt`] if the content contradicts the stamp and is no edit of another
     /// program: unchanged since it was placed, or changed before this machine was last started.
     pub(crate) fn judge(&self, content: &[u8], at: &std::path::Path) -> Result<Record> {
-        let checksum = xxh3_64(content);
-        let Some(stamp) = &self.stamp else { return Ok(self.foreign_record(checksum)) };
+        let (length, checksum) = (content.len() as u64, xxh3_64(content));
+        let Some(stamp) = &self.stamp else {
+            return Ok(self.foreign_record(&self.stat, length, checksum));
+        };
         let record = &stamp.record;
-        if content.len() as u64 == record.length && checksum == record.checksum {
-            return Ok(record.clone());
+        match self.verdict(record, length, checksum)? {
+            Verdict::Whole => Ok(record.clone()),
+            Verdict::Edited(stat) => {
+                tracing::info!(path = ?self.path, "another program has edited the file");
+                Ok(self.foreign_record(&stat, length, checksum))
+            }
+            Verdict::Damaged => {
+                let cause = if length == record.length {
+                    "the file was damaged: its checksum is not the one that was saved".into()
+                } else {
+                    format!("the file was damaged: it has {length} bytes of {}", record.length)
+                };
+                Err(Error::new(ErrorKind::Corrupt, cause)
+                    .at(at.join(&self.path))
+                    .remedy("restore the file from a backup, or save or delete the key"))
+            }
         }
-        let (changed, is_whole) = modified(&self.stat);
-        let time_is_ours = is_whole && changed == record.updated;
-        if time_is_ours || self.changed_before_this_boot() {
-            let found = content.len() as u64;
-            let cause = if found == record.length {
-                "the file was damaged: its checksum is not the one that was saved".into()
-            } else {
-                format!("the file was damaged: it has {found} bytes of {}", record.length)
-            };
-            return Err(Error::new(ErrorKind::Corrupt, cause)
-                .at(at.join(&self.path))
-                .remedy("restore the file from a backup, or save or delete the key"));
-        }
-        tracing::info!(path = ?self.path, "another program has edited the file");
-        Ok(self.foreign_record(checksum))
     }
 
-    fn changed_before_this_boot(&self) -> bool {
-        let clock = Clock::system();
-        let booted = clock.wall_micros().saturating_sub(clock.boot_millis() * 1_000);
-        micros(self.stat.st_ctime, self.stat.st_ctime_nsec) < booted
+    fn verdict(&self, record: &Record, length: u64, checksum: u64) -> Result<Verdict> {
+        if (length, checksum) == (record.length, record.checksum) {
+            return Ok(Verdict::Whole);
+        }
+        // Looked at anew: the edit may have come after the file was opened.
+        let stat =
+            rustix::fs::fstat(&self.file).map_err(|error| Error::io(error.into(), &self.path))?;
+        let time_is_ours = modified(&stat) == (record.updated, true);
+        Ok(if time_is_ours || changed_before_this_boot(&stat) {
+            Verdict::Damaged
+        } else {
+            Verdict::Edited(stat)
+        })
     }
+
+    /// Length and checksum of the content, read piece by piece.
+    fn measure(&self) -> std::io::Result<(u64, u64)> {
+        let mut checksum = Xxh3Default::new();
+        let mut piece = vec![0; 256 * 1_024];
+        let mut length = 0;
+        loop {
+            let read = rustix::io::pread(&self.file, &mut piece, length)?;
+            if read == 0 {
+                return Ok((length, checksum.digest()));
+            }
+            checksum.update(&piece[..read]);
+            length += read as u64;
+        }
+    }
+}
+
+/// How content and stamp agree.
+enum Verdict {
+    Whole,
+    Damaged,
+    /// Another program has written it, and then it looked like this.
+    Edited(Stat),
+}
+
+fn changed_before_this_boot(stat: &Stat) -> bool {
+    let clock = Clock::system();
+    let booted = clock.wall_micros().saturating_sub(clock.boot_millis() * 1_000);
+    micros(stat.st_ctime, stat.st_ctime_nsec) < booted
 }
 
 /// When the content was last changed, milliseconds since 1970, and whether that is a whole one.
 fn modified(stat: &Stat) -> (u64, bool) {
     let millis = micros(stat.st_mtime, stat.st_mtime_nsec) / 1_000;
-    (millis, (stat.st_mtime_nsec as u64).is_multiple_of(1_000_000))
+    (millis, nanos(stat.st_mtime_nsec).is_multiple_of(1_000_000))
 }
 
 fn micros(seconds: i64, nanos: impl TryInto<u64>) -> u64 {
-    u64::try_from(seconds).unwrap_or(0) * 1_000_000 + nanos.try_into().unwrap_or(0) / 1_000
+    u64::try_from(seconds).unwrap_or(0) * 1_000_000 + self::nanos(nanos) / 1_000
+}
+
+/// The type of this field is not the same everywhere.
+fn nanos(nanos: impl TryInto<u64>) -> u64 {
+    nanos.try_into().unwrap_or(0)
 }
 
 impl Opened {

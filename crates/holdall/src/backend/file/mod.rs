@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use self::find::Search;
 use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
 use self::write::{Terms, commit};
@@ -106,7 +107,7 @@ impl FileBackend {
         Terms { clock: &self.options.clock, lock_timeout: self.options.lock_timeout }
     }
 
-    fn rows(&self, question: impl FnOnce(&dyn Index) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
+    fn rows(&self, question: impl Fn(&dyn Index) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
         let opened = self.opened()?;
         opened.ensure_index(self.terms())?;
         let live = opened.live()?;
@@ -139,8 +140,14 @@ impl FileBackend {
     fn note_foreign(&self, opened: &Opened, key: &Key, record: &Record) {
         let Some(live) = opened.maybe_live() else { return };
         let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
-        let is_known = matches!(&known, Ok(Some(row)) if row.generation >= record.generation);
-        if !is_known {
+        if matches!(&known, Ok(Some(row)) if row.generation >= record.generation) {
+            return;
+        }
+        // Under the lock, and only if it is still there: a row without a file would stay.
+        let Ok(Some(_guard)) = live.locks.try_lock(key.stripe()) else { return };
+        let found = opened.find(key, None, Search::All).unwrap_or_default();
+        let current = found.first().and_then(|found| found.current().ok());
+        if current.is_some_and(|current| current.generation == record.generation) {
             commit(live, vec![Change::Put(opened.row(key, record))]);
         }
     }
@@ -267,17 +274,22 @@ impl Backend for FileBackend {
         let opened = self.opened()?;
         let until = opened.live()?.clock.generation();
         let mut count = 0;
+        let mut failed = None;
         let mut after: Option<String> = None;
         loop {
             let rows = self.rows(|index| index.page("", after.as_deref(), BATCH))?;
-            let Some(last) = rows.last() else { return Ok(count) };
+            let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
             after = Some(last.key.clone());
             let own = rows.iter().filter(|row| !row.foreign);
             let doomed: Vec<_> = own
                 .filter_map(|row| Some((Key::new(&row.key).ok()?, Doomed::NotAfter(until))))
                 .collect();
             for removed in opened.remove(&doomed, Durability::Process, self.terms())? {
-                count += u64::from(removed?.removed);
+                match removed {
+                    Ok(removed) => count += u64::from(removed.removed),
+                    // One damaged entry does not keep the rest.
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
     }
@@ -298,10 +310,13 @@ impl Backend for FileBackend {
 
     fn revalidate(&self, key: &Key, generation: u64) -> Result<()> {
         let opened = self.opened()?;
-        let found = opened.read_head(key, self.options.max_value_bytes)?;
-        if found.is_none_or(|(_, record)| record.generation != generation)
-            && let Some(live) = opened.maybe_live()
-        {
+        let is_same = match opened.read_head(key, self.options.max_value_bytes) {
+            Ok(found) => found.is_some_and(|(_, record)| record.generation == generation),
+            // The next load has to report it.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_same && let Some(live) = opened.maybe_live() {
             let _guard = live.locks.lock(vec![key.stripe()], self.options.lock_timeout)?;
             write::begin(live, &[key.stripe()]);
             write::finish(live, &[key.stripe()]);
@@ -339,7 +354,9 @@ impl Backend for FileBackend {
 
     fn close(&self) -> Result<()> {
         match self.opened_already() {
-            Some(opened) => opened.maybe_live().map_or(Ok(()), open::Live::close),
+            Some(opened) => {
+                opened.maybe_live().map_or(Ok(()), |live| live.close(self.options.lock_timeout))
+            }
             None => Ok(()),
         }
     }

@@ -4,15 +4,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::catalog::Catalog;
-use super::coherence::ClockFile;
+use super::coherence::{ClockFile, Found};
 use super::dir::open_folder;
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
 use super::stamps::Stamps;
@@ -51,6 +51,8 @@ pub(crate) struct Live {
     pub(crate) catalog: Catalog,
     names: AtomicU64,
     seed: u64,
+    /// Held by the one thread that finds out whether this process is the last user.
+    closing: Mutex<()>,
     /// Whether memory may be trusted: not on a network file system.
     pub(crate) coherent: bool,
 }
@@ -190,17 +192,18 @@ impl Live {
         let opening =
             ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
         let clock = ClockFile::open(&own_file(&own, "clock")?)?;
-        let went_down = clock.enter_boot(time.boot_id());
-        // From here on the last one to leave knows that it is not the last.
         let user = locks.as_fd();
+        let alone = ofd::try_lock(user, byte::USERS, 1, true)?;
+        // From here on the last one to leave knows that it is not the last.
         let user =
             ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;
         // Held until the file is closed.
         std::mem::forget(user);
+        let found = clock.enter(time.boot_id(), alone);
         if is_new {
             clock.set_diverged(false);
         }
-        if went_down {
+        if found == Found::WentDown {
             tracing::info!("the machine went down while the store was in use; it is checked");
             clock.settle();
             clock.set_diverged(true);
@@ -220,13 +223,14 @@ impl Live {
             }
         };
         drop(own_folder(&own, "index")?);
-        let catalog = Catalog::new(path.join(OWN).join("index"), is_new);
+        let catalog = Catalog::new(path.join(OWN).join("index"), is_new, found == Found::Abandoned);
         drop(opening);
         if let Err(error) = temp::sweep(&temporary, time) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
         }
         let locks = StripeLocks::new(locks);
-        let live = Self { own, temporary, clock, locks, catalog, names, seed, coherent };
+        let closing = Mutex::new(());
+        let live = Self { own, temporary, clock, locks, catalog, names, seed, closing, coherent };
         Ok((store, live, stamps))
     }
 
@@ -239,15 +243,48 @@ impl Live {
     }
 
     /// Writes the index down and, if nobody else has the store open, notes that all is well.
-    pub(crate) fn close(&self) -> Result<()> {
-        self.catalog.close()?;
-        let file = self.locks.file().as_fd();
-        if ofd::try_lock(file, byte::USERS, 1, true)? {
-            self.clock.set_clean();
-            // Still a user: the store may be used again after a close.
-            ofd::try_lock(file, byte::USERS, 1, false)?;
+    pub(crate) fn close(&self, timeout: Duration) -> Result<()> {
+        if self.as_last_user(|| {
+            // No write may be under way: it would be taken for one that is on the disk.
+            let _all = self.locks.lock_all(timeout)?;
+            self.catalog.close(|trusted| {
+                if trusted {
+                    self.clock.set_closed();
+                }
+            })
+        })? {
+            return Ok(());
         }
-        Ok(())
+        self.catalog.close(|_| ())
+    }
+
+    /// Does something if this process alone has the store open, and nobody can open it meanwhile.
+    fn as_last_user(&self, work: impl FnOnce() -> Result<()>) -> Result<bool> {
+        let _closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.locks.file().as_fd();
+        if !ofd::try_lock(file, byte::USERS, 1, true)? {
+            return Ok(false);
+        }
+        let done = work();
+        // Still a user: the store may be used again after a close.
+        ofd::try_lock(file, byte::USERS, 1, false)?;
+        done.map(|()| true)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let trusted = self.catalog.drop_index();
+        let left = self.as_last_user(|| {
+            // A store that was closed stays so.
+            if trusted && !self.clock.is_closed() {
+                self.clock.set_left();
+            }
+            Ok(())
+        });
+        if let Err(error) = left {
+            tracing::debug!("the next user will check the index: {error}");
+        }
     }
 }
 

@@ -14,15 +14,24 @@ use crate::record::Record;
 /// How often a reader looks again when writers come between, before it waits for them.
 const RETRIES: usize = 16;
 
+/// What a look has found.
+pub(crate) struct Sight<T> {
+    /// A file of this store, not one that another program put beside it.
+    pub(crate) ours: bool,
+    pub(crate) it: T,
+}
+
 impl Opened {
     /// Runs a search until it saw one moment of the key: it found something, or no write came
     /// between while it found nothing.
-    fn settled<T>(
+    pub(crate) fn settled<T>(
         &self,
         key: &Key,
-        mut look: impl FnMut(Search) -> Result<Option<T>>,
+        mut look: impl FnMut(Search) -> Result<Option<Sight<T>>>,
     ) -> Result<Option<T>> {
-        let Some(live) = self.maybe_live() else { return look(Search::All) };
+        let mut look = |search| look(search).map(|found| found.map(|sight| (sight.ours, sight.it)));
+        let whole = |found: Result<Option<(bool, T)>>| found.map(|found| found.map(|(_, it)| it));
+        let Some(live) = self.maybe_live() else { return whole(look(Search::All)) };
         let stripe = key.stripe();
         for _ in 0..RETRIES {
             if live.clock.is_odd(stripe) {
@@ -32,15 +41,17 @@ impl Opened {
             // While a writer is at work, and where one died, two formats of a key may be there.
             let calm = before % 2 == 0 && !live.clock.diverged();
             let found = look(if calm { Search::First } else { Search::All });
-            // In calm the first file that is found was the value when it was opened. All else,
-            // what is missing too, took several looks and is believed if nobody wrote meanwhile.
-            if (calm && matches!(found, Ok(Some(_)))) || live.clock.count(stripe) == before {
-                return found;
+            // In calm the first file of ours that is found was the value when it was opened. All
+            // else, what is missing too, took several looks and is believed if nobody wrote
+            // meanwhile: a value that moves to another format must not seem to be gone.
+            if (calm && matches!(found, Ok(Some((true, _))))) || live.clock.count(stripe) == before
+            {
+                return whole(found);
             }
             std::thread::yield_now();
         }
         let _guard = live.locks.lock(vec![stripe], std::time::Duration::from_secs(30))?;
-        look(Search::All)
+        whole(look(Search::All))
     }
 
     /// If the writer of a stripe died in the middle of its work, ends that work: what it placed
@@ -71,7 +82,7 @@ impl Opened {
             let content =
                 content(&found, limit).map_err(|error| error.at(self.path.join(&found.path)))?;
             let record = found.judge(&content, &self.path)?;
-            Ok(Some(Object { record, content }))
+            Ok(Some(Sight { ours: found.stamp.is_some(), it: Object { record, content } }))
         })
     }
 
@@ -82,9 +93,9 @@ impl Opened {
             let record = match &found.stamp {
                 Some(stamp) if found.looks_untouched(&stamp.record) => stamp.record.clone(),
                 Some(_) => found.judge(&content(&found, limit)?, &self.path)?,
-                None => found.record(),
+                None => found.current()?,
             };
-            Ok(Some((found.path, record)))
+            Ok(Some(Sight { ours: found.stamp.is_some(), it: (found.path, record) }))
         })
     }
 }

@@ -24,13 +24,11 @@ pub(crate) enum Doomed {
 
 impl Doomed {
     /// Whether the value that is there is the one that shall go.
-    fn applies_to(&self, winner: Option<&Candidate>, terms: Terms<'_>) -> Result<bool> {
-        let record = winner.map(Candidate::record);
+    fn applies_to(&self, record: Option<&Record>, terms: Terms<'_>) -> Result<bool> {
         match self {
             Self::Any(condition) => {
-                let there = record.as_ref().filter(|record| !record.is_expired(terms.clock));
-                condition.check(there)?;
-                Ok(winner.is_some())
+                condition.check(record.filter(|record| !record.is_expired(terms.clock)))?;
+                Ok(record.is_some())
             }
             Self::Expired(generation) => Ok(record.is_some_and(|record| {
                 record.generation == *generation && record.is_expired(terms.clock)
@@ -85,7 +83,8 @@ impl Opened {
         paths: &mut Vec<String>,
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
-        if !which.applies_to(found.first(), terms)? {
+        let record = found.first().map(Candidate::current).transpose()?;
+        if !which.applies_to(record.as_ref(), terms)? {
             // A row without a file is an entry of the index only.
             let forgotten = found.is_empty();
             return Ok(Removal { was_alive: false, removed: false, forgotten });
@@ -96,8 +95,7 @@ impl Opened {
                 .at(self.path.clone())
                 .remedy("remove all but one of them by hand"));
         }
-        let was_alive =
-            found.first().is_some_and(|winner| !winner.record().is_expired(terms.clock));
+        let was_alive = record.is_some_and(|record| !record.is_expired(terms.clock));
         // The winner last: after a crash it is still the winner. What other programs put beside
         // our own files stays.
         for old in found.iter().take(stamped.max(1)).rev() {
@@ -119,21 +117,22 @@ impl Opened {
         let guard = live.locks.lock(stripes.to_vec(), terms.lock_timeout)?;
         let found = self.find(key, None, Search::All)?;
         let Some(winner) = found.first() else { return Ok(None) };
-        let Some(stamp) = &winner.stamp else {
+        let current = winner.current()?;
+        if current.foreign {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                "another program put this file there, so it has no lifetime",
+                "another program wrote this file, so it has no lifetime",
             )
             .remedy("save the value first"));
-        };
-        if stamp.record.is_expired(terms.clock) {
+        }
+        if current.is_expired(terms.clock) {
             return Ok(None);
         }
-        live.clock.raise_generation(stamp.record.generation);
+        live.clock.raise_generation(current.generation);
         let record = Record {
             generation: live.clock.next_generation(terms.clock.wall_micros()),
             expiry: ttl.map(|millis| Expiry::after(millis, terms.clock)),
-            ..stamp.record.clone()
+            ..current
         };
         let bytes = self.stamp_for(live, key, record.clone())?.encode();
         begin(live, &stripes);

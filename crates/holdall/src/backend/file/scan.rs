@@ -35,15 +35,23 @@ impl Opened {
     /// Makes sure that the index agrees with the files, by a scan if that is in doubt.
     pub(crate) fn ensure_index(&self, terms: Terms<'_>) -> Result<()> {
         let live = self.live()?;
+        for stripe in live.clock.odd_stripes() {
+            self.bury_dead_writer(stripe)?;
+        }
+        live.catalog.resolve_doubt(&live.clock)?;
         let in_order = || {
-            !live.clock.diverged()
-                && live.catalog.ask(&live.clock, |index| index.is_complete()).unwrap_or(false)
+            let complete = live.catalog.ask(&live.clock, |index| index.is_complete());
+            match complete {
+                // A rebuild would only wait for the same process.
+                Err(error) if error.kind() == ErrorKind::Busy => Err(error),
+                complete => Ok(complete.unwrap_or(false) && !live.clock.diverged()),
+            }
         };
-        if in_order() {
+        if in_order()? {
             return Ok(());
         }
         let _all = live.locks.lock_all(terms.lock_timeout)?;
-        if in_order() {
+        if in_order()? {
             return Ok(());
         }
         self.rebuild(live)
@@ -52,6 +60,7 @@ impl Opened {
     /// Fills a new index; every stripe is held.
     fn rebuild(&self, live: &Live) -> Result<()> {
         tracing::info!(path = %self.path.display(), "filling the index from the files");
+        let _building = live.catalog.building();
         let epoch = live.clock.epoch();
         let next = epoch + 1;
         let folder = live.catalog.folder(next);
@@ -78,14 +87,12 @@ impl Opened {
         index.apply(&batch)?;
         index.set_complete(true)?;
         live.clock.settle();
-        live.clock.set_diverged(false);
+        // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
+        live.clock.set_diverged(false);
         drop(index);
-        let old = live.catalog.folder(epoch);
-        if let Err(error) = std::fs::remove_dir_all(&old)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %old.display(), "the old index was not removed: {error}");
+        if let Err(error) = remove_all_but(live.catalog.folders(), &folder) {
+            tracing::warn!("an old index was not removed: {error}");
         }
         tracing::info!(values = count, "the index is filled");
         Ok(())
@@ -169,9 +176,10 @@ impl Opened {
                 live.catalog.ask(&live.clock, |index| index.page("", after.as_deref(), BATCH));
             let page = match page {
                 Ok(page) => page,
-                // It is replaced because it cannot be read.
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(kept),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                // It is replaced because it cannot be read; the next load of each such file
+                // takes it in again.
+                Err(_) => return Ok(kept),
             };
             after = page.last().map(|row| row.key.clone());
             if after.is_none() {
@@ -193,4 +201,15 @@ impl Opened {
             }));
         }
     }
+}
+
+/// Removes the indexes of other epochs, those too that a lost clock file has left behind.
+fn remove_all_but(folders: &std::path::Path, kept: &std::path::Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folders)? {
+        let path = entry?.path();
+        if path != kept {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
 }

@@ -10,6 +10,10 @@ use super::*;
 use crate::backend::{Part, conformance};
 use crate::clock::ManualClock;
 
+mod foreign;
+mod index;
+mod writing;
+
 struct Fixture {
     dir: tempfile::TempDir,
     backend: FileBackend,
@@ -51,6 +55,12 @@ impl Fixture {
         names.sort_unstable();
         names
     }
+}
+
+fn reopened(it: Fixture) -> Fixture {
+    let Fixture { dir, backend } = it;
+    drop(backend);
+    Fixture { backend: FileBackend::new(dir.path(), FileOptions::default()), dir }
 }
 
 #[test]
@@ -114,7 +124,7 @@ fn a_damaged_file_is_reported_and_the_others_are_fine() {
         let modified = fs::metadata(&path).expect("there").modified().expect("known");
         fs::write(&path, damage).expect("damaged");
         fs::File::open(&path).expect("there").set_modified(modified).expect("set back");
-        let error = it.get("k").err().expect("reported");
+        let error = it.get("k").expect_err("reported");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains(wanted), "{error}");
         assert!(it.get("other").expect("read").is_some());
@@ -175,7 +185,7 @@ fn two_files_of_other_programs_for_one_key_are_a_conflict_and_both_stay() {
     let it = fixture();
     fs::write(it.path("k.txt"), "text").expect("written");
     fs::write(it.path("k.json"), "1").expect("written");
-    let error = it.get("k").err().expect("reported");
+    let error = it.get("k").expect_err("reported");
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(it.backend.delete(&key("k"), &Condition::Any, Durability::Process).is_err());
     assert_eq!(it.names(), ["k.json", "k.txt"]);
@@ -209,11 +219,11 @@ fn what_is_no_file_is_reported_within_a_moment_and_never_followed() {
     let made = std::process::Command::new("mkfifo").arg(it.path("pipe.json")).status();
     assert!(made.expect("mkfifo is everywhere").success());
     for planted in ["link", "folder", "pipe"] {
-        let error = it.get(planted).err().expect("reported");
+        let error = it.get(planted).expect_err("reported");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{planted}");
     }
     symlink("/", it.path("out")).expect("planted");
-    let error = it.backend.put(put("out/x", Format::Json, "1")).err().expect("refused");
+    let error = it.backend.put(put("out/x", Format::Json, "1")).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(!std::path::Path::new("/x.json").exists());
 }
@@ -223,7 +233,7 @@ fn a_save_that_fails_leaves_the_old_value_and_no_file() {
     let it = fixture();
     it.put("k", Format::Json, "old");
     fs::create_dir(it.path("k.bin")).expect("in the way");
-    let error = it.backend.put(put("k", Format::Bytes, "new")).err().expect("refused");
+    let error = it.backend.put(put("k", Format::Bytes, "new")).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     fs::remove_dir(it.path("k.bin")).expect("empty");
     assert_eq!(it.get("k").expect("read").map(|found| found.content), Some(b"old".to_vec()));
@@ -304,7 +314,7 @@ fn a_value_larger_than_allowed_is_refused_before_memory_is_taken() {
     it.put("k", Format::Json, "0123456789");
     let options = FileOptions { max_value_bytes: 9, ..FileOptions::default() };
     let strict = FileBackend::new(it.dir.path(), options);
-    let error = strict.get(&key("k"), None).err().expect("refused");
+    let error = strict.get(&key("k"), None).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 

@@ -22,6 +22,9 @@ use crate::index::{Change, Row};
 use crate::key::{Key, ParsedName, parse_name};
 use crate::record::{Expiry, MAX_KEY_IN_STAMP, Record, Stamp};
 
+/// How often a folder is made again that others remove because it is empty.
+const TRIES: usize = 1_000;
+
 /// What one manager brings to a write.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
@@ -85,7 +88,8 @@ impl Opened {
         let mut staged = Staged { put, temp, length, checksum, stamped: None };
         if staged.put.durability == Durability::Disk {
             let current = self.find(&staged.put.key, None, Search::All)?;
-            self.stamp(live, &mut staged, current.first(), terms)?;
+            let before = current.first().map(Candidate::current).transpose()?;
+            self.stamp(live, &mut staged, before.as_ref(), terms)?;
             staged.temp.sync().map_err(|error| io(error.into()))?;
         }
         // The parts may be large; nobody needs them any more.
@@ -124,10 +128,16 @@ impl Opened {
         }
         let rows = placed.iter().map(|(_, one)| Change::Put(self.row(&one.key, &one.record)));
         commit(live, rows.collect());
-        for (_, one) in &placed {
+        for (at, (_, one)) in placed.iter().enumerate() {
             for old in &one.displaced {
+                // A later member of this batch may have placed its value there.
+                if placed[at + 1..].iter().any(|(_, later)| later.path == old.path) {
+                    continue;
+                }
                 if let Err(error) = self.unlink(&old.path) {
                     tracing::warn!(path = ?old.path, "an outdated file was not removed: {error}");
+                    // Readers must not take the first file that they find for the value.
+                    live.clock.set_diverged(true);
                 }
             }
         }
@@ -143,15 +153,15 @@ impl Opened {
     fn place(&self, live: &Live, mut staged: Staged<'_>, terms: Terms<'_>) -> Result<Pending> {
         let key = staged.put.key.clone();
         let mut current = self.find(&key, None, Search::All)?;
-        let winner = current.first();
-        let there = winner.map(Candidate::record).filter(|found| !found.is_expired(terms.clock));
-        staged.put.condition.check(there.as_ref())?;
+        let before = current.first().map(Candidate::current).transpose()?;
+        let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
+        staged.put.condition.check(there)?;
         let durable = staged.put.durability == Durability::Disk;
-        let follows = winner.map(|found| found.record().generation);
+        let follows = before.as_ref().map(|found| found.generation);
         let record = match staged.stamped.take() {
             Some((record, expected)) if expected == follows => record,
             _ => {
-                let record = self.stamp(live, &mut staged, winner, terms)?;
+                let record = self.stamp(live, &mut staged, before.as_ref(), terms)?;
                 if durable {
                     // Another writer of this very key came between: rare, so under its lock.
                     staged.temp.sync().map_err(|error| Error::io(error.into(), &self.path))?;
@@ -164,12 +174,15 @@ impl Opened {
         let alone = current.len() == 1;
         current.retain(|old| old.path != path && (old.stamp.is_some() || alone));
         let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
+        let mut tries = 0;
         loop {
-            let (folder, name) = make_parent(self.base.as_fd(), &path, durable).map_err(io)?;
-            match staged.temp.place(folder.as_fd(), name) {
+            let placed = make_parent(self.base.as_fd(), &path, durable)
+                .and_then(|(folder, name)| staged.temp.place(folder.as_fd(), name));
+            match placed {
                 Ok(()) => break,
-                // Its folder was empty and was removed just now.
-                Err(Errno::NOENT) if path.contains('/') => {}
+                // A folder on the way was empty and was removed just now. If it is the temporary
+                // file or the store that is gone, trying again does not help.
+                Err(Errno::NOENT) if path.contains('/') && tries < TRIES => tries += 1,
                 Err(error) => return Err(io(error)),
             }
         }
@@ -182,16 +195,15 @@ impl Opened {
         &self,
         live: &Live,
         staged: &mut Staged<'_>,
-        current: Option<&Candidate>,
+        before: Option<&Record>,
         terms: Terms<'_>,
     ) -> Result<Record> {
-        let before = current.map(Candidate::record);
-        if let Some(before) = &before {
+        if let Some(before) = before {
             live.clock.raise_generation(before.generation);
         }
         let now = terms.clock.wall_micros();
         let updated = now / 1_000;
-        let alive = before.as_ref().filter(|before| !before.is_expired(terms.clock));
+        let alive = before.filter(|before| !before.is_expired(terms.clock));
         let put = &staged.put;
         let record = Record {
             generation: live.clock.next_generation(now),
@@ -202,7 +214,7 @@ impl Opened {
             created: alive.map_or(updated, |before| before.created),
             updated,
             expiry: put.ttl.map(|millis| Expiry::after(millis, terms.clock)),
-            signature: put.signature.clone(),
+            signature: put.signature,
             tags: put.tags.clone(),
             metadata: put.metadata.clone(),
             foreign: false,
@@ -272,6 +284,7 @@ impl Opened {
 
 /// Says that writes begin; the locks of the stripes are held.
 pub(crate) fn begin(live: &Live, stripes: &[usize]) {
+    live.clock.set_in_use();
     for &stripe in stripes {
         if live.clock.begin(stripe) {
             tracing::info!(stripe, "a writer died in the middle of its work");

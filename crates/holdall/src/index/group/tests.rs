@@ -57,14 +57,8 @@ impl Index for Fake {
     fn set_complete(&self, _: bool) -> Result<()> {
         Ok(())
     }
-    fn clear_all(&self) -> Result<()> {
-        Ok(())
-    }
     fn check(&self) -> Result<()> {
         Ok(())
-    }
-    fn suspend(&self) -> Suspended<'_> {
-        Suspended(Box::new(()))
     }
     fn close(&self) -> Result<()> {
         Ok(())
@@ -140,18 +134,4 @@ fn a_caller_with_many_changes_commits_them_alone_and_whole() {
     GroupCommit::new(fake.clone()).commit(many).unwrap();
     assert_eq!(fake.commits.load(Ordering::SeqCst), 1);
     assert_eq!(locked(&fake.kept).len(), 2 * MOST_CHANGES);
-}
-
-#[test]
-fn suspending_waits_for_the_leader_and_holds_callers_back() {
-    let fake = Arc::new(Fake::default());
-    let group = GroupCommit::new(fake.clone());
-    let still = group.suspend();
-    thread::scope(|scope| {
-        let caller = scope.spawn(|| group.commit(removal("a")));
-        assert_eq!(fake.commits.load(Ordering::SeqCst), 0);
-        drop(still);
-        caller.join().unwrap().unwrap();
-    });
-    assert_eq!(fake.commits.load(Ordering::SeqCst), 1);
 }

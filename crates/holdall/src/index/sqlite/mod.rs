@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::Connection;
 
-use super::{Change, Index, Row, Suspended, Totals};
+use super::{Change, Index, Row, Totals};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::ofd;
@@ -127,7 +127,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Handles {
-    /// A child that was forked without [`Index::suspend`] must not use these.
+    /// A child that was forked while they were open must not use these.
     fn not_forked(&self) -> Result<()> {
         if self.process == process::id() {
             return Ok(());
@@ -186,21 +186,8 @@ impl Index for SqliteIndex {
         self.write(|writer| write::set_complete(writer, complete))
     }
 
-    fn clear_all(&self) -> Result<()> {
-        self.write(write::clear_all)
-    }
-
     fn check(&self) -> Result<()> {
         self.read(read::check)
-    }
-
-    fn suspend(&self) -> Suspended<'_> {
-        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        match gate.take() {
-            Some(handles) if handles.not_forked().is_err() => std::mem::forget(handles),
-            handles => drop(handles),
-        }
-        Suspended(Box::new(gate))
     }
 
     fn close(&self) -> Result<()> {

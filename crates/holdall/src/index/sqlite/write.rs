@@ -117,13 +117,6 @@ pub(super) fn set_complete(writer: &mut Connection, complete: bool) -> Result<()
     Ok(transaction.commit()?)
 }
 
-pub(super) fn clear_all(writer: &mut Connection) -> Result<(), Fault> {
-    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch("DELETE FROM entry; DELETE FROM tag;")?;
-    store(&transaction, Counters::default())?;
-    Ok(transaction.commit()?)
-}
-
 /// Moves everything from the log into the database and flushes it. The counters are written once
 /// more, because a checkpoint that finds nothing to move does not flush either.
 pub(super) fn flush(writer: &mut Connection) -> Result<(), Fault> {

@@ -5,7 +5,7 @@ mod processes;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::super::MAX_RECORD;
+use super::super::row::MAX_RECORD;
 use super::*;
 
 /// A row whose every field follows from the key and the generation.
@@ -180,18 +180,6 @@ fn absurdly_long_questions_are_answered_and_do_not_look_like_damage() {
     assert_eq!(index.tagged(&long, Some(&long), 10).unwrap(), []);
     index.apply(&[Change::Remove { key: long, generation: None }]).unwrap();
     assert_eq!(index.totals().unwrap().entries, 2);
-}
-
-#[test]
-fn clearing_leaves_an_empty_index_that_is_not_complete() {
-    let folder = tempfile::tempdir().unwrap();
-    let index = new_index(folder.path());
-    index.apply(&[put("a", 1), put("b", 1)]).unwrap();
-    index.set_complete(true).unwrap();
-    index.clear_all().unwrap();
-    assert_eq!(index.totals().unwrap(), Totals::default());
-    assert!(!index.is_complete().unwrap());
-    index.check().unwrap();
 }
 
 #[test]

@@ -13,8 +13,7 @@ enum Step {
     Page { prefix: String, after: Option<String>, limit: usize },
     Expired { now: u64, limit: usize },
     Tagged { tag: String, after: Option<String>, limit: usize },
-    Suspend,
-    Clear,
+    Close,
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -50,8 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (time(), 0..5_usize).prop_map(|(now, limit)| Step::Expired { now, limit }),
         2 => ("[xyz]", after(), 0..5_usize)
             .prop_map(|(tag, after, limit)| Step::Tagged { tag, after, limit }),
-        1 => Just(Step::Suspend),
-        1 => Just(Step::Clear),
+        1 => Just(Step::Close),
     ]
 }
 
@@ -128,11 +126,7 @@ proptest! {
                     let found = index.tagged(tag, after.as_deref(), *limit).unwrap();
                     prop_assert_eq!(found, expected);
                 }
-                Step::Suspend => drop(index.suspend()),
-                Step::Clear => {
-                    index.clear_all().unwrap();
-                    model.0.clear();
-                }
+                Step::Close => index.close().unwrap(),
             }
             prop_assert_eq!(index.totals().unwrap(), model.totals());
         }
