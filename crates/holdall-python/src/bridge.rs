@@ -166,7 +166,7 @@ impl Bridge {
             return Ok(bridge.unbind());
         }
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
-            .map_err(|error| std::io::Error::from(error))?;
+            .map_err(std::io::Error::from)?;
         let bridge = Self {
             shared: Arc::new(Shared { queue: Mutex::new(Vec::new()), wake }),
             waiting: Mutex::new(HashMap::new()),
@@ -231,6 +231,8 @@ fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let get = GET.import(py, "asyncio", "get_running_loop")?;
     get.call0().map_err(|_| {
-        PyRuntimeError::new_err("there is no running event loop: await this in asyncio, or use holdall.sync")
+        PyRuntimeError::new_err(
+            "there is no running event loop: await this in asyncio, or use holdall.sync",
+        )
     })
 }

@@ -7,7 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use holdall::cache::housekeeping::{Housekeeping, Sweep};
-use holdall::cache::{Cache as Engine, CacheLimits, CacheStats, Cause, NewEntry, PolicyKind, Removed};
+use holdall::cache::{
+    Cache as Engine, CacheLimits, CacheStats, Cause, NewEntry, PolicyKind, Removed,
+};
 use holdall::clock::Clock;
 use holdall::{ErrorKind, Ttl};
 use pyo3::exceptions::PyOverflowError;
@@ -117,10 +119,8 @@ impl Shared {
 impl Sweep for Shared {
     fn sweep(&self, max: usize) -> bool {
         // At the end of the interpreter there is nothing left to free.
-        Python::try_attach(|py| {
-            self.locked(py, |engine, now, gone| engine.sweep(now, max, gone))
-        })
-        .unwrap_or(false)
+        Python::try_attach(|py| self.locked(py, |engine, now, gone| engine.sweep(now, max, gone)))
+            .unwrap_or(false)
     }
 
     fn next_expiry(&self) -> Option<u64> {
@@ -176,6 +176,7 @@ pub(crate) fn stats<'py>(
 }
 
 #[pymethods]
+#[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Cache {
     #[new]
     #[pyo3(signature = (max_size, default_ttl, *, max_bytes=None, policy="s3-fifo", on_evict=None, size_of=None, clock=None))]
@@ -218,7 +219,9 @@ impl Cache {
         let py = key.py();
         let sought = SoughtKey::new(key)?;
         let found = self.shared.locked(py, |engine, now, gone| {
-            engine.get(sought.hash, |held| sought.is(held), now, gone).map(|value| value.clone_ref(py))
+            engine
+                .get(sought.hash, |held| sought.is(held), now, gone)
+                .map(|value| value.clone_ref(py))
         });
         match found {
             Some(value) => Ok(value.into_bound(py)),
@@ -230,20 +233,31 @@ impl Cache {
     }
 
     /// Keeps a value, in place of whatever is there.
-    fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let ttl = convert::ttl(ttl)?;
         self.shared.write(&SoughtKey::checked(key)?, value, ttl, false)?;
         Ok(())
     }
 
     /// What was found, in the order asked.
-    fn get_many<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let found = PyDict::new(py);
         for key in keys.try_iter()? {
             let key = key?;
             let sought = SoughtKey::checked(&key)?;
             let value = self.shared.locked(py, |engine, now, gone| {
-                engine.get(sought.hash, |held| sought.is(held), now, gone).map(|value| value.clone_ref(py))
+                engine
+                    .get(sought.hash, |held| sought.is(held), now, gone)
+                    .map(|value| value.clone_ref(py))
             });
             if let Some(value) = value {
                 found.set_item(&key, value)?;
@@ -267,14 +281,24 @@ impl Cache {
     }
 
     /// Keeps a value unless there is one; whether it was kept.
-    fn add(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: &Bound<'_, PyAny>) -> PyResult<bool> {
+    fn add(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         let ttl = convert::ttl(ttl)?;
         self.shared.write(&SoughtKey::checked(key)?, value, ttl, true)
     }
 
     /// Adds to the integer under a key, 0 if there is none; the sum. A number that is there keeps
     /// its time to live.
-    fn incr(&self, key: &Bound<'_, PyAny>, by: &Bound<'_, PyInt>, ttl: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn incr(
+        &self,
+        key: &Bound<'_, PyAny>,
+        by: &Bound<'_, PyInt>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
         let py = key.py();
         let ttl = convert::ttl(ttl)?;
         let sought = SoughtKey::checked(key)?;
@@ -297,7 +321,9 @@ impl Cache {
         let new = sum.clone().unbind();
         // No Python code has run since the look: exact integers add without any.
         let old = self.shared.locked(py, |engine, now, _| {
-            engine.get_mut(sought.hash, |held| sought.is(held), now).map(|value| std::mem::replace(value, new))
+            engine
+                .get_mut(sought.hash, |held| sought.is(held), now)
+                .map(|value| std::mem::replace(value, new))
         });
         drop(old);
         Ok(sum.unbind())
@@ -356,17 +382,19 @@ impl Cache {
             Some(info.expires_at.map(|at| at.saturating_sub(now) as f64 / 1_000.0))
         });
         found.ok_or_else(|| {
-            let error = holdall::Error::new(ErrorKind::NotFound, "there is no entry under this key")
-                .on_key(convert::text(key).unwrap_or_default())
-                .during("read the TTL of")
-                .remedy("set one first");
+            let error =
+                holdall::Error::new(ErrorKind::NotFound, "there is no entry under this key")
+                    .on_key(convert::text(key).unwrap_or_default())
+                    .during("read the TTL of")
+                    .remedy("set one first");
             errors::raised(py, &error)
         })
     }
 
     /// Removes everything; how many entries there were.
     fn clear(&self, py: Python<'_>) -> usize {
-        let (count, cleared) = self.shared.locked(py, |engine, now, _| (engine.len(now), engine.clear()));
+        let (count, cleared) =
+            self.shared.locked(py, |engine, now, _| (engine.len(now), engine.clear()));
         self.shared.report(py, cleared);
         count
     }

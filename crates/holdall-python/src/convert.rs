@@ -33,9 +33,9 @@ pub(crate) fn text<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
         let kind = key.get_type().name()?.to_string();
         return Err(invalid_key(py, format!("a key is a str, not a {kind}")));
     };
-    let text = string.to_str().map_err(|_| {
-        invalid_key(py, "the key has a lone surrogate, which is no text".into())
-    })?;
+    let text = string
+        .to_str()
+        .map_err(|_| invalid_key(py, "the key has a lone surrogate, which is no text".into()))?;
     if text.is_empty() {
         return Err(invalid_key(py, "the key is empty".into()));
     }

@@ -7,10 +7,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 /// The classes are written in Python: several of them have two bases.
-const SOURCE: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("errors.py"), "\0").as_bytes()) {
-    Ok(source) => source,
-    Err(_) => panic!("errors.py has a NUL"),
-};
+const SOURCE: &CStr =
+    match CStr::from_bytes_with_nul(concat!(include_str!("errors.py"), "\0").as_bytes()) {
+        Ok(source) => source,
+        Err(_) => panic!("errors.py has a NUL"),
+    };
 
 const NAMES: [&str; 13] = [
     "HoldallError",
@@ -93,8 +94,8 @@ pub(crate) fn panicked(py: Python<'_>) -> PyErr {
 }
 
 fn made<'py>(py: Python<'py>, class: &str, message: &str) -> PyResult<Bound<'py, PyAny>> {
-    let classes = CLASSES
-        .get(py)
-        .ok_or_else(|| pyo3::exceptions::PyRuntimeError::new_err("holdall._core is not imported"))?;
+    let classes = CLASSES.get(py).ok_or_else(|| {
+        pyo3::exceptions::PyRuntimeError::new_err("holdall._core is not imported")
+    })?;
     classes.bind(py).getattr(class)?.call1((message,))
 }

@@ -51,10 +51,6 @@ impl<'a, 'py> SoughtKey<'a, 'py> {
     pub(crate) fn hold(&self) -> HeldKey {
         HeldKey(self.object.clone().unbind())
     }
-
-    pub(crate) fn object(&self) -> &'a Bound<'py, PyString> {
-        self.object
-    }
 }
 
 /// Whether two held keys are the same text.

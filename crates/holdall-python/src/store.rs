@@ -51,9 +51,13 @@ impl Store {
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Py<PyAny>> {
         let blobs = self.blobs.clone();
-        bridge::run(py, self.blocking, owners, move || work(&blobs), move |py, result| {
-            convert(py, result.map_err(|error| errors::raised(py, &error))?)
-        })
+        bridge::run(
+            py,
+            self.blocking,
+            owners,
+            move || work(&blobs),
+            move |py, result| convert(py, result.map_err(|error| errors::raised(py, &error))?),
+        )
     }
 }
 
@@ -71,9 +75,20 @@ fn blob(py: Python<'_>, blob: Blob) -> PyResult<Py<PyAny>> {
     Ok(pair.into_any().unbind())
 }
 
-fn object<'py>(py: Python<'py>, value: impl IntoPyObject<'py, Error: Into<PyErr>>) -> PyResult<Py<PyAny>> {
+fn object<'py>(
+    py: Python<'py>,
+    value: impl IntoPyObject<'py, Error: Into<PyErr>>,
+) -> PyResult<Py<PyAny>> {
     use pyo3::BoundObject as _;
     Ok(value.into_pyobject(py).map_err(Into::into)?.into_any().unbind())
+}
+
+fn flag(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
+    object(py, value)
+}
+
+fn count(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+    object(py, value)
 }
 
 /// A list of results, with errors in their place.
@@ -104,6 +119,7 @@ fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySou
 }
 
 #[pymethods]
+#[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Store {
     #[new]
     #[pyo3(signature = (base_path, *, blocking, durability="process", trust="own", signing_key=None, max_value_bytes=None, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
@@ -258,7 +274,7 @@ impl Store {
     /// Whether there is a value.
     fn exists(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
-        self.run(py, move |blobs| blobs.exists(&key), |py, found| object(py, found))
+        self.run(py, move |blobs| blobs.exists(&key), flag)
     }
 
     /// The path of the file behind a key, for mapping it; nothing is read or checked.
@@ -288,11 +304,7 @@ impl Store {
         if_match: Option<String>,
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
-        self.run(
-            py,
-            move |blobs| blobs.delete(&key, if_match.as_deref()),
-            |py, deleted| object(py, deleted),
-        )
+        self.run(py, move |blobs| blobs.delete(&key, if_match.as_deref()), flag)
     }
 
     /// Removes several values with one commit; errors come in their place.
@@ -301,7 +313,7 @@ impl Store {
         self.run(
             py,
             move |blobs| Ok(blobs.delete_many(&keys)),
-            |py, results| list(py, results, |py, deleted| object(py, deleted)),
+            |py, results| list(py, results, flag),
         )
     }
 
@@ -372,12 +384,12 @@ impl Store {
 
     /// Removes what has expired; how many values.
     fn expire(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.run(py, BlobManager::expire, |py, count| object(py, count))
+        self.run(py, BlobManager::expire, count)
     }
 
     /// Removes every value that holdall placed; how many.
     fn clear(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.run(py, BlobManager::clear, |py, count| object(py, count))
+        self.run(py, BlobManager::clear, count)
     }
 
     /// How much there is.

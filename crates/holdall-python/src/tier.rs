@@ -48,7 +48,10 @@ impl Shared {
     }
 
     /// Runs `work` under the lock; what left is dropped after it.
-    fn locked<R>(&self, work: impl FnOnce(&mut Memory, u64, &mut Gone<HeldKey, Py<PyAny>>) -> R) -> R {
+    fn locked<R>(
+        &self,
+        work: impl FnOnce(&mut Memory, u64, &mut Gone<HeldKey, Py<PyAny>>) -> R,
+    ) -> R {
         let mut gone = Gone::new();
         let now = self.clock.coarse_millis();
         let result = work(&mut self.engine(), now, &mut gone);
@@ -103,6 +106,7 @@ impl Sweep for Shared {
 }
 
 #[pymethods]
+#[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Tier {
     #[new]
     #[pyo3(signature = (store, max_size, default_ttl, *, max_bytes=None, policy="s3-fifo", external_check=1.0, clock=None))]
@@ -117,7 +121,7 @@ impl Tier {
         clock: Option<&Bound<'_, ManualClock>>,
     ) -> PyResult<Self> {
         let policy = PolicyKind::named(policy).map_err(|error| errors::raised(py, &error))?;
-        if !(external_check >= 0.0) {
+        if external_check.is_nan() || external_check < 0.0 {
             let cause = "external_check is a number of seconds, zero or more";
             return Err(errors::told(py, ErrorKind::InvalidArgument, cause));
         }
@@ -212,7 +216,12 @@ impl Tier {
     }
 
     /// Keeps a value for this memory alone.
-    fn pin(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn pin(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let life = self.shared.life(convert::ttl(ttl)?);
         let bytes = estimated(value)?;
         self.shared.write(&SoughtKey::checked(key)?, value, bytes, life, None);
@@ -258,4 +267,3 @@ impl Tier {
         expirations() - before
     }
 }
-

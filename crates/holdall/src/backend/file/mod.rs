@@ -165,8 +165,11 @@ impl FileBackend {
 /// Closes every store that this process has open, for a fast start next time; for the end of a
 /// process. They may be used again.
 pub fn close_all() {
+    // A process that ends does not wait long for others.
+    const PATIENCE: Duration = Duration::from_secs(1);
     for opened in registry::all() {
-        if let Err(error) = opened.maybe_live().map_or(Ok(()), open::Live::close) {
+        let closed = opened.maybe_live().map_or(Ok(()), |live| live.close(PATIENCE));
+        if let Err(error) = closed {
             tracing::warn!(path = %opened.path.display(), "the store was not closed: {error}");
         }
     }

@@ -19,13 +19,13 @@ fn a_file_of_ours_whose_times_were_touched_is_still_ours_in_every_call() {
     let placed = it.backend.put(Put { ttl: Some(1_000), ..put("k", Format::Json, "1") });
     let placed = placed.expect("put");
     touch(&it, "k.json");
-    assert_eq!(it.get("k").expect("read").map(|found| found.record), Some(placed.clone()));
+    assert_eq!(it.get("k").expect("read").map(|found| found.record), Some(placed.record.clone()));
     let given = it.backend.set_ttl(&key("k"), Some(5_000)).expect("set").expect("there");
     let wanted = Condition::Matches(given.etag());
     let after =
         it.backend.put(Put { condition: wanted, ttl: Some(5_000), ..put("k", Format::Json, "2") });
     let after = after.expect("its ETag is the one that was read");
-    assert_eq!(after.created, placed.created);
+    assert_eq!(after.record.created, placed.record.created);
     touch(&it, "k.json");
     let wrong = Condition::Matches("0".into());
     assert!(it.backend.delete(&key("k"), &wrong, Durability::Process).is_err());
