@@ -6,9 +6,9 @@ import re
 import subprocess
 import sys
 
-import docs_examples
 import pytest
 
+import docs_examples
 from holdall import errors, formats
 
 PAGES = docs_examples.pages()

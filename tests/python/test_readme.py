@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-import docs_examples
 import pytest
+
+import docs_examples
 
 README = docs_examples.ROOT / "README.md"
 EXAMPLES = list(docs_examples.examples(README))
