@@ -9,6 +9,7 @@ the least that a program does which keeps JSON in files of its own, and it may t
 from __future__ import annotations
 
 import asyncio
+import importlib
 import platform
 import statistics
 import sys
@@ -132,7 +133,7 @@ def bare() -> None:
     cache.set_many(values)
     caches["holdall.sync.CacheManager"] = cache.get
     try:
-        import cachebox
+        cachebox: Any = importlib.import_module("cachebox")
     except ImportError:
         pass
     else:

@@ -17,6 +17,7 @@ import demo_data as data
 import numpy
 
 import holdall
+from holdall.types import Format
 
 STORE = Path("demo-store")
 
@@ -26,7 +27,7 @@ class Row(NamedTuple):
 
     what: str
     format: str
-    count: int
+    values: int
     size: int
     save: float
     load: float
@@ -42,7 +43,7 @@ async def round_trip(
     blobs: holdall.BlobManager,
     what: str,
     values: Mapping[str, Any],
-    format: str,
+    format: Format,
     model_class: Any = None,
     same: Callable[[Any, Any], bool] = lambda a, b: type(a) is type(b) and bool(a == b),
 ) -> Row:
@@ -122,8 +123,8 @@ def show(rows: list[Row], stats: holdall.StorageStats) -> None:
     """Prints the table."""
     print(f"\n{'what':<10}{'format':<8}{'values':>8}{'bytes':>12}{'save/s':>10}{'load/s':>10}")
     for row in rows:
-        per_second = (f"{row.count / seconds:>10,.0f}" for seconds in (row.save, row.load))
-        print(f"{row.what:<10}{row.format:<8}{row.count:>8,}{row.size:>12,}", *per_second, sep="")
+        per_second = (f"{row.values / seconds:>10,.0f}" for seconds in (row.save, row.load))
+        print(f"{row.what:<10}{row.format:<8}{row.values:>8,}{row.size:>12,}", *per_second, sep="")
     print(f"{'all':<18}{stats['entries']:>8,}{stats['total_size']:>12,}")
     cache = stats["cache"]
     print(

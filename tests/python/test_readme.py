@@ -27,3 +27,11 @@ def test_every_command_of_the_readme_exists():
     targets = re.findall(r"^(\w+):", (docs_examples.ROOT / "Makefile").read_text(), re.MULTILINE)
     named = re.findall(r"\bmake (\w+)", README.read_text())
     assert {"demo", "test"} <= set(named) <= set(targets)
+
+
+def test_the_rust_of_the_readme_is_an_example_that_cargo_runs():
+    block = re.search(r"^```rust\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    source = (docs_examples.ROOT / "crates" / "holdall" / "src" / "blob.rs").read_text()
+    for line in filter(None, block[1].splitlines()):
+        assert f"/// {line}".replace('"kitchen"', "folder.path()") in source
