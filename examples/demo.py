@@ -128,7 +128,7 @@ def show(rows: list[Row], stats: holdall.StorageStats) -> None:
     print(f"{'all':<18}{stats['entries']:>8,}{stats['total_size']:>12,}")
     cache = stats["cache"]
     print(
-        f"\nmemory: {cache['entries']:,} entries, {cache['hits']:,} hits and "
+        f"\nread twice through memory: {cache['entries']:,} entries, {cache['hits']:,} hits and "
         f"{cache['misses']:,} misses: hit rate {cache['hit_rate']:.2%}"
     )
 
