@@ -1,0 +1,36 @@
+# Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help demo test rust python bench lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
+
+demo: ## set up, build, and run the main job on real data; leaves demo-store/ to look at
+	@scripts/setup demo
+	@scripts/build release
+	@.venv/bin/python examples/demo.py
+
+test: ## set up, and run every check and test there is; what CI runs
+	@scripts/setup dev
+	@scripts/test all
+
+rust: ## only the checks and tests of the Rust crates
+	@scripts/test rust
+
+python: ## only the checks and tests of the Python package
+	@scripts/setup dev
+	@scripts/test python
+
+bench: ## set up, build, and measure the first figures, in Rust and in Python
+	@scripts/setup demo
+	@scripts/build release
+	@scripts/bench
+
+lock: ## pin the newest releases of what demo and test need (needs uv)
+	@scripts/lock --upgrade
+
+clean: ## remove what was built, and .venv; leaves demo-store/ alone
+	rm -rf .venv .build target python/holdall/_core*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
