@@ -141,9 +141,9 @@ def test_a_loop_may_be_closed_while_work_is_under_way(tmp_path):
     store = BlobManager(tmp_path)
 
     async def leave():
-        for n in range(200):
-            asyncio.ensure_future(store.save(f"k{n}", bytearray(10_000)))
+        under_way = [asyncio.ensure_future(store.save(f"k{n}", bytes(10_000))) for n in range(200)]
         await asyncio.sleep(0)
+        assert not all(task.done() for task in under_way)
 
     for _ in range(5):
         asyncio.run(leave())
