@@ -208,7 +208,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As for [`Backend::put`].
-    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>>;
+    fn set_ttl(
+        &self,
+        key: &Key,
+        ttl: Option<u64>,
+        durability: Durability,
+    ) -> Result<Option<Record>>;
 
     /// Removes a value; answers whether there was one.
     ///
