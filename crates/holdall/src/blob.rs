@@ -332,7 +332,10 @@ impl BlobManager {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Io`], [`ErrorKind::Busy`].
     pub fn touch(&self, key: &str, ttl: Ttl) -> Result<BlobMetadata> {
         let touched = Key::new(key).and_then(|key| {
-            let record = self.backend.set_ttl(&key, ttl.millis(None))?.ok_or_else(missing)?;
+            let record = self
+                .backend
+                .set_ttl(&key, ttl.millis(None), self.options.durability)?
+                .ok_or_else(missing)?;
             Ok(BlobMetadata::new(key, record))
         });
         named(touched, "touch", key)

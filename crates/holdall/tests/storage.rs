@@ -176,8 +176,13 @@ impl Backend for Slow {
     fn head(&self, key: &Key) -> Result<Option<Record>> {
         self.below.head(key)
     }
-    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>> {
-        self.below.set_ttl(key, ttl)
+    fn set_ttl(
+        &self,
+        key: &Key,
+        ttl: Option<u64>,
+        durability: Durability,
+    ) -> Result<Option<Record>> {
+        self.below.set_ttl(key, ttl, durability)
     }
     fn delete(&self, key: &Key, condition: &Condition, durability: Durability) -> Result<bool> {
         self.below.delete(key, condition, durability)

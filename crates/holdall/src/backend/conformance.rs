@@ -136,7 +136,7 @@ fn another_format_replaces(backend: Arc<dyn Backend>, _: &ManualClock) {
 fn a_missing_key_is_a_miss(backend: Arc<dyn Backend>, _: &ManualClock) {
     assert_eq!(got(&*backend, "k"), None);
     assert_eq!(backend.head(&key("k")).expect("read"), None);
-    assert_eq!(backend.set_ttl(&key("k"), None).expect("asked"), None);
+    assert_eq!(backend.set_ttl(&key("k"), None, Durability::Process).expect("asked"), None);
     assert!(!backend.delete(&key("k"), &Condition::Any, Durability::Process).expect("asked"));
     assert!(backend.list("", None, 10).expect("listed").is_empty());
     assert_eq!(backend.totals().expect("counted"), Totals::default());
@@ -244,12 +244,16 @@ fn an_ended_value_is_not_there(backend: Arc<dyn Backend>, hands: &ManualClock) {
 
 fn a_lifetime_can_be_changed(backend: Arc<dyn Backend>, hands: &ManualClock) {
     let before = backend.put(Put { ttl: Some(1_000), ..put("k", "v") }).expect("put").record;
-    let after = backend.set_ttl(&key("k"), Some(9_000)).expect("set").expect("there");
+    let after =
+        backend.set_ttl(&key("k"), Some(9_000), Durability::Process).expect("set").expect("there");
     assert!(after.generation > before.generation);
     assert_eq!((after.created, after.updated), (before.created, before.updated));
     hands.advance(Duration::from_secs(5));
     assert!(got(&*backend, "k").is_some());
-    assert_eq!(backend.set_ttl(&key("k"), None).expect("set").expect("there").expiry, None);
+    assert_eq!(
+        backend.set_ttl(&key("k"), None, Durability::Process).expect("set").expect("there").expiry,
+        None
+    );
     hands.advance(Duration::from_secs(5_000));
     assert_eq!(got(&*backend, "k").as_deref(), Some("v"));
 }
@@ -360,7 +364,7 @@ fn versions_change(backend: Arc<dyn Backend>, _: &ManualClock) {
         assert_eq!(placed.version, backend.version(&key("k")));
         seen.push(placed.version);
     }
-    backend.set_ttl(&key("k"), Some(1_000_000)).expect("set");
+    backend.set_ttl(&key("k"), Some(1_000_000), Durability::Process).expect("set");
     seen.push(backend.version(&key("k")));
     backend.delete(&key("k"), &Condition::Any, Durability::Process).expect("deleted");
     seen.push(backend.version(&key("k")));

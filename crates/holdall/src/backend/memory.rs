@@ -119,7 +119,12 @@ impl Backend for MemoryBackend {
         Ok(self.state().live(key, &self.clock).map(|object| object.record.clone()))
     }
 
-    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>> {
+    fn set_ttl(
+        &self,
+        key: &Key,
+        ttl: Option<u64>,
+        _durability: Durability,
+    ) -> Result<Option<Record>> {
         let mut state = self.state();
         if state.live(key, &self.clock).is_none() {
             return Ok(None);

@@ -2,7 +2,7 @@
 //!
 //! A [`Backend`] does only what it alone can do: place bytes with their record, find them again,
 //! list, remove. Formats, signatures, default lifetimes, what to do with damage, and everything
-//! that is convenient is built on top once, in [`crate::blob`]. The suite in `conformance` says
+//! that is convenient is built on top once, in [`crate::BlobManager`]. The suite in `conformance` says
 //! what every backend must keep to; a backend made elsewhere runs it with the feature
 //! `conformance`.
 
@@ -186,7 +186,7 @@ pub struct Totals {
 
 /// One kind of storage. Calls may block; all are safe from several threads and processes.
 ///
-/// A value that has expired is not there for any of them but [`Backend::expired`].
+/// A value that has expired is not there for any of them but [`Backend::expire`].
 pub trait Backend: Send + Sync + fmt::Debug {
     /// Places a value, whole or not at all.
     ///
@@ -218,7 +218,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As for [`Backend::put`].
-    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>>;
+    fn set_ttl(
+        &self,
+        key: &Key,
+        ttl: Option<u64>,
+        durability: Durability,
+    ) -> Result<Option<Record>>;
 
     /// Removes a value; answers whether there was one.
     ///

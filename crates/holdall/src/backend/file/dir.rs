@@ -101,12 +101,11 @@ pub(crate) fn parent<'a, 'p>(
     }
 }
 
-/// As [`parent`], making the folders that are missing. With `durable`, the entry of each new
-/// folder is flushed before the call returns.
+/// As [`parent`], making the folders that are missing. [`Errno::NOENT`] if one of them was removed
+/// again meanwhile.
 pub(crate) fn make_parent<'a, 'p>(
     base: BorrowedFd<'a>,
     path: &'p str,
-    durable: bool,
 ) -> Result<(Parent<'a>, &'p str), Errno> {
     if let Some(found) = parent(base, path)? {
         return Ok(found);
@@ -116,13 +115,19 @@ pub(crate) fn make_parent<'a, 'p>(
     for folder in folders.split('/') {
         let here = at.as_ref().map_or(base, AsFd::as_fd);
         match mkdirat(here, folder, FOLDER_MODE) {
-            Ok(()) if durable => rustix::fs::fsync(here)?,
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
         at = Some(openat(here, folder, FOLDER | OFlags::NOFOLLOW, Mode::empty())?);
     }
     Ok((at.map_or(Parent::Base(base), Parent::Below), name))
+}
+
+/// Flushes a file or a folder.
+pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    #[cfg(test)]
+    tests_support::on_flush(fd)?;
+    rustix::fs::fsync(fd)
 }
 
 /// Removes the folders above a path that have become empty; somebody may fill them meanwhile.
@@ -148,6 +153,58 @@ pub(crate) fn read_small(
     let mut content = Vec::new();
     std::fs::File::from(file).take(limit).read_to_end(&mut content)?;
     Ok(Some(content))
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use std::cell::{Cell, RefCell};
+    use std::path::PathBuf;
+
+    use super::*;
+
+    thread_local! {
+        static LOG: RefCell<Option<Vec<PathBuf>>> = const { RefCell::new(None) };
+        static FAIL: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Notes what this thread flushes, by the names that it has at that moment.
+    pub(crate) struct FlushLog(());
+
+    impl FlushLog {
+        pub(crate) fn begin() -> Self {
+            LOG.set(Some(Vec::new()));
+            Self(())
+        }
+
+        pub(crate) fn end(self) -> Vec<PathBuf> {
+            LOG.take().unwrap_or_default()
+        }
+    }
+
+    /// Lets a flush of this thread fail, after so many that succeed.
+    pub(crate) fn fail_flush(after: usize) {
+        FAIL.set(Some(after));
+    }
+
+    pub(super) fn on_flush(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        use std::os::fd::AsRawFd as _;
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        LOG.with_borrow_mut(|log| {
+            if let (Some(log), Ok(path)) = (log.as_mut(), path) {
+                log.push(path);
+            }
+        });
+        match FAIL.get() {
+            Some(0) => {
+                FAIL.set(None);
+                Err(Errno::IO)
+            }
+            left => {
+                FAIL.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +245,7 @@ mod tests {
     fn folders_are_made_when_needed_and_removed_when_empty() {
         let (dir, fd) = base();
         assert!(parent(fd.as_fd(), "a/b/c").expect("asked").is_none());
-        let (_, name) = make_parent(fd.as_fd(), "a/b/c", true).expect("made");
+        let (_, name) = make_parent(fd.as_fd(), "a/b/c").expect("made");
         assert_eq!(name, "c");
         std::fs::write(dir.path().join("a/keep"), "x").expect("written");
         prune_parents(fd.as_fd(), "a/b/c");

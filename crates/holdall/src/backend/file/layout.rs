@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::dir::{FILE_MODE, FOLDER_MODE, open_folder, read_small};
+use super::dir::{FILE_MODE, FOLDER_MODE, flush, open_folder, read_small};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::CaseRule;
 use crate::record::StoreMark;
@@ -116,7 +116,7 @@ impl StoreFile {
             });
         let _ = unlinkat(own, &partial, AtFlags::empty());
         let is_new = linked?;
-        rustix::fs::fsync(own).map_err(io)?;
+        flush(own.as_fd()).map_err(io)?;
         let found = Self::read(own)?;
         Ok((found.ok_or_else(|| io(Errno::NOENT))?, is_new))
     }
@@ -154,7 +154,8 @@ fn is_case_sensitive(own: &OwnedFd) -> Result<bool, Errno> {
 pub(crate) fn own_folder(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{name}"));
     match mkdirat(at, name, FOLDER_MODE) {
-        Ok(()) | Err(Errno::EXIST) => {}
+        Ok(()) => flush(at.as_fd()).map_err(io)?,
+        Err(Errno::EXIST) => {}
         Err(error) => return Err(io(error)),
     }
     open_folder(at.as_fd(), name).map_err(io)

@@ -2,13 +2,15 @@
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
 //! open store per directory and sees to forks; `open` opens it; `read`, `write`, `remove` and
-//! `scan` are the operations; `find` tells which file is a key's; `coherence`, `catalog`,
-//! `stamps` and `temp` are one kind of file each; `dir` and `layout` say what lies where.
+//! `scan` are the operations; `find` tells which file is a key's; `flush` makes names survive a
+//! power cut; `coherence`, `catalog`, `stamps` and `temp` are one kind of file each; `dir` and
+//! `layout` say what lies where.
 
 mod catalog;
 mod coherence;
 mod dir;
 mod find;
+mod flush;
 mod layout;
 mod open;
 mod own;
@@ -220,8 +222,13 @@ impl Backend for FileBackend {
         Ok(self.locate(key)?.map(|(_, record)| record))
     }
 
-    fn set_ttl(&self, key: &Key, ttl: Option<u64>) -> Result<Option<Record>> {
-        self.opened()?.set_ttl(key, ttl, self.terms())
+    fn set_ttl(
+        &self,
+        key: &Key,
+        ttl: Option<u64>,
+        durability: Durability,
+    ) -> Result<Option<Record>> {
+        self.opened()?.set_ttl(key, ttl, durability, self.terms())
     }
 
     fn delete(&self, key: &Key, condition: &Condition, durability: Durability) -> Result<bool> {

@@ -2,7 +2,7 @@
 //! manager of this process shares.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::catalog::Catalog;
 use super::coherence::{ClockFile, Found};
 use super::dir::open_folder;
+use super::flush::{FlushedFolders, make_base};
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
 use super::stamps::Stamps;
 use super::temp::{self, Temp};
@@ -35,6 +36,7 @@ pub(crate) struct Opened {
     pub(crate) identity: (u64, u64),
     pub(crate) store: Option<StoreFile>,
     pub(crate) stamps: Stamps,
+    pub(crate) flushed: FlushedFolders,
     hints: Box<[AtomicU8]>,
     /// What is needed for writing and for memory; absent on a read-only or network file system.
     live: Option<Live>,
@@ -75,11 +77,7 @@ impl Opened {
         let io = |error: Errno| Error::io(error.into(), path);
         let base = match open_base(path) {
             Err(Errno::NOENT) => {
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(path)
-                    .map_err(|error| Error::io(error, path))?;
+                make_base(path).map_err(|error| Error::io(error, path))?;
                 open_base(path).map_err(io)?
             }
             other => other.map_err(io)?,
@@ -107,6 +105,7 @@ impl Opened {
                 identity,
                 store: Some(store),
                 stamps,
+                flushed: FlushedFolders::default(),
                 hints,
                 live: Some(live),
                 read_only: None,
@@ -128,6 +127,7 @@ impl Opened {
                     identity,
                     store,
                     stamps,
+                    flushed: FlushedFolders::default(),
                     hints,
                     live: None,
                     read_only,
@@ -225,7 +225,7 @@ impl Live {
         drop(own_folder(&own, "index")?);
         let catalog = Catalog::new(path.join(OWN).join("index"), is_new, found == Found::Abandoned);
         drop(opening);
-        if let Err(error) = temp::sweep(&temporary, time) {
+        if let Err(error) = temp::sweep(&temporary, &stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
         }
         let locks = StripeLocks::new(locks);
@@ -236,10 +236,19 @@ impl Live {
 
     /// A new temporary file.
     pub(crate) fn temp(&self) -> Result<Temp<'_>> {
-        let count = self.names.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed));
-        Temp::create(&self.temporary, name)
-            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")))
+        let mut tries = 0;
+        loop {
+            let count = self.names.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed));
+            match Temp::create(&self.temporary, name) {
+                // A sweep came between its making and its locking.
+                Err(Errno::WOULDBLOCK) if tries < 100 => tries += 1,
+                made => {
+                    let at = |error: Errno| Error::io(error.into(), format!("{OWN}/tmp"));
+                    return made.map_err(at);
+                }
+            }
+        }
     }
 
     /// Writes the index down and, if nobody else has the store open, notes that all is well.

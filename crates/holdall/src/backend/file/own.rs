@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, linkat};
 use rustix::io::Errno;
 
-use super::dir::{open_file, open_folder, read_small};
+use super::dir::{flush, open_file, open_folder, read_small};
 use super::layout::{OWN, own_folder};
 use super::open::Live;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl Live {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(io(error.into())),
         }
-        rustix::fs::fsync(folder).map_err(|error| io(error.into()))
+        flush(folder.as_fd()).map_err(|error| io(error.into()))
     }
 
     /// The text of a long key.

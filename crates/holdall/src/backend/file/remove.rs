@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
+use super::dir::flush;
 use super::find::{Candidate, Search};
 use super::open::Opened;
 use super::write::{Terms, begin, commit, finish};
@@ -55,10 +56,10 @@ impl Opened {
         let guard = live.locks.lock(stripes.clone(), terms.lock_timeout)?;
         begin(live, &stripes);
         let mut changes = Vec::with_capacity(doomed.len());
-        let mut paths = Vec::new();
+        let mut paths: Vec<(usize, String)> = Vec::new();
         let mut results = Vec::with_capacity(doomed.len());
-        for (key, which) in doomed {
-            let result = self.remove_one(key, which, terms, &mut paths);
+        for (at, (key, which)) in doomed.iter().enumerate() {
+            let result = self.remove_one(at, key, which, terms, &mut paths);
             if matches!(result, Ok(Removal { forgotten: true, .. })) {
                 changes.push(Change::Remove { key: key.as_str().to_owned(), generation: None });
             }
@@ -68,8 +69,11 @@ impl Opened {
         finish(live, &stripes);
         drop(guard);
         if durability == Durability::Disk {
-            for path in paths {
-                self.sync_parent(&path)?;
+            let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
+            for ((at, _), flushed) in paths.iter().zip(self.flush_names(&names)) {
+                if let Err(error) = flushed {
+                    results[*at] = Err(error);
+                }
             }
         }
         Ok(results)
@@ -77,10 +81,11 @@ impl Opened {
 
     fn remove_one(
         &self,
+        at: usize,
         key: &Key,
         which: &Doomed,
         terms: Terms<'_>,
-        paths: &mut Vec<String>,
+        paths: &mut Vec<(usize, String)>,
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
         let record = found.first().map(Candidate::current).transpose()?;
@@ -99,8 +104,8 @@ impl Opened {
         // The winner last: after a crash it is still the winner. What other programs put beside
         // our own files stays.
         for old in found.iter().take(stamped.max(1)).rev() {
-            self.unlink(&old.path)?;
-            paths.push(old.path.clone());
+            self.unlink(&old.path, &old.stat)?;
+            paths.push((at, old.path.clone()));
         }
         Ok(Removal { was_alive, removed: true, forgotten: true })
     }
@@ -110,6 +115,7 @@ impl Opened {
         &self,
         key: &Key,
         ttl: Option<u64>,
+        durability: Durability,
         terms: Terms<'_>,
     ) -> Result<Option<Record>> {
         let live = self.live()?;
@@ -138,13 +144,17 @@ impl Opened {
         begin(live, &stripes);
         let set = self
             .stamps
-            .set(winner.file.as_fd(), winner.stat.st_ino, &bytes, false)
+            .set(winner.file.as_fd(), winner.stat.st_ino, &bytes, durability == Durability::Disk)
             .map_err(|error| Error::io(error, self.path.join(&winner.path)));
         if set.is_ok() {
             commit(live, vec![Change::Put(self.row(key, &record))]);
         }
         finish(live, &stripes);
         drop(guard);
+        if durability == Durability::Disk && set.is_ok() {
+            flush(winner.file.as_fd())
+                .map_err(|error| Error::io(error.into(), self.path.join(&winner.path)))?;
+        }
         set.map(|()| Some(record))
     }
 }

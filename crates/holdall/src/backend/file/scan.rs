@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder};
 use super::layout::OWN;
 use super::open::{Live, Opened};
+use super::temp;
 use super::write::Terms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::split_suffix;
@@ -29,6 +30,7 @@ const DEPTH: usize = 40;
 struct Seen {
     path: String,
     record: Record,
+    stat: Stat,
 }
 
 impl Opened {
@@ -69,6 +71,9 @@ impl Opened {
             std::fs::remove_dir_all(&folder).map_err(|error| Error::io(error, &folder))?;
         }
         let index = live.catalog.index(next);
+        if let Err(error) = temp::sweep(&live.temporary, &self.stamps) {
+            tracing::warn!("temporary files of dead writers were not removed: {error}");
+        }
         let mut found: HashMap<Key, Seen> = HashMap::new();
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
         let mut batch = Vec::with_capacity(BATCH);
@@ -114,14 +119,18 @@ impl Opened {
                 continue;
             }
             let path = format!("{prefix}{name}");
-            match entry.file_type() {
+            let kind = match entry.file_type() {
+                // Some file systems do not tell.
+                FileType::Unknown => statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            match kind {
                 FileType::Directory if depth < DEPTH && !name.contains('.') => {
                     let Ok(below) = open_folder(self.base.as_fd(), &path) else { continue };
                     self.walk(live, below.as_fd(), &format!("{path}/"), depth + 1, found)?;
                 }
-                FileType::RegularFile | FileType::Unknown => {
-                    self.take(live, path, found);
-                }
+                FileType::RegularFile => self.take(live, path, found),
                 _ => {}
             }
         }
@@ -154,14 +163,16 @@ impl Opened {
         if !fits {
             return;
         }
-        let this = Seen { path, record: stamp.record };
+        let this = Seen { path, record: stamp.record, stat };
         let outdated = match found.get(&key) {
             Some(other) if other.record.generation > this.record.generation => Some(this),
             _ => found.insert(key, this),
         };
         if let Some(outdated) = outdated {
             tracing::info!(path = ?outdated.path, "removing what a dead writer has left");
-            if let Err(error) = self.unlink(&outdated.path) {
+            // Open, so that its inode is not another file's before its stamp is gone.
+            let _open = open_file(self.base.as_fd(), &outdated.path);
+            if let Err(error) = self.unlink(&outdated.path, &outdated.stat) {
                 tracing::warn!(path = ?outdated.path, "it was not removed: {error}");
             }
         }

@@ -9,10 +9,10 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr, openat};
+use rustix::fs::{AtFlags, OFlags, XattrFlags, fgetxattr, fsetxattr, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::dir::{FILE_MODE, read_small};
+use super::dir::{FILE_MODE, flush, read_small};
 use crate::record::{MAX_STAMP, Stamp};
 
 const ATTRIBUTE: &str = "user.holdall";
@@ -28,6 +28,10 @@ pub(crate) enum Stamps {
 impl Stamps {
     /// Tries the attribute on a file that will be removed.
     pub(crate) fn supports_attributes(probe: BorrowedFd<'_>) -> bool {
+        #[cfg(test)]
+        if FORCE_FOLDER.get() {
+            return false;
+        }
         fsetxattr(probe, ATTRIBUTE, b"probe", XattrFlags::empty()).is_ok()
     }
 
@@ -49,16 +53,29 @@ impl Stamps {
                 let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
                 let out = openat(folder, &partial, flags | OFlags::NOFOLLOW, FILE_MODE)?;
                 let mut out = std::fs::File::from(out);
-                out.write_all(stamp)?;
-                if durable {
-                    out.sync_all()?;
+                let placed = out.write_all(stamp).and_then(|()| {
+                    if durable {
+                        flush(out.as_fd())?;
+                    }
+                    Ok(rustix::fs::renameat(folder, &partial, folder, &name)?)
+                });
+                if placed.is_err() {
+                    let _ = unlinkat(folder, &partial, AtFlags::empty());
                 }
-                rustix::fs::renameat(folder, &partial, folder, &name)?;
+                placed?;
                 if durable {
-                    rustix::fs::fsync(folder)?;
+                    flush(folder.as_fd())?;
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Removes the stamp of a file that has lost its name. The file must still be open: its inode
+    /// could be another file's already.
+    pub(crate) fn forget(&self, inode: u64) {
+        if let Self::Folder(folder) = self {
+            let _ = unlinkat(folder, format!("{inode:x}"), AtFlags::empty());
         }
     }
 
@@ -86,6 +103,17 @@ fn attribute(file: BorrowedFd<'_>) -> std::io::Result<Option<Vec<u8>>> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCE_FOLDER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Makes the stores that this thread opens do without attributes.
+#[cfg(test)]
+pub(crate) fn force_folder(force: bool) {
+    FORCE_FOLDER.set(force);
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags, Timespec, Timestamps, flock, o
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use super::dir::FILE_MODE;
+use super::dir::{FILE_MODE, flush};
+use super::stamps::Stamps;
 use crate::backend::Part;
-use crate::clock::Clock;
 
 /// How much of a value passes through the processor's cache at a time.
 const PIECE: usize = 256 * 1_024;
@@ -21,6 +21,8 @@ pub(crate) struct Temp<'a> {
     name: String,
     file: File,
     inode: u64,
+    /// Where it has a stamp that must not outlive it.
+    stamps: Option<&'a Stamps>,
     placed: bool,
 }
 
@@ -28,12 +30,18 @@ impl<'a> Temp<'a> {
     /// Makes one with a name that nobody else has, readable by its owner alone.
     ///
     /// It is locked as long as it is open: the sweep takes only what nobody has open.
+    /// [`Errno::WOULDBLOCK`] if the sweep came between making and locking.
     pub(crate) fn create(folder: &'a OwnedFd, name: String) -> Result<Self, Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let file = openat(folder, &name, flags | OFlags::NOFOLLOW, FILE_MODE)?;
-        let mut temp = Self { folder, name, file: File::from(file), inode: 0, placed: false };
+        let file = File::from(file);
+        let mut temp = Self { folder, name, file, inode: 0, stamps: None, placed: false };
         flock(&temp.file, FlockOperation::NonBlockingLockExclusive)?;
-        temp.inode = rustix::fs::fstat(&temp.file)?.st_ino;
+        let stat = rustix::fs::fstat(&temp.file)?;
+        if stat.st_nlink == 0 {
+            return Err(Errno::WOULDBLOCK);
+        }
+        temp.inode = stat.st_ino;
         Ok(temp)
     }
 
@@ -75,17 +83,24 @@ impl<'a> Temp<'a> {
         rustix::fs::futimens(&self.file, &times)
     }
 
+    /// Sets or replaces its stamp.
+    pub(crate) fn stamp(
+        &mut self,
+        stamps: &'a Stamps,
+        bytes: &[u8],
+        durable: bool,
+    ) -> std::io::Result<()> {
+        self.stamps = Some(stamps);
+        stamps.set(self.file.as_fd(), self.inode, bytes, durable)
+    }
+
     /// Flushes content and stamp.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
-        rustix::fs::fsync(&self.file)
+        flush(self.file.as_fd())
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
-    }
-
-    pub(crate) fn inode(&self) -> u64 {
-        self.inode
     }
 
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
@@ -104,15 +119,17 @@ impl Drop for Temp<'_> {
     fn drop(&mut self) {
         if !self.placed {
             let _ = unlinkat(self.folder, &self.name, AtFlags::empty());
+            if let Some(stamps) = self.stamps {
+                // The file is still open, so its inode is nobody else's yet.
+                stamps.forget(self.inode);
+            }
         }
     }
 }
 
-/// Removes what writers that died have left: old enough that it is not just being locked, and
-/// locked by nobody. Answers how many files that were.
-pub(crate) fn sweep(folder: &OwnedFd, clock: &Clock) -> Result<u64, Errno> {
-    const AGE: u64 = 60;
-    let now = clock.wall_micros() / 1_000_000;
+/// Removes what writers that died have left: what nobody has locked. Whoever has just made a file
+/// and not locked it yet makes another one. Answers how many files that were.
+pub(crate) fn sweep(folder: &OwnedFd, stamps: &Stamps) -> Result<u64, Errno> {
     let mut swept = 0;
     for entry in rustix::fs::Dir::read_from(folder)? {
         let entry = entry?;
@@ -122,10 +139,10 @@ pub(crate) fn sweep(folder: &OwnedFd, clock: &Clock) -> Result<u64, Errno> {
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(file) = openat(folder, name, flags, rustix::fs::Mode::empty()) else { continue };
-        let changed = rustix::fs::fstat(&file)?.st_ctime;
-        let is_old = now.saturating_sub(u64::try_from(changed).unwrap_or(0)) >= AGE;
-        if is_old && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            unlinkat(folder, name, AtFlags::empty())?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && unlinkat(folder, name, AtFlags::empty()).is_ok()
+        {
+            stamps.forget(rustix::fs::fstat(&file)?.st_ino);
             swept += 1;
         }
     }
@@ -138,7 +155,6 @@ mod tests {
     use rustix::fs::Mode;
 
     use super::*;
-    use crate::clock::ManualClock;
 
     fn folder() -> (tempfile::TempDir, OwnedFd) {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -172,17 +188,31 @@ mod tests {
     }
 
     #[test]
-    fn the_sweep_takes_what_is_old_and_locked_by_nobody() {
+    fn the_sweep_takes_what_is_locked_by_nobody() {
         let (dir, fd) = folder();
-        let hands = ManualClock::new();
-        let later = (Clock::system().wall_micros() / 1_000_000 + 3_600) * 1_000_000;
         let writing = Temp::create(&fd, "writing".into()).expect("made");
         std::fs::write(dir.path().join("dead"), "half").expect("written");
-        hands.set_wall_micros(Clock::system().wall_micros());
-        assert_eq!(sweep(&fd, &hands.clock()).expect("swept"), 0);
-        hands.set_wall_micros(later);
-        assert_eq!(sweep(&fd, &hands.clock()).expect("swept"), 1);
+        assert_eq!(sweep(&fd, &Stamps::Attributes).expect("swept"), 1);
         assert!(dir.path().join("writing").exists());
         drop(writing);
+    }
+
+    #[test]
+    fn a_sweep_never_takes_a_file_that_is_being_made() {
+        let (_dir, fd) = folder();
+        std::thread::scope(|scope| {
+            let sweeper = scope.spawn(|| {
+                (0..300).map(|_| sweep(&fd, &Stamps::Attributes).unwrap_or(0)).sum::<u64>()
+            });
+            let mut made = 0;
+            while !sweeper.is_finished() {
+                match Temp::create(&fd, format!("t{made}")) {
+                    Ok(mut temp) => temp.place(fd.as_fd(), "value").expect("it is still there"),
+                    Err(error) => assert_eq!(error, Errno::WOULDBLOCK),
+                }
+                made += 1;
+            }
+            assert!(sweeper.join().is_ok());
+        });
     }
 }

@@ -10,8 +10,10 @@ use super::*;
 use crate::backend::{Part, conformance};
 use crate::clock::ManualClock;
 
+mod durable;
 mod foreign;
 mod index;
+mod stamps;
 mod writing;
 
 struct Fixture {
@@ -288,7 +290,7 @@ fn a_writer_that_died_between_file_and_index_is_made_good() {
         };
         temp.set_modified(now / 1_000).expect("set");
         let stamp = opened.stamp_for(live, &key("k"), record).expect("made").encode();
-        opened.stamps.set(temp.file(), temp.inode(), &stamp, false).expect("set");
+        temp.stamp(&opened.stamps, &stamp, false).expect("set");
         temp.place(std::os::fd::AsFd::as_fd(&opened.base), "k.bin").expect("placed");
         stamp
     };

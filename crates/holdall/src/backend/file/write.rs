@@ -8,7 +8,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{AtFlags, Stat, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{make_parent, parent, prune_parents};
@@ -70,8 +70,11 @@ impl Opened {
         }
         let placed = self.place_all(staged, terms, &mut results);
         // No flush happens under a lock.
+        let durable = placed.iter().filter(|(_, one)| one.durable);
+        let durable: Vec<&str> = durable.map(|(_, one)| one.path.as_str()).collect();
+        let mut flushed = self.flush_names(&durable).into_iter();
         for (at, one) in placed {
-            let flushed = if one.durable { self.sync_parent(&one.path) } else { Ok(()) };
+            let flushed = if one.durable { flushed.next().unwrap_or(Ok(())) } else { Ok(()) };
             let placed = Placed { record: one.record, version: one.version };
             results[at] = Some(flushed.map(|()| placed));
         }
@@ -97,9 +100,9 @@ impl Opened {
         Ok(staged)
     }
 
-    fn place_all(
-        &self,
-        staged: Vec<(usize, Staged<'_>)>,
+    fn place_all<'a>(
+        &'a self,
+        staged: Vec<(usize, Staged<'a>)>,
         terms: Terms<'_>,
         results: &mut [Option<Result<Placed>>],
     ) -> Vec<(usize, Pending)> {
@@ -134,7 +137,7 @@ impl Opened {
                 if placed[at + 1..].iter().any(|(_, later)| later.path == old.path) {
                     continue;
                 }
-                if let Err(error) = self.unlink(&old.path) {
+                if let Err(error) = self.unlink(&old.path, &old.stat) {
                     tracing::warn!(path = ?old.path, "an outdated file was not removed: {error}");
                     // Readers must not take the first file that they find for the value.
                     live.clock.set_diverged(true);
@@ -150,7 +153,12 @@ impl Opened {
         placed
     }
 
-    fn place(&self, live: &Live, mut staged: Staged<'_>, terms: Terms<'_>) -> Result<Pending> {
+    fn place<'a>(
+        &'a self,
+        live: &Live,
+        mut staged: Staged<'a>,
+        terms: Terms<'_>,
+    ) -> Result<Pending> {
         let key = staged.put.key.clone();
         let mut current = self.find(&key, None, Search::All)?;
         let before = current.first().map(Candidate::current).transpose()?;
@@ -172,11 +180,13 @@ impl Opened {
         let path = format!("{}{}", key.name(self.case_rule()), record.format.suffix());
         // What other programs put there goes only if it was the value.
         let alone = current.len() == 1;
-        current.retain(|old| old.path != path && (old.stamp.is_some() || alone));
+        let replaced = current.iter().position(|old| old.path == path);
+        let replaced = replaced.map(|at| current.remove(at));
+        current.retain(|old| old.stamp.is_some() || alone);
         let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
         let mut tries = 0;
         loop {
-            let placed = make_parent(self.base.as_fd(), &path, durable)
+            let placed = make_parent(self.base.as_fd(), &path)
                 .and_then(|(folder, name)| staged.temp.place(folder.as_fd(), name));
             match placed {
                 Ok(()) => break,
@@ -186,15 +196,18 @@ impl Opened {
                 Err(error) => return Err(io(error)),
             }
         }
+        if let Some(replaced) = replaced {
+            self.stamps.forget(replaced.stat.st_ino);
+        }
         self.set_hint(&key, record.format);
         Ok(Pending { record, key, path, displaced: current, durable, version: None })
     }
 
     /// Gives a temporary file its record, as the successor of `current`.
-    fn stamp(
-        &self,
+    fn stamp<'a>(
+        &'a self,
         live: &Live,
-        staged: &mut Staged<'_>,
+        staged: &mut Staged<'a>,
         before: Option<&Record>,
         terms: Terms<'_>,
     ) -> Result<Record> {
@@ -222,9 +235,8 @@ impl Opened {
         let bytes = self.stamp_for(live, &put.key, record.clone())?.encode();
         let durable = put.durability == Durability::Disk;
         let io = |error: std::io::Error| Error::io(error, self.path.clone());
-        let temp = &staged.temp;
-        temp.set_modified(updated).map_err(|error| io(error.into()))?;
-        self.stamps.set(temp.file(), temp.inode(), &bytes, durable).map_err(io)?;
+        staged.temp.set_modified(updated).map_err(|error| io(error.into()))?;
+        staged.temp.stamp(&self.stamps, &bytes, durable).map_err(io)?;
         staged.stamped = Some((record.clone(), before.map(|before| before.generation)));
         Ok(record)
     }
@@ -257,8 +269,8 @@ impl Opened {
         }
     }
 
-    /// Removes a file that no longer counts.
-    pub(crate) fn unlink(&self, path: &str) -> Result<()> {
+    /// Removes a file that no longer counts, and that the caller has open.
+    pub(crate) fn unlink(&self, path: &str, stat: &Stat) -> Result<()> {
         let io = |error: Errno| Error::io(error.into(), self.path.join(path));
         let Some((folder, name)) = parent(self.base.as_fd(), path).map_err(io)? else {
             return Ok(());
@@ -267,18 +279,9 @@ impl Opened {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(io(error)),
         }
+        self.stamps.forget(stat.st_ino);
         prune_parents(self.base.as_fd(), path);
         Ok(())
-    }
-
-    /// Flushes the folder of a path, so that its names survive a power cut.
-    pub(crate) fn sync_parent(&self, path: &str) -> Result<()> {
-        let io = |error: Errno| Error::io(error.into(), self.path.join(path));
-        match parent(self.base.as_fd(), path).map_err(io)? {
-            Some((folder, _)) => rustix::fs::fsync(folder.as_fd()).map_err(io),
-            // The folder itself is gone, so its parent has to remember that.
-            None => path.rsplit_once('/').map_or(Ok(()), |(folder, _)| self.sync_parent(folder)),
-        }
     }
 }
 

@@ -20,7 +20,11 @@ fn a_file_of_ours_whose_times_were_touched_is_still_ours_in_every_call() {
     let placed = placed.expect("put");
     touch(&it, "k.json");
     assert_eq!(it.get("k").expect("read").map(|found| found.record), Some(placed.record.clone()));
-    let given = it.backend.set_ttl(&key("k"), Some(5_000)).expect("set").expect("there");
+    let given = it
+        .backend
+        .set_ttl(&key("k"), Some(5_000), Durability::Process)
+        .expect("set")
+        .expect("there");
     let wanted = Condition::Matches(given.etag());
     let after =
         it.backend.put(Put { condition: wanted, ttl: Some(5_000), ..put("k", Format::Json, "2") });
@@ -48,7 +52,8 @@ fn an_edited_file_has_no_lifetime_to_change_and_stays_when_the_store_is_cleared(
     let it = fixture();
     it.put("k", Format::Json, "1");
     fs::write(it.path("k.json"), "22").expect("edited");
-    let error = it.backend.set_ttl(&key("k"), Some(1_000)).expect_err("refused");
+    let error =
+        it.backend.set_ttl(&key("k"), Some(1_000), Durability::Process).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert_eq!(it.backend.clear().expect("cleared"), 0);
     assert_eq!(it.names(), ["k.json"]);

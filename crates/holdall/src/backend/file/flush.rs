@@ -1,0 +1,135 @@
+//! Making names survive a power cut: those of values and those of the folders on their way.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::io::Errno;
+
+use super::dir::{flush, open_folder, parent};
+use super::layout::open_base;
+use super::open::Opened;
+use crate::error::{Error, Result};
+
+/// How many folders are remembered at most.
+const MOST: usize = 1 << 16;
+
+/// Folders whose own names, and those of all folders above them, are known to be on the disk.
+#[derive(Default)]
+pub(crate) struct FlushedFolders(Mutex<HashSet<Identity>>);
+
+/// Inode and moment of birth: a folder that was removed and made again is another one, though
+/// often with the same inode.
+type Identity = (u64, i64, u32);
+
+/// `None` where the file system does not tell when a file was made.
+fn identity(folder: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    match statx(folder, "", AtFlags::EMPTY_PATH, wanted) {
+        Ok(stat) if StatxFlags::from_bits_retain(stat.stx_mask).contains(wanted) => {
+            Ok(Some((stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)))
+        }
+        Ok(_) | Err(Errno::NOSYS) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Opened {
+    /// Flushes the folders in which names were made or removed, each of them once, and the names
+    /// of the folders above that may not be on the disk yet. One answer for each path.
+    pub(crate) fn flush_names(&self, paths: &[&str]) -> Vec<Result<()>> {
+        let mut done: HashMap<&str, Result<()>> = HashMap::new();
+        let mut flushed = HashSet::new();
+        let mut one = |path| {
+            let folder = folder_of(path);
+            let result = done.entry(folder).or_insert_with(|| {
+                self.flush_folder(folder, &mut flushed)
+                    .map_err(|error| Error::io(error.into(), self.path.join(folder)))
+            });
+            result.as_ref().map_err(Error::again).copied()
+        };
+        paths.iter().map(|path| one(path)).collect()
+    }
+
+    /// `flushed` has the folders that this call need not flush again.
+    fn flush_folder<'p>(
+        &self,
+        mut folder: &'p str,
+        flushed: &mut HashSet<&'p str>,
+    ) -> Result<(), Errno> {
+        let base = self.base.as_fd();
+        let mut once = |folder: &'p str, fd: BorrowedFd<'_>| {
+            if !flushed.contains(folder) {
+                flush(fd)?;
+                flushed.insert(folder);
+            }
+            Ok(())
+        };
+        let fd = loop {
+            if folder.is_empty() {
+                return once("", base);
+            }
+            match open_folder(base, folder) {
+                Ok(fd) => break fd,
+                // It was removed with the last value in it: its own name is what has gone.
+                Err(Errno::NOENT) => folder = folder_of(folder),
+                Err(error) => return Err(error),
+            }
+        };
+        once(folder, fd.as_fd())?;
+        let mut new = Vec::new();
+        let mut fd = fd;
+        while !folder.is_empty() {
+            let identity = identity(fd.as_fd())?;
+            if identity.is_some_and(|identity| self.flushed.contains(&identity)) {
+                break;
+            }
+            let Some((above, _)) = parent(base, folder)? else { break };
+            new.extend(identity);
+            folder = folder_of(folder);
+            once(folder, above.as_fd())?;
+            if !folder.is_empty() {
+                fd = open_folder(base, folder)?;
+            }
+        }
+        self.flushed.extend(new);
+        Ok(())
+    }
+}
+
+impl FlushedFolders {
+    fn contains(&self, identity: &Identity) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(identity)
+    }
+
+    fn extend(&self, new: Vec<Identity>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + new.len() > MOST {
+            known.clear();
+        }
+        known.extend(new);
+    }
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Makes a directory with all that is missing above it, for its owner alone, and flushes their
+/// names.
+pub(crate) fn make_base(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for folder in missing {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        flush(open_base(above.unwrap_or(Path::new(".")))?.as_fd())?;
+    }
+    Ok(())
+}
+
+fn is_there(folder: &Path) -> bool {
+    folder.as_os_str().is_empty() || folder.exists()
+}
