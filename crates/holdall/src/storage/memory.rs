@@ -121,6 +121,12 @@ impl Memory {
         }
     }
 
+    fn peek(&self, key: &Key, version: u64) -> Option<Shared> {
+        let hash = self.hasher.hash_one(key);
+        let now = self.clock.coarse_millis();
+        self.state().tier.peek(hash, |held| held == key, now, Some(version)).map(Arc::clone)
+    }
+
     /// Loads a missing value, once for all threads that ask while no write comes between.
     pub(super) fn load<T: Send + Sync + 'static>(
         &self,
@@ -141,7 +147,13 @@ impl Memory {
         // A load that began before a write must not answer those who ask after it.
         let Some(observed) = observed else { return read() };
         let name = format!("{observed:x}/{}", key.as_str());
-        let shared = self.once(&name, || Ok(read()?.map(|value| value as Shared)));
+        let shared = self.once(&name, || {
+            // Somebody may have finished between the look and the turn.
+            if let Some(value) = self.peek(key, observed).filter(|held| held.is::<T>()) {
+                return Ok(Some(value));
+            }
+            Ok(read()?.map(|value| value as Shared))
+        });
         match shared? {
             None => Ok(None),
             Some(value) => value.downcast().map(Some).map_err(|_| {

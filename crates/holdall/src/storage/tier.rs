@@ -95,8 +95,19 @@ impl<K, V> Tier<K, V> {
         now: u64,
         version: Option<u64>,
     ) -> bool {
-        let held = self.cache.peek(hash, is_key, now);
-        held.is_some_and(|held| held.seen.is_none_or(|seen| version == Some(seen.version)))
+        self.peek(hash, is_key, now, version).is_some()
+    }
+
+    /// As [`Tier::get`], without anything being counted or removed.
+    pub fn peek(
+        &self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: u64,
+        version: Option<u64>,
+    ) -> Option<&V> {
+        let held = self.cache.peek(hash, is_key, now)?;
+        held.seen.is_none_or(|seen| version == Some(seen.version)).then_some(&held.value)
     }
 
     /// Takes a value into memory. Without `seen` it belongs to this memory alone.
