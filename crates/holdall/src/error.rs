@@ -125,6 +125,15 @@ impl Error {
         self
     }
 
+    /// Completes a path that deeper code named from the store's folder on.
+    #[must_use]
+    pub(crate) fn below(mut self, folder: &Path) -> Self {
+        if let Some(path) = self.0.path.as_mut().filter(|path| path.is_relative()) {
+            *path = folder.join(&*path);
+        }
+        self
+    }
+
     /// Says where in the text a decoder stopped.
     #[must_use]
     pub fn position(mut self, line: usize, column: usize) -> Self {

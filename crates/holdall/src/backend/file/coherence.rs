@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, msync, munmap};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::stripes::STRIPES;
 
@@ -58,6 +60,8 @@ pub(crate) enum Found {
 /// The mapped clock file of one store.
 pub(crate) struct ClockFile {
     map: NonNull<u8>,
+    /// Keeps the versions of this store apart from those of one that lay here before.
+    salt: u64,
 }
 
 // SAFETY: the mapping is only reached through atomics, and lives until the struct is dropped.
@@ -68,11 +72,12 @@ unsafe impl Sync for ClockFile {}
 impl ClockFile {
     /// Maps the clock file, and first makes it whole if it is new or was torn by a power cut.
     ///
-    /// The caller holds the store's opening lock, so that only one process does so.
+    /// The caller holds the store's opening lock, so that only one process does so. `store` is the
+    /// store's id.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be sized or mapped.
-    pub(crate) fn open(file: &OwnedFd) -> Result<Self> {
+    pub(crate) fn open(file: &OwnedFd, store: [u8; 16]) -> Result<Self> {
         let io = |error: rustix::io::Errno| Error::io(error.into(), ".holdall/clock");
         let length = rustix::fs::fstat(file).map_err(io)?.st_size;
         if usize::try_from(length).ok() != Some(LENGTH) {
@@ -92,7 +97,7 @@ impl ClockFile {
         };
         let map = NonNull::new(map.cast::<u8>())
             .ok_or_else(|| Error::new(ErrorKind::Io, "the clock file was mapped at address 0"))?;
-        let clock = Self { map };
+        let clock = Self { map, salt: xxh3_64(&store) };
         if clock.word(0).load(Ordering::Acquire) != MAGIC {
             clock.word(EPOCH).store(1, Ordering::Relaxed);
             clock.half(STATE).store(IN_USE, Ordering::Relaxed);
@@ -124,7 +129,7 @@ impl ClockFile {
     pub(crate) fn version(&self, stripe: usize) -> Option<u64> {
         let count = self.stripe(stripe).load(Ordering::Acquire);
         let epoch = self.word(EPOCH).load(Ordering::Acquire);
-        (count & 1 == 0).then_some(epoch << 48 | (count & ((1 << 48) - 1)))
+        (count & 1 == 0).then_some((epoch << 48 | (count & ((1 << 48) - 1))) ^ self.salt)
     }
 
     /// Says that a write begins. The stripe's lock is held.
@@ -293,7 +298,7 @@ mod tests {
 
     fn again(file: &tempfile::NamedTempFile) -> ClockFile {
         let file = File::options().read(true).write(true).open(file.path()).expect("just made");
-        ClockFile::open(&file.into()).expect("it can be mapped")
+        ClockFile::open(&file.into(), [7; 16]).expect("it can be mapped")
     }
 
     #[test]

@@ -95,8 +95,9 @@ impl FileBackend {
         (opened.0 == fork::generation()).then(|| Arc::clone(&opened.1))
     }
 
+    /// The open store; another one if that was deleted, and one may have been made in its place.
     fn opened(&self) -> Result<Arc<Opened>> {
-        if let Some(opened) = self.opened_already() {
+        if let Some(opened) = self.opened_already().filter(|opened| !opened.is_deleted()) {
             return Ok(opened);
         }
         let FileOptions { allow_network_fs, lock_timeout, .. } = self.options;
@@ -206,8 +207,12 @@ impl Backend for FileBackend {
     }
 
     fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>> {
-        let opened = self.opened()?;
-        let object = opened.read(key, wanted, self.options.max_value_bytes)?;
+        // What is found is there, so only a miss asks whether the store is.
+        let opened = self.opened_already().map_or_else(|| self.opened(), Ok)?;
+        let mut object = opened.read(key, wanted, self.options.max_value_bytes)?;
+        if object.is_none() && opened.is_deleted() {
+            object = self.opened()?.read(key, wanted, self.options.max_value_bytes)?;
+        }
         match &object {
             Some(object) if object.record.foreign => {
                 self.note_foreign(&opened, key, &object.record);

@@ -98,7 +98,8 @@ impl Opened {
         let stat = rustix::fs::fstat(&base).map_err(io)?;
         let identity = (stat.st_dev, stat.st_ino);
         let hints = (0..HINTS).map(|_| AtomicU8::new(0)).collect();
-        match Live::open(&base, &path, network.is_none(), &clock, options) {
+        let live = Live::open(&base, &path, network.is_none(), &clock, options);
+        match live.map_err(|error| error.below(&path)) {
             Ok((store, live, stamps)) => Ok(Arc::new(Self {
                 path,
                 base,
@@ -146,6 +147,12 @@ impl Opened {
         })
     }
 
+    /// Whether the store's folder has been deleted since.
+    pub(crate) fn is_deleted(&self) -> bool {
+        let folder = self.live.as_ref().map_or(&self.base, |live| &live.own);
+        rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// As [`Opened::live`], for those that can do without.
     pub(crate) fn maybe_live(&self) -> Option<&Live> {
         self.live.as_ref()
@@ -191,7 +198,7 @@ impl Live {
         let opening = locks.as_fd();
         let opening =
             ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
-        let clock = ClockFile::open(&own_file(&own, "clock")?)?;
+        let clock = ClockFile::open(&own_file(&own, "clock")?, store.id())?;
         let user = locks.as_fd();
         let alone = ofd::try_lock(user, byte::USERS, 1, true)?;
         // From here on the last one to leave knows that it is not the last.

@@ -29,12 +29,14 @@ pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Arc<Opened>> {
     });
     let mut registry = registry();
     registry.retain(|opened| opened.strong_count() > 0);
+    // A new folder may have the inode of one that was deleted.
     if let Ok(base) = open_base(path)
         && let Ok(stat) = rustix::fs::fstat(&base)
     {
         let same = |opened: &Arc<Opened>| opened.identity == (stat.st_dev, stat.st_ino);
         // One that was opened read-only is tried again: the reason may be gone.
-        let shared = registry.iter().filter_map(Weak::upgrade).find(same);
+        let there = registry.iter().filter_map(Weak::upgrade).filter(|one| !one.is_deleted());
+        let shared = there.into_iter().find(same);
         if let Some(opened) = shared.filter(|opened| opened.live().is_ok()) {
             return Ok(opened);
         }

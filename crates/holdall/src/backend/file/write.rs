@@ -85,7 +85,7 @@ impl Opened {
     /// Writes the bytes, and flushes them with their probable stamp if they must be durable.
     fn stage(&self, put: Put, terms: Terms<'_>) -> Result<Staged<'_>> {
         let live = self.live()?;
-        let mut temp = live.temp()?;
+        let mut temp = live.temp().map_err(|error| error.below(&self.path))?;
         let io = |error| Error::io(error, self.path.clone());
         let (length, checksum) = temp.write(&put.parts).map_err(io)?;
         let mut staged = Staged { put, temp, length, checksum, stamped: None };
