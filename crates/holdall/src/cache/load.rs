@@ -5,14 +5,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::manager::{CacheManager, Shared};
-use super::single_flight::{Flight, Flights, Join};
+use super::single_flight::{Flight, Join, Loaded};
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind};
-
-/// A loaded value, or the error of whatever type the loader had.
-type Loaded<V> = Result<V, Arc<dyn Any + Send + Sync>>;
-
-pub(super) type Loads<V> = Flights<Loaded<V>>;
 
 enum Turn<V> {
     Found(V),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::core::{Cache, NewEntry};
 use super::housekeeping::{Housekeeping, Sweep};
-use super::load::Loads;
 use super::options::{CacheLimits, CacheOptions};
 use super::removed::{CacheStats, Removed};
+use super::single_flight::{Flights, Loaded};
 use crate::clock::{Clock, Ttl};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -49,7 +49,7 @@ pub(super) struct Shared<V> {
 
 pub(super) struct State<V> {
     pub(super) cache: Cache<Box<str>, V>,
-    pub(super) loads: Loads<V>,
+    pub(super) loads: Flights<Loaded<V>>,
 }
 
 pub(super) type Out<V> = Vec<Removed<Box<str>, V>>;
@@ -81,7 +81,7 @@ impl<V: Clone + Send + 'static> CacheManager<V> {
                 hasher: RandomState::new(),
                 housekeeping: options.clock.is_none().then(|| Housekeeping::new(shared)),
                 clock: options.clock.clone().unwrap_or_default(),
-                state: Mutex::new(State { cache, loads: Loads::new() }),
+                state: Mutex::new(State { cache, loads: Flights::new() }),
                 options,
             }
         });

@@ -4,6 +4,7 @@
 //! loaded, so that "is it there?" and "is somebody fetching it?" are one question, and a loaded
 //! value can be dropped if a write overtook it. Threads wait on the [`Flight`] without that lock.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,9 @@ use std::thread::{self, ThreadId};
 pub struct Flights<T> {
     under_way: HashMap<Box<str>, Arc<Flight<T>>>,
 }
+
+/// A loaded value, or the error of whatever type the loader had.
+pub type Loaded<V> = Result<V, Arc<dyn Any + Send + Sync>>;
 
 /// One load, which one thread runs and any number wait for.
 pub struct Flight<T> {

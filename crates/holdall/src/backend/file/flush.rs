@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use super::dir::{flush, open_folder, parent};
 use super::layout::open_base;
-use super::open::Opened;
 use crate::error::{Error, Result};
 
 /// How many folders are remembered at most.
@@ -36,17 +35,24 @@ fn identity(folder: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
     }
 }
 
-impl Opened {
+impl FlushedFolders {
     /// Flushes the folders in which names were made or removed, each of them once, and the names
     /// of the folders above that may not be on the disk yet. One answer for each path.
-    pub(crate) fn flush_names(&self, paths: &[&str]) -> Vec<Result<()>> {
+    ///
+    /// The paths begin at `base`, which is called `name` in errors.
+    pub(crate) fn flush_names(
+        &self,
+        base: BorrowedFd<'_>,
+        name: &Path,
+        paths: &[&str],
+    ) -> Vec<Result<()>> {
         let mut done: HashMap<&str, Result<()>> = HashMap::new();
         let mut flushed = HashSet::new();
         let mut one = |path| {
             let folder = folder_of(path);
             let result = done.entry(folder).or_insert_with(|| {
-                self.flush_folder(folder, &mut flushed)
-                    .map_err(|error| Error::io(error.into(), self.path.join(folder)))
+                self.flush_folder(base, folder, &mut flushed)
+                    .map_err(|error| Error::io(error.into(), name.join(folder)))
             });
             result.as_ref().map_err(Error::again).copied()
         };
@@ -56,10 +62,10 @@ impl Opened {
     /// `flushed` has the folders that this call need not flush again.
     fn flush_folder<'p>(
         &self,
+        base: BorrowedFd<'_>,
         mut folder: &'p str,
         flushed: &mut HashSet<&'p str>,
     ) -> Result<(), Errno> {
-        let base = self.base.as_fd();
         let mut once = |folder: &'p str, fd: BorrowedFd<'_>| {
             if !flushed.contains(folder) {
                 flush(fd)?;
@@ -83,7 +89,7 @@ impl Opened {
         let mut fd = fd;
         while !folder.is_empty() {
             let identity = identity(fd.as_fd())?;
-            if identity.is_some_and(|identity| self.flushed.contains(&identity)) {
+            if identity.is_some_and(|identity| self.contains(&identity)) {
                 break;
             }
             let Some((above, _)) = parent(base, folder)? else { break };
@@ -94,12 +100,10 @@ impl Opened {
                 fd = open_folder(base, folder)?;
             }
         }
-        self.flushed.extend(new);
+        self.extend(new);
         Ok(())
     }
-}
 
-impl FlushedFolders {
     fn contains(&self, identity: &Identity) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(identity)
     }

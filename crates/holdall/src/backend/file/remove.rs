@@ -70,7 +70,9 @@ impl Opened {
         drop(guard);
         if durability == Durability::Disk {
             let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
-            for ((at, _), flushed) in paths.iter().zip(self.flush_names(&names)) {
+            for ((at, _), flushed) in
+                paths.iter().zip(self.flushed.flush_names(self.base.as_fd(), &self.path, &names))
+            {
                 if let Err(error) = flushed {
                     results[*at] = Err(error);
                 }
