@@ -11,9 +11,13 @@ use holdall::{
     BlobManager, BlobOptions, Condition, Durability, ErrorKind, Format, SaveOptions, StorageManager,
 };
 
-mod common;
+#[path = "common/folder.rs"]
+mod folder;
+#[path = "common/helper.rs"]
+mod helper;
 
-use common::{Helper, end_with_parent, files, given, listen, say, temporary_files};
+use folder::{files, temporary_files};
+use helper::{Helper, end_with_parent, given, listen, say};
 
 /// A generator of numbers that look random and are the same in every run.
 struct Dice(u64);
