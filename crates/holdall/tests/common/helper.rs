@@ -26,6 +26,7 @@ pub(crate) fn arguments(helper: &str) -> [&str; 5] {
 
 impl Helper {
     /// Starts `helper` on a store, as one of several.
+    #[allow(dead_code, reason = "some tests run it by way of a shell")]
     pub(crate) fn start(helper: &str, folder: &Path, number: u64) -> Self {
         let this = env::current_exe().expect("a test binary has a path");
         let mut command = Command::new(this);
@@ -88,6 +89,7 @@ pub(crate) fn given() -> (PathBuf, u64) {
 }
 
 /// In a helper: says a line to the parent.
+#[allow(dead_code, reason = "some parents need no words")]
 pub(crate) fn say(line: &str) {
     // Past the capture of tests, in one piece: a kill leaves the line whole or none of it.
     let mut out = std::io::stdout().lock();
