@@ -20,6 +20,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The names of the temporary files that are left.
+#[allow(dead_code, reason = "not every test binary looks there")]
 pub(crate) fn temporary_files(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder.join(".holdall/tmp")).expect("it is there");
     entries.map(|entry| entry.expect("read").file_name().to_string_lossy().into_owned()).collect()
