@@ -327,6 +327,28 @@ fn of_counters_in_several_processes_no_increment_is_lost() {
     check_index(&store, folder.path());
 }
 
+/// Whether a text in memory is the value of a number.
+fn is_text_of(number: u64, text: &str) -> bool {
+    let content = String::from_utf8(content(number)).expect("text");
+    match FORMATS[number as usize % FORMATS.len()] {
+        Format::Json => content == format!("\"{text}\""),
+        format => format == Format::String && content == text,
+    }
+}
+
+/// Through memory, every key must have what it has on the disk.
+fn check_memory(storage: &StorageManager, state: &BTreeMap<&str, Option<u64>>) {
+    for (key, number) in state {
+        let format = number.map(|number| FORMATS[number as usize % FORMATS.len()]);
+        // Bytes are no text.
+        if format != Some(Format::Bytes) {
+            let got = storage.get::<String>(key).expect("whole or not there");
+            assert_eq!(got.is_some(), number.is_some(), "{key}");
+            assert!(got.zip(*number).is_none_or(|(text, number)| is_text_of(number, &text)));
+        }
+    }
+}
+
 /// The state of a key after the victim's step of this number; `None`: deleted.
 fn after_step(step: u64) -> (&'static str, Option<u64>) {
     // The steps of a key come in no fixed order of kinds, so that each follows each.
@@ -372,8 +394,14 @@ fn a_killed_writer_leaves_the_old_or_the_new_value_and_hinders_nobody() {
     let mut state: BTreeMap<&str, Option<u64>> = KEYS.iter().map(|key| (*key, None)).collect();
     let mut dice = Dice(time.wall_micros() | 1);
     let (mut kills, mut next) = (0, 0);
-    // Every other round somebody else has the store open while the writer dies.
-    let mut survivor = None;
+    // Every other round somebody else has the store open, and values in memory, while the writer
+    // dies.
+    let mut survivor: Option<StorageManager> = None;
+    let open = || {
+        let external_check = Duration::from_secs(1_000_000);
+        let memory = MemoryOptions { external_check, ..MemoryOptions::default() };
+        StorageManager::with_memory(BlobManager::with_options(options.clone()), memory)
+    };
     while time.boot_millis() < end || kills < 4 {
         let mut victim =
             Helper::start("helper_that_writes_until_it_is_killed", folder.path(), next);
@@ -393,30 +421,37 @@ fn a_killed_writer_leaves_the_old_or_the_new_value_and_hinders_nobody() {
             done(line);
         }
         let was_open = survivor.is_some();
-        let store = survivor.take().unwrap_or_else(|| BlobManager::with_options(options.clone()));
+        let storage = survivor.take().unwrap_or_else(open);
+        let store = storage.blobs();
         // The step that was under way is done or not.
         let (key, number) = after_step(next);
-        let found = check(&store, key).map(|(number, _)| number);
+        // Memory is asked before anybody has looked at the disk and noticed that the writer is dead.
+        let remembered = storage.cache_get::<String>(key);
+        let found = check(store, key).map(|(number, _)| number);
+        let is_newest = |text: &String| found.is_some_and(|number| is_text_of(number, text));
+        assert!(remembered.as_deref().is_none_or(is_newest), "{key} is outdated in memory");
         assert!(found == number || found == state[key], "{key}: {found:?} of {first}..{next}");
         state.insert(key, found);
         next += 1;
         for (key, number) in &state {
-            assert_eq!(check(&store, key).map(|(number, _)| number), *number, "{key}");
+            assert_eq!(check(store, key).map(|(number, _)| number), *number, "{key}");
         }
-        check_index(&store, folder.path());
+        check_memory(&storage, &state);
+        check_index(store, folder.path());
         let (key, _) = after_step(next - 1);
-        save(&store, key, next, SaveOptions::default()).expect("saved");
+        save(store, key, next, SaveOptions::default()).expect("saved");
         state.insert(key, Some(next));
         next += 1;
-        check_index(&store, folder.path());
+        check_memory(&storage, &state);
+        check_index(store, folder.path());
         if !was_open {
             assert_eq!(temporary_files(folder.path()), [""; 0]);
         }
-        survivor = (kills % 2 == 0).then_some(store);
+        survivor = (kills % 2 == 0).then_some(storage);
         kills += 1;
     }
     drop(survivor);
-    let store = BlobManager::with_options(options);
+    let store = BlobManager::with_options(options.clone());
     check_index(&store, folder.path());
     assert_eq!(temporary_files(folder.path()), [""; 0]);
     println!("{kills} kills, {next} steps");
