@@ -9,6 +9,6 @@ use proptest::prelude::ProptestConfig;
 
 /// Some seconds; minutes with `HOLDALL_LONG`.
 fn config() -> ProptestConfig {
-    let cases = if std::env::var_os("HOLDALL_LONG").is_some() { 2_000 } else { 50 };
+    let cases = if std::env::var_os("HOLDALL_LONG").is_some() { 2_000 } else { 32 };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
