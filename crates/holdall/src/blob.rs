@@ -60,7 +60,7 @@ impl BlobManager {
     /// A store on any backend.
     #[must_use]
     pub fn on(backend: Arc<dyn Backend>, options: BlobOptions) -> Self {
-        let signer = Arc::new(Signer::new(options.trust, options.signing_key.clone()));
+        let signer = Arc::new(Signer::new(options.signing_key.clone()));
         Self { backend, options: Arc::new(options), signer }
     }
 
@@ -171,6 +171,15 @@ impl BlobManager {
     /// # Errors
     /// As there, but [`ErrorKind::NotFound`].
     pub fn try_load_bytes(&self, key: &str, format: Option<Format>) -> Result<Option<Blob>> {
+        self.load_trusting(self.options.trust, key, format)
+    }
+
+    fn load_trusting(
+        &self,
+        trust: Trust,
+        key: &str,
+        format: Option<Format>,
+    ) -> Result<Option<Blob>> {
         let loaded = Key::new(key).and_then(|key| {
             let Some(object) = self.backend.get(&key, format)? else { return Ok(None) };
             let record = &object.record;
@@ -183,7 +192,7 @@ impl BlobManager {
             let actual = format.unwrap_or(record.format);
             let mut payload = object.content;
             if actual.is_signed() {
-                self.signer.open(&*self.backend, &key, actual, record, &mut payload)?;
+                self.signer.open(trust, &*self.backend, &key, actual, record, &mut payload)?;
             }
             let record = Record { format: actual, ..object.record };
             Ok(Some(Blob { payload, metadata: BlobMetadata::new(key, record) }))
@@ -343,7 +352,8 @@ impl BlobManager {
 
     /// Copies a value to another key. With `overwrite` a value there is replaced.
     ///
-    /// A signed value is verified first and signed anew for its new key.
+    /// A value of a signed format is verified first, whatever this manager trusts, and signed anew
+    /// for its new key.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if the target has a value,
@@ -359,7 +369,9 @@ impl BlobManager {
         overwrite: bool,
     ) -> Result<(BlobMetadata, String)> {
         Key::new(target)?;
-        let Blob { payload, metadata } = self.load_bytes(source, None)?;
+        // The copy is signed: who trusts all must not vouch for a stranger's pickle by that.
+        let found = self.load_trusting(Trust::Own, source, None)?;
+        let Blob { payload, metadata } = found.ok_or_else(missing)?;
         let record = metadata.record();
         let ttl = record.expiry.map(|expiry| expiry.remaining(&self.options.clock));
         let options = SaveOptions {

@@ -32,6 +32,10 @@ use crate::signing::Tag;
 /// The most bytes that tags and metadata of one value may take together.
 pub const MAX_ANNOTATIONS: usize = 2_000;
 
+/// The most tags of one value: each takes some room of its own in the stamp, which has to fit into
+/// one block of the file system.
+pub const MAX_TAGS: usize = 500;
+
 /// The longest key that is kept in the stamp itself; longer ones lie in a file of their own.
 pub(crate) const MAX_KEY_IN_STAMP: usize = 1_000;
 
@@ -127,12 +131,17 @@ impl Record {
 /// Refuses tags and metadata that would not fit beside the value.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] for an empty tag, a tag with a NUL, or more than
-/// [`MAX_ANNOTATIONS`] bytes in all.
+/// [`ErrorKind::InvalidArgument`] for an empty tag, a tag with a NUL, more than [`MAX_TAGS`] of
+/// them or more than [`MAX_ANNOTATIONS`] bytes in all.
 pub(crate) fn check_annotations(tags: &[String], metadata: Option<&[u8]>) -> Result<()> {
     if tags.iter().any(|tag| tag.is_empty() || tag.contains('\0')) {
         return Err(Error::new(ErrorKind::InvalidArgument, "a tag is empty or has a NUL")
             .remedy("leave it out"));
+    }
+    if tags.len() > MAX_TAGS {
+        let cause = format!("there are {} tags, {MAX_TAGS} are allowed", tags.len());
+        return Err(Error::new(ErrorKind::InvalidArgument, cause)
+            .remedy("keep them in a value of their own"));
     }
     let bytes = tags.iter().map(String::len).sum::<usize>() + metadata.map_or(0, <[u8]>::len);
     if bytes > MAX_ANNOTATIONS {

@@ -17,15 +17,14 @@ use crate::signing::{KeySource, Tag, trailer, unsigned};
 /// Signs what a manager saves, and verifies what it loads.
 #[derive(Debug)]
 pub(super) struct Signer {
-    trust: Trust,
     keys: KeySource,
     /// The store knows the fingerprint of our key.
     is_noted: AtomicBool,
 }
 
 impl Signer {
-    pub(super) fn new(trust: Trust, keys: KeySource) -> Self {
-        Self { trust, keys, is_noted: AtomicBool::new(false) }
+    pub(super) fn new(keys: KeySource) -> Self {
+        Self { keys, is_noted: AtomicBool::new(false) }
     }
 
     /// Signs a payload and appends the signature to it.
@@ -52,9 +51,10 @@ impl Signer {
         Ok(tag)
     }
 
-    /// Verifies the content of a file and takes the signature off it.
+    /// Verifies the content of a file, unless all are trusted, and takes the signature off it.
     pub(super) fn open(
         &self,
+        trust: Trust,
         backend: &dyn Backend,
         key: &Key,
         format: Format,
@@ -63,7 +63,7 @@ impl Signer {
     ) -> Result<()> {
         let (payload, tag) = trailer::split(content);
         let length = payload.len();
-        if self.trust == Trust::Own {
+        if trust == Trust::Own {
             let tag = record.signature.or(tag).ok_or_else(unsigned)?;
             let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
             let payload = std::iter::once(payload);

@@ -65,7 +65,7 @@ impl Candidate {
         let (updated, _) = modified(stat);
         Record {
             // Later edits have later times of change; ours count on from the wall clock too.
-            generation: micros(stat.st_ctime, stat.st_ctime_nsec),
+            generation: foreign_generation(stat),
             format: self.format,
             codec: Codec::None,
             length,
@@ -153,6 +153,11 @@ fn changed_before_this_boot(stat: &Stat) -> bool {
     let clock = Clock::system();
     let booted = clock.wall_micros().saturating_sub(clock.boot_millis() * 1_000);
     micros(stat.st_ctime, stat.st_ctime_nsec) < booted
+}
+
+/// The generation of a file in the state in which another program has left it.
+pub(crate) fn foreign_generation(stat: &Stat) -> u64 {
+    micros(stat.st_ctime, stat.st_ctime_nsec)
 }
 
 /// When the content was last changed, milliseconds since 1970, and whether that is a whole one.

@@ -143,7 +143,7 @@ impl FileBackend {
     fn note_foreign(&self, opened: &Opened, key: &Key, record: &Record) {
         let Some(live) = opened.maybe_live() else { return };
         let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
-        if matches!(&known, Ok(Some(row)) if row.generation >= record.generation) {
+        if matches!(&known, Ok(Some(row)) if row.foreign && row.generation == record.generation) {
             return;
         }
         // Under the lock, and only if it is still there: a row without a file would stay.
@@ -151,7 +151,9 @@ impl FileBackend {
         let found = opened.find(key, None, Search::All).unwrap_or_default();
         let current = found.first().and_then(|found| found.current().ok());
         if current.is_some_and(|current| current.generation == record.generation) {
-            commit(live, vec![Change::Put(opened.row(key, record))]);
+            // The clock that dates files may be behind the generations of this store.
+            let forget = Change::Remove { key: key.as_str().to_owned(), generation: None };
+            commit(live, vec![forget, Change::Put(opened.row(key, record))]);
         }
     }
 

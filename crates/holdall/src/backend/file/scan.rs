@@ -3,13 +3,14 @@
 //! The scan holds every stripe, so that no write is under way anywhere. It also ends what dead
 //! writers left half done: of two formats of one key the older file goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder};
+use super::find::foreign_generation;
 use super::layout::OWN;
 use super::open::{Live, Opened};
 use super::temp;
@@ -78,8 +79,13 @@ impl Opened {
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
+        let kept = self.kept_foreign_rows(live, &found)?;
+        let edited: HashSet<&str> = kept.iter().map(|row| row.key.as_str()).collect();
         for (key, Seen { record, .. }) in &found {
             live.clock.raise_generation(record.generation);
+            if edited.contains(key.as_str()) {
+                continue;
+            }
             batch.push(Change::Put(self.row(key, record)));
             count += 1;
             if batch.len() == BATCH {
@@ -88,7 +94,7 @@ impl Opened {
                 tracing::info!(values = count, "filling the index");
             }
         }
-        batch.extend(self.kept_foreign_rows(live, &found)?.into_iter().map(Change::Put));
+        batch.extend(kept.into_iter().map(Change::Put));
         index.apply(&batch)?;
         index.set_complete(true)?;
         live.clock.settle();
@@ -197,9 +203,12 @@ impl Opened {
                 return Ok(kept);
             }
             kept.extend(page.into_iter().filter(|row| {
-                let key =
-                    Key::new(&row.key).ok().filter(|key| row.foreign && !found.contains_key(key));
+                let key = Key::new(&row.key).ok().filter(|_| row.foreign);
                 key.is_some_and(|key| {
+                    if let Some(seen) = found.get(&key) {
+                        // A file of ours that was edited, if it is still in that state.
+                        return foreign_generation(&seen.stat) == row.generation;
+                    }
                     let suffix = crate::format::Format::from_name(&row.format).map(|f| f.suffix());
                     let name = key.name(self.case_rule());
                     suffix.is_ok_and(|suffix| {

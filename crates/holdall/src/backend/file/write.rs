@@ -40,6 +40,8 @@ struct Staged<'a> {
     checksum: u64,
     /// The stamp that is flushed already, with the generation of the value that it follows.
     stamped: Option<(Record, Option<u64>)>,
+    /// The count of its stripe before that stamp was made.
+    count: u64,
 }
 
 /// What was placed, and what is left to be done for it.
@@ -89,7 +91,8 @@ impl Opened {
         let mut temp = live.temp().map_err(|error| error.below(&self.path))?;
         let io = |error| Error::io(error, self.path.clone());
         let (length, checksum) = temp.write(&put.parts).map_err(io)?;
-        let mut staged = Staged { put, temp, length, checksum, stamped: None };
+        let count = live.clock.count(put.key.stripe());
+        let mut staged = Staged { put, temp, length, checksum, stamped: None, count };
         if staged.put.durability == Durability::Disk {
             let current = self.find(&staged.put.key, None, Search::All)?;
             let before = current.first().map(Candidate::current).transpose()?;
@@ -167,8 +170,11 @@ impl Opened {
         staged.put.condition.check(there)?;
         let durable = staged.put.durability == Durability::Disk;
         let follows = before.as_ref().map(|found| found.generation);
+        // Where a value came and went meanwhile, the one that follows looks the same; but readers
+        // have seen that value's generation, and this one's must be higher.
+        let untouched = live.clock.count(key.stripe()) == staged.count + 1;
         let record = match staged.stamped.take() {
-            Some((record, expected)) if expected == follows => record,
+            Some((record, expected)) if expected == follows && untouched => record,
             _ => {
                 let record = self.stamp(live, &mut staged, before.as_ref(), terms)?;
                 if durable {
