@@ -51,8 +51,9 @@ pub(crate) trait Index: Send + Sync {
     /// At most `limit` rows whose key begins with `prefix` and comes after `after`.
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>>;
 
-    /// At most `limit` rows that expire at or before `now` (wall milliseconds), the oldest first.
-    fn expired(&self, now: u64, limit: usize) -> Result<Vec<Row>>;
+    /// At most `limit` rows that expire at or before `now` (wall milliseconds), the oldest first,
+    /// after the one with this expiry and key.
+    fn expired(&self, now: u64, after: Option<(u64, &str)>, limit: usize) -> Result<Vec<Row>>;
 
     /// At most `limit` rows with `tag` whose key comes after `after`.
     fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>>;

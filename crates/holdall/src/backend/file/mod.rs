@@ -269,21 +269,20 @@ impl Backend for FileBackend {
 
     fn expire(&self) -> Result<u64> {
         let mut count = 0;
+        let now = self.options.clock.wall_micros() / 1_000;
+        let mut after: Option<(u64, String)> = None;
         loop {
-            let now = self.options.clock.wall_micros() / 1_000;
-            let rows = self.rows(|index| index.expired(now, BATCH))?;
-            let is_last = rows.len() < BATCH;
+            let from = after.as_ref().map(|(expires_at, key)| (*expires_at, key.as_str()));
+            let rows = self.rows(|index| index.expired(now, from, BATCH))?;
+            let Some(last) = rows.last() else { return Ok(count) };
+            after = Some((last.expires_at.unwrap_or(now), last.key.clone()));
             let keys =
                 rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
             let doomed: Vec<_> =
                 keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
             let removed = self.opened()?.remove(&doomed, Durability::Process, self.terms())?;
-            let removed = removed.iter().flatten().filter(|one| one.removed).count();
-            count += removed as u64;
-            // None removed: somebody has saved them anew, or the clock was set.
-            if is_last || removed == 0 {
-                return Ok(count);
-            }
+            // The rest was saved anew, or lives on: the wall clock was set forward.
+            count += removed.iter().flatten().filter(|one| one.removed).count() as u64;
         }
     }
 

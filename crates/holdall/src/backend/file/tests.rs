@@ -347,3 +347,20 @@ fn time_within_a_boot_decides_about_the_end_of_a_value() {
     assert!(backend.get(&key("k"), None).expect("read").is_some());
     assert_eq!(backend.expire().expect("asked"), 0);
 }
+
+#[test]
+fn values_that_live_on_while_the_wall_clock_is_ahead_do_not_keep_ended_ones() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let hands = ManualClock::new();
+    let options = FileOptions { clock: hands.clock(), ..FileOptions::default() };
+    let backend = FileBackend::new(dir.path(), options);
+    let with = |text: String, ttl| Put { ttl: Some(ttl), ..put(&text, Format::Json, "1") };
+    let long = (0..BATCH + 1).map(|n| with(format!("long{n}"), 3_600_000)).collect();
+    assert!(backend.put_many(long).iter().all(Result::is_ok));
+    let wall = hands.clock().wall_micros();
+    hands.set_wall_micros(wall + 7_200_000_000);
+    backend.put(with("short".to_owned(), 1_000)).expect("put");
+    hands.advance(std::time::Duration::from_secs(2));
+    assert_eq!(backend.expire().expect("removed"), 1);
+    assert_eq!(backend.totals().expect("counted").entries, BATCH as u64 + 1);
+}

@@ -42,7 +42,7 @@ impl Index for Fake {
     fn page(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {
         Ok(Vec::new())
     }
-    fn expired(&self, _: u64, _: usize) -> Result<Vec<Row>> {
+    fn expired(&self, _: u64, _: Option<(u64, &str)>, _: usize) -> Result<Vec<Row>> {
         Ok(Vec::new())
     }
     fn tagged(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {

@@ -166,8 +166,8 @@ impl Index for SqliteIndex {
         self.read(|reader| read::page(reader, prefix, after, limit))
     }
 
-    fn expired(&self, now: u64, limit: usize) -> Result<Vec<Row>> {
-        self.read(|reader| read::expired(reader, now, limit))
+    fn expired(&self, now: u64, after: Option<(u64, &str)>, limit: usize) -> Result<Vec<Row>> {
+        self.read(|reader| read::expired(reader, now, after, limit))
     }
 
     fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>> {

@@ -146,12 +146,18 @@ pub(super) fn page(
     Ok(rising(list)?)
 }
 
-pub(super) fn expired(connection: &Connection, now: u64, limit: usize) -> Result<Vec<Row>, Fault> {
+pub(super) fn expired(
+    connection: &Connection,
+    now: u64,
+    after: Option<(u64, &str)>,
+    limit: usize,
+) -> Result<Vec<Row>, Fault> {
+    let (from, key) = after.map_or((-1, ""), |(expires_at, key)| (column(expires_at), key));
     let mut list = rows(
         connection,
         "SELECT key, expires_at, row FROM entry WHERE expires_at <= ?1 \
-         ORDER BY expires_at, key LIMIT ?2",
-        (column(now), at_most(limit)),
+         AND (expires_at, key) > (?2, ?3) ORDER BY expires_at, key LIMIT ?4",
+        (column(now), from, key.as_bytes(), at_most(limit)),
     )?;
     // The column stops at i64::MAX, beyond which it cannot tell the times apart.
     list.retain(|row| row.expires_at.is_some_and(|expires_at| expires_at <= now));

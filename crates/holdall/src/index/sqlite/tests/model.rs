@@ -114,11 +114,15 @@ proptest! {
                     expected.sort_by_key(|row| {
                         row.expires_at.map(|at| i64::try_from(at).unwrap_or(i64::MAX))
                     });
-                    let found = index.expired(*now, *limit).unwrap();
+                    let found = index.expired(*now, None, *limit).unwrap();
                     let most = expected.len().min(*limit);
                     prop_assert!(found.len() <= most);
                     if *now < i64::MAX as u64 || *now == u64::MAX {
                         prop_assert_eq!(&found[..], &expected[..most]);
+                        if let Some((last, at)) = found.last().and_then(|row| Some((row, row.expires_at?))) {
+                            let rest = index.expired(*now, Some((at, &last.key)), usize::MAX).unwrap();
+                            prop_assert_eq!(&rest[..], &expected[most..]);
+                        }
                     }
                 }
                 Step::Tagged { tag, after, limit } => {
