@@ -50,7 +50,7 @@ def test_star_import_and_unknown_names():
         _ = holdall.nothing
 
 
-def test_importing_is_cheap(extension):
+def test_importing_is_cheap():
     code = (
         "import sys, holdall; holdall.BlobManager; holdall.StorageManager; holdall.sync;"
         "print([m for m in ('asyncio', 'pydantic', 'numpy', 'joblib') if m in sys.modules])"
