@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 
+import programs
 import pytest
 import uvloop
 
@@ -63,9 +61,10 @@ def test_a_cancelled_save_lands_whole_or_not_at_all_and_others_go_on(tmp_path, n
             other = asyncio.create_task(store.load("k"))
             for _ in range(n % 4):
                 await asyncio.sleep(0)
-            saving.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await saving
+            # A quick disk may be done already; then there is nothing to cancel.
+            if saving.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await saving
             found = await other
             assert found in whole
         await store.save("k", "new")
@@ -157,19 +156,8 @@ def test_without_a_loop_the_error_says_what_to_use(tmp_path):
         waiting.send(None)
 
 
-def script(code, *args):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_parent_and_child_go_on_after_a_fork(tmp_path):
-    out = script(
+    out = programs.run(
         """
         import asyncio, os, sys, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -206,7 +194,7 @@ def test_parent_and_child_go_on_after_a_fork(tmp_path):
 
 
 def test_a_fork_in_the_middle_of_work_harms_neither_side(tmp_path):
-    out = script(
+    out = programs.run(
         """
         import os, sys, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -247,7 +235,7 @@ def test_a_fork_in_the_middle_of_work_harms_neither_side(tmp_path):
 
 
 def test_a_program_ends_while_work_is_under_way(tmp_path):
-    script(
+    programs.run(
         """
         import asyncio, sys
         from holdall import BlobManager, CacheManager
