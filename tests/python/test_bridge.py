@@ -7,10 +7,10 @@ import gc
 import os
 import threading
 
-import programs
 import pytest
 import uvloop
 
+import programs
 from holdall import BlobManager, BlobNotFoundError, StorageManager, sync
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

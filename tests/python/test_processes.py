@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import programs
 import pytest
 
 import holdall
+import programs
 from holdall import BlobManager, StorageManager, sync
 
 OTHER = """
