@@ -197,6 +197,10 @@ fn explain(source: &io::Error) -> (Cow<'static, str>, Option<&'static str>) {
             ("the disk is full", "free some space or choose another base_path, and try again")
         }
         Some(libc::EDQUOT) => ("the disk quota is used up", "free some space or raise the quota"),
+        Some(libc::EFBIG) => (
+            "the file would be larger than this process or the file system allows",
+            "raise the limit of file sizes (ulimit -f) or save less under one key",
+        ),
         Some(libc::EACCES | libc::EPERM) => (
             "permission denied",
             "give this user the right to write there or choose another base_path",
