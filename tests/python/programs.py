@@ -13,6 +13,11 @@ def command(code: str, *args: object) -> list[str]:
     return [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)]
 
 
+def joined(*parts: str) -> str:
+    """One program from parts that are indented each in their own way."""
+    return "\n".join(map(textwrap.dedent, parts))
+
+
 def run(code: str, *args: object, **options: object) -> str:
     """What a program prints; the test fails if the program does."""
     done = subprocess.run(
