@@ -18,7 +18,7 @@ import pytest
 from holdall import BlobManager
 from holdall.formats import FORMATS
 
-ATTEMPTS = 3
+ATTEMPTS = 6
 SIZE = 64_000_000
 NOISE = 0.05
 """Seconds that a pause may be longer for reasons of its own."""
@@ -70,11 +70,15 @@ async def longest_pause(work):
     return await ticking
 
 
-async def best(make_work, bound):
-    """The least of the longest pauses; as many attempts as it takes to stay below the bound."""
+async def added_pause(make_work, bound):
+    """What the work adds to the pauses of an idle loop: the least of several attempts.
+
+    No more attempts than it takes to stay below the bound.
+    """
     found = float("inf")
     for _ in range(ATTEMPTS):
-        found = min(found, await longest_pause(make_work()))
+        idle = await longest_pause(asyncio.sleep(0.2))
+        found = min(found, await longest_pause(make_work()) - idle)
         if found < bound:
             break
     return found
@@ -86,11 +90,11 @@ async def test_a_large_graph_of_objects_is_pickled_and_unpickled_while_the_loop_
     saving = seconds(lambda: pickle.dumps(rows, 5))
     async with BlobManager(tmp_path) as blobs:
         bound = saving / 3 + NOISE
-        assert await best(lambda: blobs.save("k", rows, "pickle"), bound) < bound
+        assert await added_pause(lambda: blobs.save("k", rows, "pickle"), bound) < bound
         data = (tmp_path / "k.pkl").read_bytes()
         loading = seconds(lambda: pickle.loads(data))
         bound = loading / 3 + NOISE
-        assert await best(lambda: blobs.load("k"), bound) < bound
+        assert await added_pause(lambda: blobs.load("k"), bound) < bound
 
 
 @pytest.mark.parametrize(
@@ -104,12 +108,15 @@ async def test_a_large_graph_of_objects_is_pickled_and_unpickled_while_the_loop_
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_large_buffers_pause_the_loop_no_longer_than_copies_of_them(tmp_path, format, value):
-    bound = 2 * one_copy() + NOISE
+    copy = one_copy()
     async with BlobManager(tmp_path) as blobs:
         await blobs.save("warm", value[:1_000], format)  # imports the packages of the format
         await blobs.load("warm")
-        assert await best(lambda: blobs.save("k", value, format), bound) < bound
-        assert await best(lambda: blobs.load("k"), bound) < bound
+        bound = 2 * copy + NOISE
+        assert await added_pause(lambda: blobs.save("k", value, format), bound) < bound
+        # Into an object of Python, and for a pickle once more each by the reader and the unpickler.
+        bound = 4 * copy + NOISE
+        assert await added_pause(lambda: blobs.load("k"), bound) < bound
 
 
 async def test_json_pauses_the_loop_for_its_serializer_and_no_longer(tmp_path, rows):
@@ -118,7 +125,7 @@ async def test_json_pauses_the_loop_for_its_serializer_and_no_longer(tmp_path, r
     codec = FORMATS["json"]
     async with BlobManager(tmp_path) as blobs:
         bound = 1.5 * seconds(lambda: codec.encode(value, {})) + NOISE
-        assert await best(lambda: blobs.save("k", value), bound) < bound
+        assert await added_pause(lambda: blobs.save("k", value), bound) < bound
         data = codec.encode(value, {})
         bound = 1.5 * seconds(lambda: codec.decode(data, {})) + NOISE
-        assert await best(lambda: blobs.load("k"), bound) < bound
+        assert await added_pause(lambda: blobs.load("k"), bound) < bound
