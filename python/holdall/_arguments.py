@@ -91,3 +91,18 @@ def check_tags(tags: Iterable[str], operation: str) -> tuple[str, ...]:
             operation=operation,
         )
     return found
+
+
+def check_limits(**limits: object) -> None:
+    """Arguments that are whole numbers, zero or more, or left out."""
+    for name, value in limits.items():
+        if value is None or value is DEFAULT:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise told(
+                InvalidArgumentError,
+                f"{name}={value!r} is not allowed"
+                if isinstance(value, int | float)
+                else f"{name} is an int, not {type(value).__name__}",
+                "give a whole number, zero or more",
+            )

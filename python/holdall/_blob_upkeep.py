@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from holdall import formats
 from holdall._arguments import check_key, check_keys, check_tags, check_ttl
-from holdall._blobs import BlobCore
+from holdall._blobs import BlobCore, named
 from holdall._core import BlobMetadata, ConflictError, HoldallError
 from holdall._messages import told
 from holdall._sentinels import DEFAULT
@@ -153,7 +153,7 @@ class BlobUpkeep(BlobCore):
             SerializationError: The other format does not take the value; it stays as it is.
         """
         check_key(key, "migrate")
-        target = formats.find(to_format).name
+        target = named(to_format, "migrate", key)
         value, record = await self._read(key, None, {}, False)
         if record is None or record.format == target:
             return await self.metadata(key)

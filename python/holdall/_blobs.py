@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from holdall import formats
-from holdall._arguments import check_choice
+from holdall._arguments import check_choice, check_limits
 from holdall._config import load_settings
 from holdall._core import (
     BlobMetadata,
@@ -69,8 +69,9 @@ class BlobCore:
             clock: A `holdall.testing.ManualClock`, for tests.
 
         Raises:
-            InvalidArgumentError: A word is not one of those allowed.
+            InvalidArgumentError: A limit or a word is not one of those allowed.
         """
+        check_limits(max_value_bytes=max_value_bytes)
         check_choice("durability", durability, ("process", "disk"))
         check_choice("trust", trust, ("own", "any"))
         check_choice("on_corrupt", on_corrupt, ("raise", "miss"))
@@ -209,7 +210,7 @@ class BlobCore:
         self, key: str, format: str | None, options: Mapping[str, Any], missing_ok: bool
     ) -> tuple[Any, BlobMetadata | None]:
         """Value and record of a key; `MISSING` and `None` if there is none and that is fine."""
-        name = None if format is None else _named(format, "load", key)
+        name = None if format is None else named(format, "load", key)
         store = await self._open("load")
         found = await self._wait(store.get(key, name, missing_ok))
         if found is None:
@@ -219,7 +220,7 @@ class BlobCore:
 
     async def _map(self, key: str, format: str | None) -> Any:
         """A read-only mapping of an array file."""
-        name = None if format is None else _named(format, "load", key)
+        name = None if format is None else named(format, "load", key)
         store = await self._open("load")
         for _ in range(_MAP_ATTEMPTS):
             path, record = await self._wait(store.locate(key, name))
@@ -258,7 +259,7 @@ def _absolute(path: Path) -> str:
     return os.path.abspath(path)
 
 
-def _named(format: str, operation: str, key: str) -> str:
+def named(format: str, operation: str, key: str | None) -> str:
     """The format's own name, for the name or alias that a caller gave."""
     try:
         return formats.find(format).name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from holdall._arguments import check_choice, check_ttl
+from holdall._arguments import check_choice, check_limits, check_ttl
 from holdall._config import load_settings
 from holdall._core import Cache, ManualClock
 from holdall._driver import AsyncDriver, Driver
@@ -41,14 +41,18 @@ class CacheCore:
                 for ever; left out, `CACHE_DEFAULT_TTL`, else 3,600.
             max_bytes: The most bytes, as `size_of` measures them.
             policy: Which entry leaves a full cache.
-            on_evict: Called with key, value and reason for each entry that leaves unasked.
+            on_evict: Called with key, value and reason for each entry that leaves: `"evicted"`,
+                `"expired"`, `"replaced"`, `"deleted"`, `"cleared"`, or `"refused"`, a value
+                larger than `max_bytes`. It may use the cache; what it raises goes to
+                `sys.unraisablehook`.
             size_of: The size of a value in bytes; left out, an estimate.
             clock: A `holdall.testing.ManualClock`, for tests.
 
         Raises:
-            InvalidArgumentError: A TTL or a word is not allowed.
+            InvalidArgumentError: A TTL, a limit or a word is not allowed.
         """
         check_choice("policy", policy, POLICIES)
+        check_limits(max_size=max_size, max_bytes=max_bytes)
         self._max_size: int | Default = max_size
         self._default_ttl: Ttl = check_ttl(default_ttl, "make a cache")
         self._options: dict[str, Any] = {

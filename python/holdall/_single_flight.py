@@ -124,6 +124,8 @@ class SingleFlight:
                 raise ReentrantLoadError(
                     "the loader of this key asks for the key itself and would wait for ever",
                     "compute the value in the loader without asking the same manager for it",
+                    operation="load",
+                    key=_shown(key),
                 )
             flight.waiters += 1
             for one in inside:
@@ -213,3 +215,9 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
+
+
+def _shown(key: Hashable) -> str | None:
+    """The key of the value, for errors; whoever shares more puts it second in a tuple."""
+    key = key[1] if isinstance(key, tuple) else key
+    return key if isinstance(key, str) else None

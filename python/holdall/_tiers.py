@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from holdall._arguments import check_choice, check_ttl
+from holdall._arguments import check_choice, check_limits, check_ttl
 from holdall._cached import POLICIES
 from holdall._core import BlobMetadata, HoldallError, ManualClock, Tier
 from holdall._driver import AsyncDriver, Driver
@@ -73,9 +73,10 @@ class StorageCore:
             clock: See `BlobManager`.
 
         Raises:
-            InvalidArgumentError: A TTL or a word is not allowed.
+            InvalidArgumentError: A TTL, a limit or a word is not allowed.
         """
         check_choice("policy", policy, POLICIES)
+        check_limits(max_size=max_size, max_bytes=max_bytes)
         self._blobs = self._blob_class(
             base_path,
             durability=durability,

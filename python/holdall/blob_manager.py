@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from holdall import formats
 from holdall._arguments import check_key, check_keys, check_tags, check_ttl
 from holdall._blob_upkeep import BlobUpkeep, described
+from holdall._blobs import named
 from holdall._core import BlobMetadata, BlobNotFoundError, HoldallError
 from holdall._sentinels import DEFAULT, MISSING, Missing
 from holdall.errors import BatchError
@@ -29,7 +29,7 @@ class BlobManager(BlobUpkeep):
     opens. A reader sees the old value or the new one, whole, in any process and after a crash.
     Making a manager touches nothing; the store is opened by the first call that needs it. Calls
     may be made from any number of tasks, event loops and threads. A call that is cancelled may
-    still take effect, whole.
+    still take effect, whole, and even after a later call on the same key.
 
     >>> import asyncio, tempfile
     >>> async def main(folder: str) -> None:
@@ -270,7 +270,7 @@ class BlobManager(BlobUpkeep):
         """
         wanted = check_keys(keys, "load")
         options = {"model_class": model_class, "custom_decoder": custom_decoder}
-        name = None if format is None else formats.find(format).name
+        name = None if format is None else named(format, "load", None)
         store = await self._open("load")
         found: dict[str, Any] = {}
         errors: dict[str, HoldallError] = {}

@@ -54,7 +54,10 @@ StrPath: TypeAlias = "str | PathLike[str]"
 
 
 class CacheStats(TypedDict):
-    """What a memory did since it was made; sizes in bytes."""
+    """What a memory did since it was made; sizes in bytes.
+
+    `entries` and `bytes` include what has expired and is not freed yet, for a moment.
+    """
 
     entries: int
     hits: int

@@ -1,18 +1,8 @@
-"""Fixtures for every test; without the extension, its stand-in takes its place."""
+"""Fixtures for every test."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import pytest
-
-try:
-    importlib.import_module("holdall._core")
-    EXTENSION = True
-except ImportError:
-    EXTENSION = False
-    sys.modules["holdall._core"] = importlib.import_module("fake.core")
 
 import holdall
 from holdall import sync
@@ -38,13 +28,6 @@ def own_surroundings(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def extension():
-    """For tests of what the stand-in does not do."""
-    if not EXTENSION:
-        pytest.skip("needs the extension")
 
 
 @pytest.fixture

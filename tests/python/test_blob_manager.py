@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import math
 import pickle
@@ -146,6 +147,20 @@ async def test_metadata_tags_and_conditions(blobs, clock):
         await blobs.save("k", 1, tags="word")
     with pytest.raises(holdall.SerializationError, match="metadata"):
         await blobs.save("k", 1, metadata={"x": {1}})
+
+
+async def test_a_record_survives_pickling_and_copying(blobs):
+    await blobs.save("plain", 1)
+    await blobs.save("k" * 2_000, {1}, "pickle", tags=("a", "b"), metadata={"by": "me"}, ttl=60)
+    for key in ("plain", "k" * 2_000):
+        record = await blobs.metadata(key)
+        for again in (pickle.loads(pickle.dumps(record)), copy.deepcopy(record)):
+            assert again == record
+            for name in ("key", "format", "size", "etag", "checksum", "tags", "metadata"):
+                assert getattr(again, name) == getattr(record, name)
+            assert again.expires_at == record.expires_at
+    with pytest.raises(holdall.InvalidArgumentError):
+        holdall.BlobMetadata("k", b"something else")
 
 
 async def test_ttl_and_touch(blobs, clock):

@@ -53,7 +53,7 @@ def test_every_format_is_in_the_table_of_formats():
 
 
 @pytest.mark.timeout(120)
-def test_the_demonstration_keeps_its_promises(tmp_path, extension):
+def test_the_demonstration_keeps_its_promises(tmp_path):
     pytest.importorskip("sklearn")
     program = docs_examples.ROOT / "examples" / "demo.py"
     for _ in range(2):  # the second run begins with what the first has left

@@ -6,13 +6,12 @@ import ast
 import doctest
 import importlib
 import pkgutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import holdall
+import programs
 
 ROOT = Path(holdall.__file__).parent
 MODULES = sorted(
@@ -50,13 +49,35 @@ def test_star_import_and_unknown_names():
         _ = holdall.nothing
 
 
-def test_importing_is_cheap(extension):
-    code = (
-        "import sys, holdall; holdall.BlobManager; holdall.StorageManager; holdall.sync;"
-        "print([m for m in ('asyncio', 'pydantic', 'numpy', 'joblib') if m in sys.modules])"
+HEAVY = (
+    "asyncio", "cloudpickle", "hashlib", "joblib", "multiprocessing", "numpy", "pandas", "pydantic",
+    "pydantic_core", "scipy", "sklearn", "socket", "sqlite3", "ssl", "subprocess", "uvloop",
+)  # fmt: skip
+
+
+def imported_by(code: str, *args: object) -> set[str]:
+    """The modules that a program has at its end."""
+    code += "; import sys; print(*sys.modules)"
+    return set(programs.run(code, *args).split())
+
+
+def test_importing_is_cheap():
+    found = imported_by("import holdall; holdall.BlobManager, holdall.StorageManager, holdall.sync")
+    assert found.isdisjoint(HEAVY)
+    alone = imported_by("import holdall")
+    assert {name for name in alone if name.startswith("holdall")} == {"holdall"}
+
+
+def test_a_format_imports_its_package_when_it_is_used(tmp_path):
+    using = "import sys; from holdall import sync; s = sync.BlobManager(sys.argv[1]); "
+    found = imported_by(
+        using + "s.save('k', 'text'); s.load('k'); s.save('b', b''); s.load('b')", tmp_path
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert out.stdout.strip() == "[]"
+    assert found.isdisjoint(HEAVY)
+    found = imported_by(using + "s.save('k', [1]); s.load('k')", tmp_path)
+    assert found.isdisjoint({"asyncio", "joblib", "numpy", "sklearn"})
+    found = imported_by(using + "s.save('k', {1}, 'pickle'); s.load('k')", tmp_path)
+    assert found.isdisjoint({"asyncio", "joblib", "numpy", "pydantic"})
 
 
 def test_formats_know_bytes_and_values_only():

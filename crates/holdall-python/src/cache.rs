@@ -82,7 +82,13 @@ impl Shared {
 
     fn bytes(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
         match &self.size_of {
-            Some(size_of) => size_of.call1(value.py(), (value,))?.extract(value.py()),
+            Some(size_of) => {
+                let py = value.py();
+                size_of.call1(py, (value,))?.extract(py).map_err(|_| {
+                    let cause = "size_of has to return a whole number of bytes, zero or more";
+                    errors::told(py, ErrorKind::InvalidArgument, cause)
+                })
+            }
             None if self.weighs => estimated(value),
             None => Ok(0),
         }

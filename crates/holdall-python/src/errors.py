@@ -17,6 +17,12 @@ class HoldallError(Exception):
     def __str__(self):
         return str(self.args[0]) if self.args else ""
 
+    def __reduce__(self):
+        # OSError keeps its number beside the other attributes.
+        number = getattr(self, "errno", None)
+        state = self.__dict__ if number is None else {**self.__dict__, "errno": number}
+        return type(self), self.args, state
+
 
 class BlobNotFoundError(HoldallError, FileNotFoundError, KeyError):
     """There is no value under the key, or it has expired."""

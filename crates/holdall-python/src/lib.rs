@@ -19,7 +19,8 @@ mod tier;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// Locks here rely on the interpreter's (see `cache`): a free-threaded one switches it on again.
+#[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

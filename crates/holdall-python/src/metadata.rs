@@ -1,9 +1,11 @@
 //! `BlobMetadata`: what the store knows of one value.
 
+use holdall::ErrorKind;
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDateTime, PyDict, PyTuple, PyType};
 
 use crate::convert;
+use crate::errors;
 
 /// What the store knows of one value.
 #[pyclass(frozen, module = "holdall")]
@@ -23,6 +25,22 @@ impl BlobMetadata {
 
 #[pymethods]
 impl BlobMetadata {
+    /// For pickles: the key, and what `__reduce__` gave.
+    #[new]
+    fn unpickled(py: Python<'_>, key: &str, record: &[u8]) -> PyResult<Self> {
+        let inner = holdall::BlobMetadata::from_bytes(key, record).ok_or_else(|| {
+            errors::told(py, ErrorKind::InvalidArgument, "the bytes are no record of a value")
+        })?;
+        Ok(Self { inner })
+    }
+
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> (Bound<'py, PyType>, (&str, Bound<'py, PyBytes>)) {
+        (py.get_type::<Self>(), (&self.inner.key, PyBytes::new(py, &self.inner.to_bytes())))
+    }
+
     /// The key.
     #[getter]
     fn key(&self) -> &str {

@@ -2,7 +2,7 @@
 
 use crate::backend::Placed;
 use crate::key::Key;
-use crate::record::Record;
+use crate::record::{Record, Stamp, StoreMark};
 
 /// What the store knows of one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,19 @@ impl BlobMetadata {
             record,
             version: None,
         }
+    }
+
+    /// Everything but the key and the version as bytes, for another process of this release.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let record = self.record.clone();
+        Stamp { store: StoreMark(0), key_hash: 0, key: None, record }.encode()
+    }
+
+    /// From the key and what [`BlobMetadata::to_bytes`] gave; `None` if the bytes are others.
+    #[must_use]
+    pub fn from_bytes(key: &str, bytes: &[u8]) -> Option<Self> {
+        Some(Self::new(Key::new(key).ok()?, Stamp::decode(bytes)?.record))
     }
 
     /// The version of the key right after the save that this comes from: what

@@ -77,7 +77,9 @@ impl Opened {
         let io = |error: Errno| Error::io(error.into(), path);
         let base = match open_base(path) {
             Err(Errno::NOENT) => {
-                make_base(path).map_err(|error| Error::io(error, path))?;
+                make_base(path).map_err(|error| {
+                    Error::io(error, path).remedy("choose a base_path that can be made")
+                })?;
                 open_base(path).map_err(io)?
             }
             other => other.map_err(io)?,
