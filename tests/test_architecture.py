@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "python" / "holdall"
 ENGINE = ROOT / "crates" / "holdall" / "src"
 BINDING = ROOT / "crates" / "holdall-python" / "src"
