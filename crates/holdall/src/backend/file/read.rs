@@ -41,11 +41,13 @@ impl Opened {
             // While a writer is at work, and where one died, two formats of a key may be there.
             let calm = before % 2 == 0 && !live.clock.diverged();
             let found = look(if calm { Search::First } else { Search::All });
+            let ours = matches!(found, Ok(Some((true, _))));
             // In calm the first file of ours that is found was the value when it was opened. All
-            // else, what is missing too, took several looks and is believed if nobody wrote
-            // meanwhile: a value that moves to another format must not seem to be gone.
-            if (calm && matches!(found, Ok(Some((true, _))))) || live.clock.count(stripe) == before
-            {
+            // else took several looks and is believed if no writer came. While one is at work,
+            // what is missing is not believed at all: a value that moves to another format must
+            // not seem to be gone.
+            let same = live.clock.count(stripe) == before;
+            if (calm && ours) || (same && (ours || before % 2 == 0)) {
                 return whole(found);
             }
             std::thread::yield_now();

@@ -51,3 +51,24 @@ fn clearing_goes_on_past_a_key_that_cannot_be_removed_and_reports_it() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(it.names(), ["0003.bin", "0003.json"]);
 }
+
+#[test]
+fn what_is_missing_while_a_writer_is_at_work_is_looked_for_again() {
+    use super::super::read::Sight;
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let opened = it.backend.opened().expect("open");
+    let live = opened.live().expect("writable");
+    let (key, stripe) = (key("k"), key("k").stripe());
+    let at_work = live.locks.lock(vec![stripe], std::time::Duration::ZERO).expect("free");
+    live.clock.begin(stripe);
+    let mut looks = 0;
+    // The first look falls between the place where the value is not yet and where it is no more.
+    let found = opened.settled(&key, |_| {
+        looks += 1;
+        Ok((looks > 1).then_some(Sight { ours: true, it: looks }))
+    });
+    assert_eq!(found.expect("read"), Some(2));
+    live.clock.finish(stripe);
+    drop(at_work);
+}
