@@ -12,6 +12,7 @@ pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 
 use self::signed::Signer;
 use crate::backend::{Backend, Condition, Durability, Part, Placed, Put};
+use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
@@ -197,7 +198,7 @@ impl BlobManager {
             let record = Record { format: actual, ..object.record };
             Ok(Some(Blob { payload, metadata: BlobMetadata::new(key, record) }))
         });
-        match loaded {
+        match named(loaded, "load", key) {
             Err(error)
                 if error.kind() == ErrorKind::Corrupt
                     && self.options.on_corrupt == OnCorrupt::Miss =>
@@ -205,7 +206,7 @@ impl BlobManager {
                 tracing::warn!("taken for a miss: {error}");
                 Ok(None)
             }
-            other => named(other, "load", key),
+            other => other,
         }
     }
 
@@ -395,22 +396,21 @@ impl BlobManager {
         if source == target {
             return self.metadata(source);
         }
-        let mut overwrite = overwrite;
-        loop {
-            let (copied, etag) =
-                named(self.copy_value(source, target, overwrite), "rename", source)?;
-            match self.delete(source, Some(&etag)) {
-                Ok(_) => return Ok(copied),
-                // It was saved anew meanwhile: the target follows.
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    if !self.exists(source)? {
-                        return Ok(copied);
+        let copy = |overwrite| named(self.copy_value(source, target, overwrite), "rename", source);
+        let (mut copied, mut etag) = copy(overwrite)?;
+        // Once the target is there, the source has to go.
+        cancel::shielded(|| {
+            loop {
+                match self.delete(source, Some(&etag)) {
+                    // It was saved anew meanwhile: the target follows.
+                    Err(error) if error.kind() == ErrorKind::Conflict && self.exists(source)? => {
+                        (copied, etag) = copy(true)?;
                     }
-                    overwrite = true;
+                    Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+                    _ => return Ok(copied),
                 }
-                Err(error) => return Err(error),
             }
-        }
+        })
     }
 
     /// Removes what has expired; answers how many values that were.

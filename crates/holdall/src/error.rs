@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Disabled,
     /// The manager was closed.
     Closed,
+    /// The caller cancelled the call before it changed anything.
+    Cancelled,
 }
 
 /// Where in a text a decoder stopped.

@@ -29,6 +29,7 @@
 pub mod backend;
 mod blob;
 pub mod cache;
+pub mod cancel;
 pub mod clock;
 pub mod config;
 pub mod error;
@@ -46,6 +47,7 @@ pub mod storage;
 pub use backend::{Condition, Durability, Part};
 pub use blob::{Blob, BlobManager, BlobMetadata, BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 pub use cache::CacheManager;
+pub use cancel::CancelToken;
 pub use clock::Ttl;
 pub use error::{Error, ErrorKind, Result};
 pub use format::Format;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Backend, Condition, Durability, Part, Put, Totals};
+use crate::cancel::CancelToken;
 use crate::clock::{Clock, ManualClock};
 use crate::error::ErrorKind;
 use crate::format::Format;
@@ -21,7 +22,7 @@ use crate::record::Record;
 /// Runs the whole suite, each rule on an empty backend of its own. Panics where a rule is broken.
 pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
     type Rule = fn(Arc<dyn Backend>, &ManualClock);
-    let rules: [(&str, Rule); 15] = [
+    let rules: [(&str, Rule); 16] = [
         ("what was put is got, byte for byte", what_was_put_is_got),
         ("the record says what was put", the_record_says_what_was_put),
         ("putting replaces value and record", putting_replaces),
@@ -37,6 +38,7 @@ pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
         ("totals agree with the values", totals_agree),
         ("a batch is a list of single calls", a_batch_is_a_list_of_single_calls),
         ("versions change with every write", versions_change),
+        ("a cancelled call changes nothing", a_cancelled_call_changes_nothing),
     ];
     for (name, rule) in rules {
         let hands = ManualClock::new();
@@ -240,6 +242,24 @@ fn an_ended_value_is_not_there(backend: Arc<dyn Backend>, hands: &ManualClock) {
     assert_eq!(backend.expire().expect("removed"), 0);
     assert_eq!(backend.totals().expect("counted").entries, 1);
     assert_eq!(got(&*backend, "ever").as_deref(), Some("3"));
+}
+
+fn a_cancelled_call_changes_nothing(backend: Arc<dyn Backend>, _: &ManualClock) {
+    let before = backend.put(put("k", "old")).expect("put").record;
+    let token = CancelToken::new();
+    token.cancel();
+    token.run(|| {
+        let refused = |kind| assert_eq!(kind, ErrorKind::Cancelled);
+        refused(backend.put(put("k", "new")).expect_err("cancelled").kind());
+        refused(backend.put(put("other", "new")).expect_err("cancelled").kind());
+        let deleted = backend.delete(&key("k"), &Condition::Any, Durability::Process);
+        refused(deleted.expect_err("cancelled").kind());
+        let set = backend.set_ttl(&key("k"), Some(1_000), Durability::Process);
+        refused(set.expect_err("cancelled").kind());
+        assert_eq!(got(&*backend, "k").as_deref(), Some("old"));
+    });
+    assert_eq!(backend.head(&key("k")).expect("read"), Some(before));
+    assert_eq!(backend.totals().expect("counted").entries, 1);
 }
 
 fn a_lifetime_can_be_changed(backend: Arc<dyn Backend>, hands: &ManualClock) {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Backend, Condition, Durability, Object, Placed, Put, Totals};
+use crate::cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -87,6 +88,7 @@ impl Backend for MemoryBackend {
         let content: Vec<u8> = content.collect();
         let updated = self.clock.wall_micros() / 1_000;
         let mut state = self.state();
+        cancel::check()?;
         let current = state.live(&put.key, &self.clock).map(|object| &object.record);
         put.condition.check(current)?;
         let record = Record {
@@ -126,6 +128,7 @@ impl Backend for MemoryBackend {
         _durability: Durability,
     ) -> Result<Option<Record>> {
         let mut state = self.state();
+        cancel::check()?;
         if state.live(key, &self.clock).is_none() {
             return Ok(None);
         }
@@ -140,6 +143,7 @@ impl Backend for MemoryBackend {
 
     fn delete(&self, key: &Key, condition: &Condition, _durability: Durability) -> Result<bool> {
         let mut state = self.state();
+        cancel::check()?;
         let current = state.live(key, &self.clock).map(|object| &object.record);
         let was_there = current.is_some();
         condition.check(current)?;

@@ -184,7 +184,8 @@ pub struct Totals {
     pub total_size: u64,
 }
 
-/// One kind of storage. Calls may block; all are safe from several threads and processes.
+/// One kind of storage. Calls may block; all are safe from several threads and processes. Those
+/// that write ask [`crate::cancel::check`] under the lock of their key.
 ///
 /// A value that has expired is not there for any of them but [`Backend::expire`].
 pub trait Backend: Send + Sync + fmt::Debug {

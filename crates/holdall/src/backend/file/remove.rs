@@ -7,6 +7,7 @@ use super::find::{Candidate, Search};
 use super::open::Opened;
 use super::write::{Terms, begin, commit, finish};
 use crate::backend::{Condition, Durability};
+use crate::cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Change;
 use crate::key::Key;
@@ -54,6 +55,7 @@ impl Opened {
         stripes.sort_unstable();
         stripes.dedup();
         let guard = live.locks.lock(stripes.clone(), terms.lock_timeout)?;
+        cancel::check()?;
         begin(live, &stripes);
         let mut changes = Vec::with_capacity(doomed.len());
         let mut paths: Vec<(usize, String)> = Vec::new();
@@ -123,6 +125,7 @@ impl Opened {
         let live = self.live()?;
         let stripes = [key.stripe()];
         let guard = live.locks.lock(stripes.to_vec(), terms.lock_timeout)?;
+        cancel::check()?;
         let found = self.find(key, None, Search::All)?;
         let Some(winner) = found.first() else { return Ok(None) };
         let current = winner.current()?;

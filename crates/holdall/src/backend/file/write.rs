@@ -16,6 +16,7 @@ use super::find::{Candidate, Search};
 use super::open::{Live, Opened};
 use super::temp::Temp;
 use crate::backend::{Durability, Placed, Put};
+use crate::cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, Row};
@@ -87,6 +88,7 @@ impl Opened {
 
     /// Writes the bytes, and flushes them with their probable stamp if they must be durable.
     fn stage(&self, put: Put, terms: Terms<'_>) -> Result<Staged<'_>> {
+        cancel::check()?;
         let live = self.live()?;
         let mut temp = live.temp().map_err(|error| error.below(&self.path))?;
         let io = |error| Error::io(error, self.path.clone());
@@ -114,9 +116,11 @@ impl Opened {
         let mut stripes: Vec<usize> = staged.iter().map(|(_, one)| one.put.key.stripe()).collect();
         stripes.sort_unstable();
         stripes.dedup();
-        let locked = self
-            .live()
-            .and_then(|live| Ok((live, live.locks.lock(stripes.clone(), terms.lock_timeout)?)));
+        let locked = self.live().and_then(|live| {
+            let guard = live.locks.lock(stripes.clone(), terms.lock_timeout)?;
+            cancel::check()?;
+            Ok((live, guard))
+        });
         let (live, guard) = match locked {
             Ok(locked) => locked,
             Err(error) => {

@@ -72,3 +72,27 @@ fn what_is_missing_while_a_writer_is_at_work_is_looked_for_again() {
     live.clock.finish(stripe);
     drop(at_work);
 }
+
+#[test]
+fn a_call_that_is_cancelled_while_it_waits_for_a_writer_changes_nothing() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let opened = it.backend.opened().expect("open");
+    let live = opened.live().expect("writable");
+    let stripe = vec![key("k").stripe()];
+    let at_work = live.locks.lock(stripe, std::time::Duration::ZERO).expect("free");
+    let token = crate::CancelToken::new();
+    std::thread::scope(|scope| {
+        let saving = scope.spawn(|| token.run(|| it.backend.put(put("k", Format::Json, "2"))));
+        // It writes its temporary file before it waits.
+        while fs::read_dir(it.path(".holdall/tmp")).expect("there").next().is_none() {
+            std::thread::yield_now();
+        }
+        token.cancel();
+        drop(at_work);
+        let error = saving.join().expect("no panic").expect_err("cancelled");
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+    });
+    assert_eq!(it.get("k").expect("read").map(|found| found.content), Some(b"1".to_vec()));
+    assert_eq!(fs::read_dir(it.path(".holdall/tmp")).expect("there").count(), 0);
+}
