@@ -20,6 +20,7 @@ from holdall._core import (
     StorageDisabledError,
     Store,
     StoreClosedError,
+    abandon,
 )
 from holdall._driver import AsyncDriver, Driver
 from holdall._logging import forward
@@ -150,6 +151,10 @@ class BlobCore:
         """Waits for the engine, and hands what it has to say to the logger."""
         try:
             return await work
+        except BaseException:
+            # Cancelled, most likely; nobody is left who could want it.
+            abandon(work)
+            raise
         finally:
             forward()
 

@@ -60,6 +60,9 @@ def formats() -> list[tuple[str, str, bool]]:
 
 # -- logging ------------------------------------------------------------------------------------
 
+def abandon(work: Awaitable[Any]) -> None:
+    """Cancels the work behind an awaitable of this extension, unless it has begun to write."""
+
 def set_log_level(level: int) -> None:
     """Which engine events are formatted at all: a level number of `logging`."""
 

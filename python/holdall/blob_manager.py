@@ -28,8 +28,8 @@ class BlobManager(BlobUpkeep):
     Each value is one plain file that `json.load`, `pickle.load`, `joblib.load` or `numpy.load`
     opens. A reader sees the old value or the new one, whole, in any process and after a crash.
     Making a manager touches nothing; the store is opened by the first call that needs it. Calls
-    may be made from any number of tasks, event loops and threads. A call that is cancelled may
-    still take effect, whole, and even after a later call on the same key.
+    may be made from any number of tasks, event loops and threads. A call that is cancelled
+    takes effect whole or not at all, and never after a later call on the same key.
 
     >>> import asyncio, tempfile
     >>> async def main(folder: str) -> None:

@@ -4,15 +4,15 @@
 //! it, and only the first one in an empty queue wakes the loop, through an eventfd that the loop
 //! watches. The loop then resolves all futures whose results have arrived: one wake-up for a
 //! batch. Futures are touched on the loop's thread only, and pool threads never take the
-//! interpreter lock. This is the one file that knows of event loops.
+//! interpreter lock. Whoever stops waiting says so with [`abandon`], and the job, if it has not
+//! changed anything yet, never will. This is the one file that knows of event loops.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use holdall::pool;
+use holdall::{CancelToken, pool};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -46,11 +46,11 @@ pub(crate) fn run<T: Send + 'static>(
         return Ok(Py::new(py, Done { value })?.into_any());
     }
     let (bridge, running) = Bridge::current(py)?;
-    let future = running.call_method0(intern!(py, "create_future"))?.unbind();
-    let ticket = bridge.get().expect_answer(future.clone_ref(py));
+    let future = running.call_method0(intern!(py, "create_future"))?;
+    let (ticket, token) = bridge.get().expect_answer(&future);
     let shared = Arc::clone(&bridge.get().shared);
     pool::execute(move || {
-        let result = catch_unwind(AssertUnwindSafe(work));
+        let result = catch_unwind(AssertUnwindSafe(|| token.run(work)));
         shared.push(
             ticket,
             Box::new(move |py| {
@@ -59,7 +59,18 @@ pub(crate) fn run<T: Send + 'static>(
             }),
         );
     });
-    Ok(future)
+    Ok(future.unbind())
+}
+
+/// Cancels the work behind a future that this loop's bridge has given, unless it has ended.
+#[pyfunction]
+pub(crate) fn abandon(py: Python<'_>, work: &Bound<'_, PyAny>) {
+    // Without a loop, as when it is being closed, nothing comes after it either.
+    if let Ok((bridge, _)) = Bridge::current(py)
+        && let Some(waiter) = bridge.get().waiting().get(&ticket_of(work))
+    {
+        waiter.token.cancel();
+    }
 }
 
 /// Runs `work` on a pool thread and forgets it.
@@ -90,16 +101,16 @@ impl Done {
 
 /// What pool threads see of a bridge.
 struct Shared {
-    queue: Mutex<Vec<(u64, Answer)>>,
+    queue: Mutex<Vec<(usize, Answer)>>,
     wake: OwnedFd,
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Vec<(u64, Answer)>> {
+    fn queue(&self) -> MutexGuard<'_, Vec<(usize, Answer)>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, ticket: u64, answer: Answer) {
+    fn push(&self, ticket: usize, answer: Answer) {
         let was_empty = {
             let mut queue = self.queue();
             queue.push((ticket, answer));
@@ -116,13 +127,23 @@ impl Shared {
     }
 }
 
+/// A future, and what cancels the work for it.
+struct Waiter {
+    future: Py<PyAny>,
+    token: CancelToken,
+}
+
+/// The address of a future: as long as it waits, no other object has it.
+fn ticket_of(future: &Bound<'_, PyAny>) -> usize {
+    future.as_ptr() as usize
+}
+
 /// The way into one event loop.
 #[pyclass(frozen, module = "holdall._core")]
 pub(crate) struct Bridge {
     shared: Arc<Shared>,
     /// Only taken with the interpreter lock held, on the loop's thread.
-    waiting: Mutex<HashMap<u64, Py<PyAny>>>,
-    tickets: AtomicU64,
+    waiting: Mutex<HashMap<usize, Waiter>>,
     watched: Py<PyWeakrefReference>,
     process: u32,
 }
@@ -170,7 +191,6 @@ impl Bridge {
         let bridge = Self {
             shared: Arc::new(Shared { queue: Mutex::new(Vec::new()), wake }),
             waiting: Mutex::new(HashMap::new()),
-            tickets: AtomicU64::new(0),
             watched: PyWeakrefReference::new(running)?.unbind(),
             process: std::process::id(),
         };
@@ -181,14 +201,15 @@ impl Bridge {
         Ok(bridge.unbind())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Py<PyAny>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<usize, Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn expect_answer(&self, future: Py<PyAny>) -> u64 {
-        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        self.waiting().insert(ticket, future);
-        ticket
+    fn expect_answer(&self, future: &Bound<'_, PyAny>) -> (usize, CancelToken) {
+        let (ticket, token) = (ticket_of(future), CancelToken::new());
+        let waiter = Waiter { future: future.clone().unbind(), token: token.clone() };
+        self.waiting().insert(ticket, waiter);
+        (ticket, token)
     }
 }
 
@@ -205,11 +226,11 @@ impl Bridge {
             std::mem::replace(&mut *queue, rest)
         };
         for (ticket, answer) in arrived {
-            let future = self.waiting().remove(&ticket);
+            let waiter = self.waiting().remove(&ticket);
             // Made even when nobody waits any more: it lets go of the owners.
             let answer = answer(py);
-            let Some(future) = future else { continue };
-            let future = future.bind(py);
+            let Some(waiter) = waiter else { continue };
+            let future = waiter.future.bind(py);
             if future.call_method0(intern!(py, "done"))?.is_truthy()? {
                 continue;
             }
