@@ -8,6 +8,7 @@ import json
 import pickle
 import threading
 from datetime import datetime
+from typing import get_args
 
 import joblib
 import numpy as np
@@ -17,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+import holdall
+import holdall.types
 from holdall import formats
 from holdall.errors import (
     DeserializationError,
@@ -85,7 +88,7 @@ def test_a_type_that_no_safe_format_takes_is_never_pickled_by_itself(value):
 
 def test_an_option_that_the_format_does_not_take_names_what_it_takes():
     codec = formats.find("npy")
-    with pytest.raises(OptionError, match="no options; model_class is for json"):
+    with pytest.raises(OptionError, match="no options; model_class is for json, pickle, joblib"):
         formats.taken(codec, {"model_class": int}, codec.decode_options)
     codec = formats.find("custom_json")
     with pytest.raises(OptionError, match="takes custom_decoder"):
@@ -319,3 +322,26 @@ def header(shape, descr="'<f8'"):
 def test_hostile_array_files_are_errors(data):
     with pytest.raises(DeserializationError, match="without pickle"):
         formats.find("npy").decode(data, {})
+
+
+class Scaler:
+    def __init__(self, factor):
+        self.factor = factor
+
+
+@pytest.mark.parametrize("format", ["pickle", "joblib"])
+async def test_an_object_is_of_the_class_asked_for_in_every_process(format, tmp_path):
+    async with holdall.StorageManager(tmp_path) as storage:
+        await storage.set("k", Scaler(2), format=format)
+        assert (await storage.get("k", model_class=Scaler)).factor == 2
+    async with holdall.StorageManager(tmp_path) as another:
+        assert (await another.get("k", model_class=Scaler)).factor == 2
+    async with holdall.BlobManager(tmp_path) as blobs:
+        with pytest.raises(DeserializationError, match="the value is a Scaler, not a dict"):
+            await blobs.load("k", model_class=dict)
+        with pytest.raises(OptionError, match="give a class"):
+            await blobs.load("k", model_class=list[Scaler])
+
+
+def test_the_words_for_formats_that_type_checkers_know_are_those_there_are():
+    assert set(get_args(holdall.types.Format)) == set(formats.FORMATS) | set(formats.ALIASES)

@@ -369,3 +369,19 @@ def test_it_works_on_uvloop(tmp_path):
         assert loop.run_until_complete(main()) == list(range(50))
     finally:
         loop.close()
+
+
+async def test_the_disk_below_lists_and_evicts_and_memory_sees_it(storage):
+    await storage.set("a/1", 1, tags=("old",))
+    await storage.set("a/2", 2)
+    assert [key async for key in storage.blobs.keys("a/")] == ["a/1", "a/2"]
+    assert await storage.blobs.evict("old") == 1
+    assert await storage.get("a/1") is None
+    assert await storage.get("a/2") == 2
+
+
+def test_the_disk_below_needs_no_await_either(blocking_storage):
+    blocking_storage.set("k", 1)
+    assert list(blocking_storage.blobs.keys()) == ["k"]
+    assert blocking_storage.blobs.delete("k")
+    assert blocking_storage.get("k") is None

@@ -108,6 +108,14 @@ class StorageCore:
         """The folder of the store, see `BlobManager.base_path`."""
         return self._blobs.base_path
 
+    @property
+    def blobs(self) -> BlobManager:
+        """The disk below: `keys`, `metadata`, `touch`, `rename`, `evict`, `expire` and the rest.
+
+        What is changed there, memory sees at its next `get`. It is closed with the manager.
+        """
+        return self._blobs
+
     def __repr__(self) -> str:
         """The class and the folder, if it is known without reading settings."""
         return repr(self._blobs).replace(type(self._blobs).__name__, type(self).__name__, 1)

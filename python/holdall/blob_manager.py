@@ -111,19 +111,19 @@ class BlobManager(BlobUpkeep):
         )
 
     async def save_pydantic_as_json(self, value: Any, key: str) -> BlobMetadata:
-        """Writes a pydantic model, or whatever `json` takes, as JSON; see `save`."""
+        """Writes a pydantic model, or whatever `json` takes, as JSON: value first; see `save`."""
         return await self.save(key, value, "json")
 
     async def save_with_pickle(self, value: Any, key: str) -> BlobMetadata:
-        """Writes an object as a signed pickle; see `save`."""
+        """Writes an object as a signed pickle: value first, then key; see `save`."""
         return await self.save(key, value, "pickle")
 
     async def save_with_joblib(self, value: Any, key: str) -> BlobMetadata:
-        """Writes arrays, models and what holds them with joblib, signed; see `save`."""
+        """Writes arrays, models and what holds them with joblib: value first; see `save`."""
         return await self.save(key, value, "joblib")
 
     async def save_as_string(self, text: str, key: str) -> BlobMetadata:
-        """Writes a text as UTF-8; see `save`."""
+        """Writes a text as UTF-8: text first, then key, unlike `save`."""
         return await self.save(key, text, "string")
 
     async def save_many(
@@ -225,6 +225,7 @@ class BlobManager(BlobUpkeep):
             format: The format that it must have; left out, the one it was saved in.
             model_class: For `json`: what to make of it, anything that pydantic's `TypeAdapter`
                 takes: a model, `list[Recipe]`, a dataclass, a `TypedDict`. Left out: plain data.
+                For `pickle` and `joblib`: the class that the object has to be of.
             default: What to return if there is no value; left out, that is an error.
             custom_decoder: For `custom_json`: the `object_hook=` of `json.loads`.
             mmap: For `npy`: map the file read-only instead of reading it. Its checksum is then

@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias
 
+from holdall.errors import DeserializationError, OptionError
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Parts: TypeAlias = Buffer | Sequence[Buffer]
 Options: TypeAlias = Mapping[str, Any]
 
 NO_OPTIONS: frozenset[str] = frozenset()
+
+
+def instance(value: Any, options: Options) -> Any:
+    """An object that came back as what it was, if it is one of the class asked for."""
+    wanted = options.get("model_class")
+    if wanted is None:
+        return value
+    if not isinstance(wanted, type):
+        raise OptionError(
+            f"an object that was saved whole has a class, and {wanted!r} is none",
+            "give a class, or leave model_class out",
+        )
+    if not isinstance(value, wanted):
+        raise DeserializationError(
+            f"the value is a {type(value).__name__}, not a {wanted.__name__}",
+            "ask for its class, or leave model_class out",
+        )
+    return value
 
 
 class Codec(Protocol):

@@ -9,7 +9,7 @@ import io
 from typing import Any, ClassVar, Final
 
 from holdall.errors import ConfigurationError
-from holdall.formats._codec import NO_OPTIONS, Options, Parts
+from holdall.formats._codec import NO_OPTIONS, Options, Parts, instance
 from holdall.formats.pickle import PROTOCOL, unpicklable, unreadable
 
 
@@ -18,7 +18,7 @@ class JoblibCodec:
 
     name: ClassVar[str] = "joblib"
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
-    decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
+    decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
     heavy: ClassVar[bool] = True
 
     def encode(self, value: Any, options: Options) -> Parts:
@@ -37,11 +37,12 @@ class JoblibCodec:
         """The object; files that joblib itself wrote are read too, compressed or not."""
         joblib = _joblib()
         try:
-            return joblib.load(io.BytesIO(data))
+            value = joblib.load(io.BytesIO(data))
         except MemoryError:
             raise
         except Exception as error:
             raise unreadable(self.name, error) from error
+        return instance(value, options)
 
 
 class _Sink:

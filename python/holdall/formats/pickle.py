@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from holdall._core import FrameSink, FrameSource
 from holdall._size import MAX_BYTES, is_small
 from holdall.errors import DeserializationError, SerializationError
-from holdall.formats._codec import NO_OPTIONS, Options, Parts
+from holdall.formats._codec import NO_OPTIONS, Options, Parts, instance
 
 PROTOCOL: Final = 5
 
@@ -21,7 +21,7 @@ class PickleCodec:
 
     name: ClassVar[str] = "pickle"
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
-    decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
+    decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
     heavy: ClassVar[bool] = True
 
     def encode(self, value: Any, options: Options) -> Parts:
@@ -41,12 +41,14 @@ class PickleCodec:
         """The object."""
         try:
             if len(data) <= MAX_BYTES:
-                return pickle.loads(data)
-            return pickle.Unpickler(FrameSource(data)).load()
+                value = pickle.loads(data)
+            else:
+                value = pickle.Unpickler(FrameSource(data)).load()
         except MemoryError:
             raise
         except Exception as error:
             raise unreadable(self.name, error) from error
+        return instance(value, options)
 
 
 def unpicklable(name: str, value: Any, error: Exception) -> SerializationError:

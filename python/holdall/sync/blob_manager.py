@@ -35,7 +35,14 @@ class BlobManager:
 
     def __init__(self, base_path: StrPath | None = None, **options: Unpack[BlobOptions]) -> None:
         """Remembers its arguments, those of `holdall.BlobManager`, and touches nothing."""
-        self._manager = Blocking(base_path, **options)
+        self._manager: _awaited.BlobManager = Blocking(base_path, **options)
+
+    @classmethod
+    def _over(cls, manager: _awaited.BlobManager) -> BlobManager:
+        """The face of a manager that is there already."""
+        face = cls.__new__(cls)
+        face._manager = manager
+        return face
 
     @property
     def base_path(self) -> Path:

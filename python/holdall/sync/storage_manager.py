@@ -11,6 +11,7 @@ from holdall._core import BlobMetadata
 from holdall._driver import BlockingDriver, Driver, run
 from holdall._sentinels import DEFAULT
 from holdall.blob_manager import BlobManager
+from holdall.sync.blob_manager import BlobManager as _BlobFace
 from holdall.sync.blob_manager import Blocking as BlockingBlobs
 from holdall.types import Format, StorageStats, StrPath, Ttl
 
@@ -43,6 +44,11 @@ class StorageManager:
     def base_path(self) -> Path:
         """The folder of the store, as given or configured."""
         return self._manager.base_path
+
+    @property
+    def blobs(self) -> _BlobFace:
+        """The disk below, see `holdall.StorageManager.blobs`."""
+        return _BlobFace._over(self._manager.blobs)
 
     def __repr__(self) -> str:
         """The class and the folder, if it is known without reading settings."""
