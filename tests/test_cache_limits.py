@@ -103,8 +103,9 @@ def test_fifo_lets_go_of_the_oldest_however_often_it_was_used():
     assert left == [("a", 1, "evicted")]
 
 
-def test_s3_fifo_keeps_what_is_used_through_a_scan():
-    cache, _ = left_by({"max_size": 100, "policy": "s3-fifo"})
+@pytest.mark.parametrize("policy", ["w-tinylfu", "s3-fifo"])
+def test_what_is_used_outlasts_a_scan(policy):
+    cache, _ = left_by({"max_size": 100, "policy": policy})
     hot = [f"hot/{n}" for n in range(20)]
     cache.set_many(dict.fromkeys(hot, 1))
     for _ in range(3):
@@ -121,7 +122,7 @@ def test_s3_fifo_keeps_what_is_used_through_a_scan():
 
 def test_a_wrong_policy_names_those_there_are():
     for kind in (CacheManager, StorageManager):
-        with pytest.raises(holdall.InvalidArgumentError, match="'s3-fifo', 'lru', 'fifo'"):
+        with pytest.raises(holdall.InvalidArgumentError, match="'w-tinylfu', 's3-fifo', 'lru'"):
             kind(policy="mru")
 
 

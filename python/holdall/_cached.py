@@ -13,7 +13,7 @@ from holdall._sentinels import DEFAULT, Default
 from holdall._single_flight import SingleFlight
 from holdall.types import Policy, Ttl
 
-POLICIES = ("s3-fifo", "lru", "fifo")
+POLICIES = ("w-tinylfu", "s3-fifo", "lru", "fifo")
 
 
 class CacheCore:
@@ -27,7 +27,7 @@ class CacheCore:
         default_ttl: Ttl = DEFAULT,
         *,
         max_bytes: int | None = None,
-        policy: Policy = "s3-fifo",
+        policy: Policy = "w-tinylfu",
         on_evict: Callable[[str, Any, str], object] | None = None,
         size_of: Callable[[Any], int] | None = None,
         clock: ManualClock | None = None,
@@ -40,7 +40,9 @@ class CacheCore:
             default_ttl: Seconds or a `timedelta` that an entry lives if `ttl=` is left out, `None`
                 for ever; left out, `CACHE_DEFAULT_TTL`, else 3,600.
             max_bytes: The most bytes, as `size_of` measures them.
-            policy: Which entry leaves a full cache.
+            policy: Which entry leaves a full cache: `"w-tinylfu"` keeps what is used often or
+                lately, in shares that follow the workload; `"s3-fifo"`, `"lru"` and `"fifo"`
+                need less memory for each entry.
             on_evict: Called with key, value and reason for each entry that leaves: `"evicted"`,
                 `"expired"`, `"replaced"`, `"deleted"`, `"cleared"`, or `"refused"`, a value
                 larger than `max_bytes`. It may use the cache; what it raises goes to

@@ -181,7 +181,7 @@ class Cache:
         default_ttl: Ttl,
         *,
         max_bytes: int | None = None,
-        policy: str = "s3-fifo",
+        policy: str = "w-tinylfu",
         on_evict: Callable[[str, Any, str], object] | None = None,
         size_of: Callable[[Any], int] | None = None,
         clock: ManualClock | None = None,
@@ -221,7 +221,7 @@ class Tier:
         default_ttl: Ttl,
         *,
         max_bytes: int | None = None,
-        policy: str = "s3-fifo",
+        policy: str = "w-tinylfu",
         external_check: float = 1.0,
         clock: ManualClock | None = None,
     ) -> Tier: ...

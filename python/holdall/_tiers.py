@@ -38,7 +38,7 @@ class StorageCore:
         max_size: int | Default = DEFAULT,
         default_ttl: Ttl = DEFAULT,
         max_bytes: int | None = None,
-        policy: Policy = "s3-fifo",
+        policy: Policy = "w-tinylfu",
         copy: bool = False,
         external_check: float = 1.0,
         durability: Durability = "process",
@@ -59,7 +59,9 @@ class StorageCore:
             default_ttl: Seconds or a `timedelta` that a copy in memory is used; left out,
                 `CACHE_DEFAULT_TTL`, else 3,600. The disk has no default.
             max_bytes: The most bytes in memory, as stored.
-            policy: Which entry leaves a full memory.
+            policy: Which entry leaves a full memory: `"w-tinylfu"` keeps what is used often or
+                lately, in shares that follow the workload; `"s3-fifo"`, `"lru"` and `"fifo"`
+                need less memory for each entry.
             copy: Whether memory holds copies and hands out copies.
             external_check: Seconds until memory notices that another program, not holdall, has
                 changed a file.

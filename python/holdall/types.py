@@ -44,7 +44,7 @@ Trust: TypeAlias = Literal["own", "any"]
 OnCorrupt: TypeAlias = Literal["raise", "miss"]
 """What a damaged value is: an error, or as if it were not there."""
 
-Policy: TypeAlias = Literal["s3-fifo", "lru", "fifo"]
+Policy: TypeAlias = Literal["w-tinylfu", "s3-fifo", "lru", "fifo"]
 """Which entry leaves a full memory."""
 
 Ttl: TypeAlias = "float | timedelta | Default | None"

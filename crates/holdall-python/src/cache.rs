@@ -185,7 +185,7 @@ pub(crate) fn stats<'py>(
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Cache {
     #[new]
-    #[pyo3(signature = (max_size, default_ttl, *, max_bytes=None, policy="s3-fifo", on_evict=None, size_of=None, clock=None))]
+    #[pyo3(signature = (max_size, default_ttl, *, max_bytes=None, policy="w-tinylfu", on_evict=None, size_of=None, clock=None))]
     fn new(
         py: Python<'_>,
         max_size: usize,

@@ -109,7 +109,7 @@ impl Sweep for Shared {
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Tier {
     #[new]
-    #[pyo3(signature = (store, max_size, default_ttl, *, max_bytes=None, policy="s3-fifo", external_check=1.0, clock=None))]
+    #[pyo3(signature = (store, max_size, default_ttl, *, max_bytes=None, policy="w-tinylfu", external_check=1.0, clock=None))]
     fn new(
         py: Python<'_>,
         store: Option<&Bound<'_, Store>>,

@@ -43,7 +43,7 @@ pub struct CacheOptions<V> {
     pub default_ttl: Option<Duration>,
     /// Bytes at most, as told by `weigher`; `None`, the default, is no limit.
     pub max_bytes: Option<u64>,
-    /// Who has to go when there is no room (S3-FIFO).
+    /// Who has to go when there is no room (W-TinyLFU).
     pub policy: PolicyKind,
     /// The time to go by. `None`, the default, is the system's, and a shared thread frees what
     /// has expired. With a clock of your own, such as a

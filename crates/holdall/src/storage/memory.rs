@@ -27,7 +27,7 @@ pub struct MemoryOptions {
     pub max_bytes: Option<u64>,
     /// How long a copy stays in memory. Default: an hour.
     pub default_ttl: Option<Duration>,
-    /// Who goes when there is no room. Default: S3-FIFO.
+    /// Who goes when there is no room. Default: W-TinyLFU.
     pub policy: PolicyKind,
     /// How long a hit is believed without a look at the file, for edits by other programs.
     /// Default: 1 second.

@@ -1,6 +1,6 @@
 //! First in, first out: a hit changes nothing, so hits are cheapest.
 //!
-//! For values that are all used about as often; otherwise `s3-fifo` keeps more of what is used.
+//! For values that are all used about as often; otherwise `w-tinylfu` keeps more of what is used.
 
 use super::{Policy, PolicyKind, Slot, SlotLists};
 

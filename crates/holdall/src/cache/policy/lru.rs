@@ -1,7 +1,7 @@
 //! Least recently used, exact.
 //!
 //! Easy to predict, and right where recent use foretells use. Reading through more keys than fit
-//! (a scan) empties it of all that was useful; `s3-fifo` withstands that.
+//! (a scan) empties it of all that was useful; `w-tinylfu` withstands that.
 
 use super::{Policy, PolicyKind, Slot, SlotLists};
 

@@ -10,6 +10,8 @@ mod fifo;
 mod ghost;
 mod lru;
 mod s3_fifo;
+mod sketch;
+mod w_tinylfu;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,13 +22,12 @@ pub use super::list::Slot;
 pub(crate) use super::list::SlotLists;
 
 /// All policies; the first is the default.
-pub const POLICIES: &[PolicyKind] = &[s3_fifo::KIND, lru::KIND, fifo::KIND];
+pub const POLICIES: &[PolicyKind] = &[w_tinylfu::KIND, s3_fifo::KIND, lru::KIND, fifo::KIND];
 
 /// Chooses what is evicted. The cache guarantees the order of calls that each method names.
 ///
-/// A policy that judges candidates before they displace others (W-TinyLFU) fits too: it keeps
-/// the hash given at `inserted`, and lets `victim` choose between its newest entries and the
-/// rest.
+/// A policy that judges candidates before they displace others (as `w-tinylfu` does) keeps the
+/// hash given at `inserted`, and lets `victim` choose between its newest entries and the rest.
 pub trait Policy: Send {
     /// An entry came into `slot`, which held none. Called after room was made for it.
     fn inserted(&mut self, slot: Slot, hash: u64);
@@ -60,7 +61,9 @@ pub struct PolicyKind {
 }
 
 impl PolicyKind {
-    /// Scan-resistant, and the default.
+    /// Frequency and recency in shares that adapt to the workload; the default.
+    pub const W_TINYLFU: Self = w_tinylfu::KIND;
+    /// Scan-resistant, with little memory.
     pub const S3_FIFO: Self = s3_fifo::KIND;
     /// Exact least recently used.
     pub const LRU: Self = lru::KIND;
@@ -119,7 +122,7 @@ mod tests {
             assert_eq!(PolicyKind::named(kind.name).unwrap(), *kind);
             assert!(!kind.description.is_empty());
         }
-        assert_eq!(PolicyKind::default(), PolicyKind::S3_FIFO);
+        assert_eq!(PolicyKind::default(), PolicyKind::W_TINYLFU);
     }
 
     #[test]
@@ -128,7 +131,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(
             error.to_string(),
-            "\"lru2\" is not an eviction policy; choose one of: s3-fifo, lru, fifo"
+            "\"lru2\" is not an eviction policy; choose one of: w-tinylfu, s3-fifo, lru, fifo"
         );
     }
 }
