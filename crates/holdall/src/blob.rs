@@ -3,12 +3,14 @@
 mod metadata;
 mod options;
 mod signed;
+mod stream;
 mod typed;
 
 use std::sync::Arc;
 
 pub use metadata::{Blob, BlobMetadata};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
+pub use stream::{BlobReader, BlobWriter};
 
 use self::signed::Signer;
 use crate::backend::{Backend, Condition, Durability, Part, Placed, Put};
@@ -128,14 +130,7 @@ impl BlobManager {
                 .remedy("pass a positive number of seconds, or none for ever"));
         }
         let size: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
-        let limit = self.options.max_value_bytes;
-        if size > limit {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!("the value has {size} bytes, max_value_bytes allows {limit}"),
-            )
-            .remedy("raise max_value_bytes or split the value"));
-        }
+        self.check_size(size)?;
         let signature = if format.is_signed() {
             Some(self.signer.seal(&*self.backend, &key, format, &mut parts)?)
         } else {
@@ -153,6 +148,16 @@ impl BlobManager {
             condition: options.condition,
             durability: options.durability.unwrap_or(self.options.durability),
         })
+    }
+
+    fn check_size(&self, size: u64) -> Result<()> {
+        let limit = self.options.max_value_bytes;
+        if size <= limit {
+            return Ok(());
+        }
+        let cause = format!("the value has {size} bytes, max_value_bytes allows {limit}");
+        Err(Error::new(ErrorKind::InvalidArgument, cause)
+            .remedy("raise max_value_bytes or split the value"))
     }
 
     /// Loads the bytes of a value, checked, and for signed formats verified and without their

@@ -45,7 +45,10 @@ mod stats;
 pub mod storage;
 
 pub use backend::{Condition, Durability, Part};
-pub use blob::{Blob, BlobManager, BlobMetadata, BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
+pub use blob::{
+    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, OnCorrupt, Save,
+    SaveOptions, Trust,
+};
 pub use cache::CacheManager;
 pub use cancel::CancelToken;
 pub use clock::Ttl;

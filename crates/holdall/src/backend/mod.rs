@@ -10,6 +10,7 @@
 pub mod conformance;
 pub mod file;
 pub mod memory;
+mod stream;
 
 use std::fmt;
 use std::path::Path;
@@ -21,6 +22,8 @@ use crate::format::{Codec, Format};
 use crate::key::Key;
 use crate::record::Record;
 use crate::signing::Tag;
+
+pub use stream::{Reading, Writing};
 
 /// A piece of a value on its way to a backend.
 #[derive(Debug, Clone)]
@@ -208,6 +211,25 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Corrupt`] if the bytes are not the ones that were saved;
     /// [`ErrorKind::Conflict`] if two files claim the key; [`ErrorKind::Io`].
     fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>>;
+
+    /// Opens a value to be read piece by piece, as it is now; its content is not checked. A
+    /// backend that can do no better reads it as a whole.
+    ///
+    /// # Errors
+    /// As for [`Backend::get`], though damage inside the content is not noticed.
+    fn reader(&self, key: &Key) -> Result<Option<(Record, Box<dyn Reading>)>> {
+        let found = self.get(key, None)?;
+        Ok(found.map(|found| (found.record, Box::new(found.content) as _)))
+    }
+
+    /// Begins a value that is written piece by piece; `None` if this backend takes values as a
+    /// whole only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn writer(&self) -> Result<Option<Box<dyn Writing>>> {
+        Ok(None)
+    }
 
     /// Reads the record of a value without its content.
     ///

@@ -19,6 +19,7 @@ mod registry;
 mod remove;
 mod scan;
 mod stamps;
+mod stream;
 mod temp;
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,9 @@ use arc_swap::ArcSwapOption;
 use self::find::Search;
 use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
+use self::stream::FileWriting;
 use self::write::{Terms, commit};
-use super::{Backend, Condition, Durability, Object, Placed, Put, Totals};
+use super::{Backend, Condition, Durability, Object, Placed, Put, Reading, Totals, Writing};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
@@ -223,6 +225,21 @@ impl Backend for FileBackend {
             None => self.forget_gone(&opened, key),
         }
         Ok(object.filter(|object| !object.record.is_expired(&self.options.clock)))
+    }
+
+    fn reader(&self, key: &Key) -> Result<Option<(Record, Box<dyn Reading>)>> {
+        let opened = self.opened()?;
+        let found = opened.reader(key, self.options.max_value_bytes)?;
+        match &found {
+            Some((record, _)) if record.foreign => self.note_foreign(&opened, key, record),
+            Some(_) => {}
+            None => self.forget_gone(&opened, key),
+        }
+        Ok(found.filter(|(record, _)| !record.is_expired(&self.options.clock)))
+    }
+
+    fn writer(&self) -> Result<Option<Box<dyn Writing>>> {
+        Ok(Some(Box::new(FileWriting::new(self.opened()?, self.options.clone())?)))
     }
 
     fn head(&self, key: &Key) -> Result<Option<Record>> {

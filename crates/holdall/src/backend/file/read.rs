@@ -92,13 +92,18 @@ impl Opened {
     pub(crate) fn read_head(&self, key: &Key, limit: u64) -> Result<Option<(String, Record)>> {
         self.settled(key, |search| {
             let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
-            let record = match &found.stamp {
-                Some(stamp) if found.looks_untouched(&stamp.record) => stamp.record.clone(),
-                Some(_) => found.judge(&content(&found, limit)?, &self.path)?,
-                None => found.current()?,
-            };
+            let record = self.record_of(&found, limit)?;
             Ok(Some(Sight { ours: found.stamp.is_some(), it: (found.path, record) }))
         })
+    }
+
+    /// The record of a file; its content is read only if it was touched since it was placed.
+    pub(crate) fn record_of(&self, found: &Candidate, limit: u64) -> Result<Record> {
+        match &found.stamp {
+            Some(stamp) if found.looks_untouched(&stamp.record) => Ok(stamp.record.clone()),
+            Some(_) => found.judge(&content(found, limit)?, &self.path),
+            None => found.current(),
+        }
     }
 }
 

@@ -26,7 +26,36 @@ pub(crate) struct Temp<'a> {
     placed: bool,
 }
 
+/// A temporary file on its own, for a writer that lasts longer than a call. It is not removed
+/// when dropped: attach it again.
+pub(crate) struct Detached {
+    name: String,
+    file: File,
+    inode: u64,
+}
+
+impl Detached {
+    /// Appends bytes.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(piece)
+    }
+}
+
 impl<'a> Temp<'a> {
+    /// Lets go of the folder, and of the duty to remove the file.
+    pub(crate) fn detach(mut self) -> std::io::Result<Detached> {
+        // The lock belongs to both descriptors.
+        let file = self.file.try_clone()?;
+        self.placed = true;
+        Ok(Detached { name: std::mem::take(&mut self.name), file, inode: self.inode })
+    }
+
+    /// Takes a file back that was made in `folder`.
+    pub(crate) fn attach(folder: &'a OwnedFd, file: Detached) -> Self {
+        let Detached { name, file, inode } = file;
+        Self { folder, name, file, inode, stamps: None, placed: false }
+    }
+
     /// Makes one with a name that nobody else has, readable by its owner alone.
     ///
     /// It is locked as long as it is open: the sweep takes only what nobody has open.

@@ -71,7 +71,38 @@ impl Opened {
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        let placed = self.place_all(staged, terms, &mut results);
+        self.settle(staged, terms, &mut results);
+        let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
+        results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
+    }
+
+    /// Places one value whose bytes are in a temporary file already.
+    pub(crate) fn write_staged<'a>(
+        &'a self,
+        put: Put,
+        temp: Temp<'a>,
+        length: u64,
+        checksum: u64,
+        terms: Terms<'_>,
+    ) -> Result<Placed> {
+        cancel::check()?;
+        let count = self.live()?.clock.count(put.key.stripe());
+        let staged = Staged { put, temp, length, checksum, stamped: None, count };
+        let staged = self.flush_staged(staged, terms)?;
+        let mut results = vec![None];
+        self.settle(vec![(0, staged)], terms, &mut results);
+        let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
+        results.into_iter().flatten().next().unwrap_or_else(lost)
+    }
+
+    /// Places what is staged, and flushes the names of what must be durable.
+    fn settle<'a>(
+        &'a self,
+        staged: Vec<(usize, Staged<'a>)>,
+        terms: Terms<'_>,
+        results: &mut [Option<Result<Placed>>],
+    ) {
+        let placed = self.place_all(staged, terms, results);
         // No flush happens under a lock.
         let durable = placed.iter().filter(|(_, one)| one.durable);
         let durable: Vec<&str> = durable.map(|(_, one)| one.path.as_str()).collect();
@@ -82,8 +113,6 @@ impl Opened {
             let placed = Placed { record: one.record, version: one.version };
             results[at] = Some(flushed.map(|()| placed));
         }
-        let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
-        results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
     }
 
     /// Writes the bytes, and flushes them with their probable stamp if they must be durable.
@@ -94,15 +123,21 @@ impl Opened {
         let io = |error| Error::io(error, self.path.clone());
         let (length, checksum) = temp.write(&put.parts).map_err(io)?;
         let count = live.clock.count(put.key.stripe());
-        let mut staged = Staged { put, temp, length, checksum, stamped: None, count };
+        let staged = Staged { put, temp, length, checksum, stamped: None, count };
+        let mut staged = self.flush_staged(staged, terms)?;
+        // The parts may be large; nobody needs them any more.
+        staged.put.parts = Vec::new();
+        Ok(staged)
+    }
+
+    /// Flushes the bytes with their probable stamp if they must be durable.
+    fn flush_staged<'a>(&'a self, mut staged: Staged<'a>, terms: Terms<'_>) -> Result<Staged<'a>> {
         if staged.put.durability == Durability::Disk {
             let current = self.find(&staged.put.key, None, Search::All)?;
             let before = current.first().map(Candidate::current).transpose()?;
-            self.stamp(live, &mut staged, before.as_ref(), terms)?;
-            staged.temp.sync().map_err(|error| io(error.into()))?;
+            self.stamp(self.live()?, &mut staged, before.as_ref(), terms)?;
+            staged.temp.sync().map_err(|error| Error::io(error.into(), self.path.clone()))?;
         }
-        // The parts may be large; nobody needs them any more.
-        staged.put.parts = Vec::new();
         Ok(staged)
     }
 

@@ -1,0 +1,132 @@
+//! Reading and writing the files of values piece by piece.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::FileOptions;
+use super::find::Candidate;
+use super::open::Opened;
+use super::read::Sight;
+use super::temp::{Detached, Temp};
+use super::write::Terms;
+use crate::backend::{Placed, Put, Reading, Writing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::key::Key;
+use crate::record::Record;
+
+/// An open file: what was placed under the key later lies in another one.
+struct FileReading {
+    file: OwnedFd,
+    path: std::path::PathBuf,
+}
+
+impl fmt::Debug for FileReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileReading").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Reading for FileReading {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize> {
+        loop {
+            match rustix::io::pread(&self.file, &mut *buffer, position) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return other.map_err(|error| Error::io(error.into(), &self.path)),
+            }
+        }
+    }
+}
+
+impl Opened {
+    /// Opens the file of a value. It is read as a whole only if somebody has touched it.
+    pub(crate) fn reader(
+        &self,
+        key: &Key,
+        limit: u64,
+    ) -> Result<Option<(Record, Box<dyn Reading>)>> {
+        self.settled(key, |search| {
+            let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
+            let record = self.record_of(&found, limit)?;
+            let Candidate { file, path, stamp, .. } = found;
+            let reading: Box<dyn Reading> =
+                Box::new(FileReading { file, path: self.path.join(path) });
+            Ok(Some(Sight { ours: stamp.is_some(), it: (record, reading) }))
+        })
+    }
+}
+
+/// A temporary file that grows until it is placed.
+pub(super) struct FileWriting {
+    opened: Arc<Opened>,
+    options: FileOptions,
+    /// Taken when it is placed.
+    file: Option<Detached>,
+    checksum: Xxh3Default,
+    length: u64,
+    /// In a forked child the file is the parent's.
+    made_in: u64,
+}
+
+impl FileWriting {
+    pub(super) fn new(opened: Arc<Opened>, options: FileOptions) -> Result<Self> {
+        let temp = opened.live()?.temp().map_err(|error| error.below(&opened.path))?;
+        let file = temp.detach().map_err(|error| Error::io(error, &opened.path))?;
+        let made_in = fork::generation();
+        let (checksum, length) = (Xxh3Default::new(), 0);
+        Ok(Self { opened, options, file: Some(file), checksum, length, made_in })
+    }
+
+    fn own(&mut self) -> Result<&mut Detached> {
+        match &mut self.file {
+            Some(file) if self.made_in == fork::generation() => Ok(file),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "the value was begun before this process was forked",
+            )
+            .remedy("write it in one process")),
+        }
+    }
+}
+
+impl fmt::Debug for FileWriting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileWriting").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Writing for FileWriting {
+    fn write(&mut self, piece: &[u8]) -> Result<()> {
+        let path = self.opened.path.clone();
+        self.own()?.write(piece).map_err(|error| Error::io(error, path))?;
+        self.checksum.update(piece);
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, put: Put) -> Result<Placed> {
+        self.own()?;
+        let Some(file) = self.file.take() else {
+            return Err(Error::new(ErrorKind::Io, "the value was placed already"));
+        };
+        let opened = Arc::clone(&self.opened);
+        let temp = Temp::attach(&opened.live()?.temporary, file);
+        let FileOptions { clock, lock_timeout, .. } = &self.options;
+        let terms = Terms { clock, lock_timeout: *lock_timeout };
+        opened.write_staged(put, temp, self.length, self.checksum.digest(), terms)
+    }
+}
+
+impl Drop for FileWriting {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take()
+            && self.made_in == fork::generation()
+            && let Ok(live) = self.opened.live()
+        {
+            drop(Temp::attach(&live.temporary, file));
+        }
+    }
+}

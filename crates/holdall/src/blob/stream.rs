@@ -1,0 +1,303 @@
+//! Values read and written piece by piece, with `std::io`'s traits.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::{BlobManager, BlobMetadata, Save, SaveOptions, missing, named};
+use crate::backend::{Part, Put, Reading, Writing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Codec, Format};
+use crate::key::Key;
+use crate::signing::trailer;
+
+/// A value that is open for reading; what is saved under its key later does not change it.
+///
+/// Of signed formats it gives what lies before the signature, *unverified*: never unpickle it.
+/// The checksum is compared when the value was read from its beginning to its end without leaving
+/// anything out, by the read that reaches the end; a file of another program has none.
+#[derive(Debug)]
+pub struct BlobReader {
+    reading: Box<dyn Reading>,
+    metadata: BlobMetadata,
+    /// Without the signature.
+    length: u64,
+    position: u64,
+    check: Option<Check>,
+}
+
+/// What was read so far, from the beginning.
+struct Check {
+    state: Xxh3Default,
+    upto: u64,
+}
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Check").field("upto", &self.upto).finish_non_exhaustive()
+    }
+}
+
+impl BlobReader {
+    /// What the store knows of the value.
+    #[must_use]
+    pub fn metadata(&self) -> &BlobMetadata {
+        &self.metadata
+    }
+
+    /// The length of the value in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether the value has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Where the next read begins, in bytes from the beginning.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Moves to a position in bytes from the beginning, which may lie behind the end.
+    pub fn seek_to(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Reads up to `most` bytes; fewer only at the end. Takes memory for what is there, not for
+    /// what was asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the value is not the one that was saved; [`ErrorKind::Io`].
+    pub fn read_up_to(&mut self, most: u64) -> Result<Vec<u8>> {
+        let left = self.length.saturating_sub(self.position).min(most);
+        let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX)];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.read_some(&mut bytes[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let key = &self.metadata.key;
+        let left = self.length.saturating_sub(self.position);
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if most == 0 {
+            return Ok(0);
+        }
+        let count = named(self.reading.read_at(&mut buffer[..most], self.position), "read", key)?;
+        if count == 0 {
+            return Err(damaged().on_key(key).during("read"));
+        }
+        if let Some(check) = &mut self.check
+            && check.upto == self.position
+        {
+            check.state.update(&buffer[..count]);
+            check.upto += count as u64;
+        }
+        self.position += count as u64;
+        if self.position == self.length {
+            self.compare().map_err(|error| error.on_key(&self.metadata.key).during("read"))?;
+        }
+        Ok(count)
+    }
+
+    /// At the end: whether all that was read is what was saved.
+    fn compare(&mut self) -> Result<()> {
+        let Some(mut check) = self.check.take_if(|check| check.upto == self.length) else {
+            return Ok(());
+        };
+        // The signature is covered too, and one byte more would be too many.
+        let mut rest = [0; trailer::LENGTH + 1];
+        let mut count = 0;
+        while count < rest.len() {
+            match self.reading.read_at(&mut rest[count..], self.length + count as u64)? {
+                0 => break,
+                more => count += more,
+            }
+        }
+        check.state.update(&rest[..count]);
+        let record = self.metadata.record();
+        let is_whole =
+            self.length + count as u64 == record.length && check.state.digest() == record.checksum;
+        if is_whole { Ok(()) } else { Err(damaged()) }
+    }
+}
+
+fn damaged() -> Error {
+    Error::new(ErrorKind::Corrupt, "the content is not the one that was saved")
+        .remedy("restore the file from a backup, or save or delete the key")
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_some(buffer).map_err(io::Error::other)
+    }
+}
+
+impl Seek for BlobReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let from = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.length.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        let before = || io::Error::new(io::ErrorKind::InvalidInput, "before the beginning");
+        self.position = from.ok_or_else(before)?;
+        Ok(self.position)
+    }
+}
+
+/// A value that is being written; nobody sees it before [`finish`](Self::finish), and dropped
+/// before that it leaves nothing behind and the old value as it is.
+#[derive(Debug)]
+pub struct BlobWriter {
+    manager: BlobManager,
+    put: Put,
+    /// `None`: the backend takes values as a whole, so they are collected.
+    writing: Option<Box<dyn Writing>>,
+    collected: Vec<u8>,
+    length: u64,
+}
+
+impl BlobWriter {
+    /// How many bytes were written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the value grows beyond `max_value_bytes`;
+    /// [`ErrorKind::Io`]. After an error the value cannot be finished.
+    pub fn append(&mut self, piece: &[u8]) -> Result<()> {
+        let length = self.length + piece.len() as u64;
+        let written = self.manager.check_size(length).and_then(|()| match &mut self.writing {
+            Some(writing) => writing.write(piece),
+            None => {
+                self.collected.extend_from_slice(piece);
+                Ok(())
+            }
+        });
+        self.length = length;
+        named(written, "write", self.put.key.as_str())
+    }
+
+    /// Places the value, whole or not at all.
+    ///
+    /// # Errors
+    /// As for [`BlobManager::save_parts`].
+    pub fn finish(self) -> Result<BlobMetadata> {
+        let Self { manager, mut put, writing, collected, .. } = self;
+        let key = put.key.clone();
+        let placed = match writing {
+            Some(writing) => writing.finish(put),
+            None => {
+                put.parts = vec![Part::from(collected)];
+                manager.backend().put(put)
+            }
+        };
+        let placed = placed.map(|placed| BlobMetadata::placed(key.clone(), placed));
+        named(placed, "save", key.as_str())
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.append(piece).map_err(io::Error::other)?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlobManager {
+    /// Opens a value to be read piece by piece, in whatever format it is, as it is now.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = holdall::BlobManager::new(folder.path());
+    /// let mut writer = store.writer("log", holdall::Format::String, Default::default())?;
+    /// writeln!(writer, "started")?;
+    /// writer.finish()?;
+    /// let mut text = String::new();
+    /// store.reader("log")?.read_to_string(&mut text)?;
+    /// assert_eq!(text, "started\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Corrupt`] if the damage shows without reading the
+    /// value; [`ErrorKind::Io`].
+    pub fn reader(&self, key: &str) -> Result<BlobReader> {
+        let found = Key::new(key).and_then(|key| {
+            let (record, reading) = self.backend().reader(&key)?.ok_or_else(missing)?;
+            let signature = record.signature.map_or(0, |_| trailer::LENGTH as u64);
+            let length = record.length.saturating_sub(signature);
+            let check = !record.foreign && record.codec == Codec::None;
+            let check = check.then(|| Check { state: Xxh3Default::new(), upto: 0 });
+            let metadata = BlobMetadata::new(key, record);
+            let mut reader = BlobReader { reading, metadata, length, position: 0, check };
+            if reader.is_empty() {
+                reader.compare()?;
+            }
+            Ok(reader)
+        });
+        named(found, "open", key)
+    }
+
+    /// Reads a part of a value: up to `length` bytes from `start` on, fewer at the end. It is not
+    /// checked; of signed formats it is a part of what lies before the signature.
+    ///
+    /// # Errors
+    /// As for [`BlobManager::reader`].
+    pub fn read_range(&self, key: &str, start: u64, length: u64) -> Result<Vec<u8>> {
+        let mut reader = self.reader(key)?;
+        reader.check = None;
+        reader.seek_to(start);
+        reader.read_up_to(length)
+    }
+
+    /// Begins a value that is written piece by piece, in any format but the signed ones. The
+    /// bytes are not looked at: that they are in `format` is up to the caller.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`]; [`ErrorKind::InvalidArgument`] for a signed format or wrong
+    /// options; [`ErrorKind::Io`].
+    pub fn writer(&self, key: &str, format: Format, options: SaveOptions) -> Result<BlobWriter> {
+        if format.is_signed() {
+            let cause = format!("{} is signed while it is encoded", format.name());
+            let error = Error::new(ErrorKind::InvalidArgument, cause);
+            let error = error.remedy("save the object itself, or write it as bytes");
+            return Err(error.on_key(key).during("open"));
+        }
+        let save = Save { key: key.to_owned(), format, parts: Vec::new(), options };
+        let begun = self.prepare(save).and_then(|put| {
+            let writing = self.backend().writer()?;
+            let manager = self.clone();
+            Ok(BlobWriter { manager, put, writing, collected: Vec::new(), length: 0 })
+        });
+        named(begun, "open", key)
+    }
+}
