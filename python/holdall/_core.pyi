@@ -153,6 +153,22 @@ class Store:
     def get_many(
         self, keys: Sequence[str], format: str | None
     ) -> Awaitable[list[tuple[bytes, BlobMetadata] | HoldallError | None]]: ...
+    def reader(self, key: str) -> Awaitable[ValueReader]:
+        """Opens a value to be read piece by piece."""
+    def writer(
+        self,
+        key: str,
+        format: str,
+        *,
+        ttl: Ttl,
+        tags: Sequence[str] = (),
+        metadata: bytes | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        durability: str | None = None,
+    ) -> Awaitable[ValueWriter]:
+        """Begins a value that is written piece by piece."""
+    def read_range(self, key: str, start: int, length: int) -> Awaitable[bytes]: ...
     def head(self, key: str) -> Awaitable[BlobMetadata]: ...
     def exists(self, key: str) -> Awaitable[bool]: ...
     def locate(self, key: str, format: str | None) -> Awaitable[tuple[str, BlobMetadata]]:
@@ -168,6 +184,23 @@ class Store:
     def clear(self) -> Awaitable[int]: ...
     def stats(self) -> Awaitable[dict[str, Any]]: ...
     def close(self) -> Awaitable[None]: ...
+
+@final
+class ValueReader:
+    """A value that is open for reading."""
+
+    size: int
+    metadata: BlobMetadata
+    def read(self, position: int, size: int) -> Awaitable[bytes]: ...
+    def close(self) -> Awaitable[None]: ...
+
+@final
+class ValueWriter:
+    """A value that is being written, and that nobody sees yet."""
+
+    def write(self, data: Buffer) -> Awaitable[int]: ...
+    def finish(self) -> Awaitable[BlobMetadata]: ...
+    def abort(self) -> Awaitable[None]: ...
 
 # -- memory -------------------------------------------------------------------------------------
 

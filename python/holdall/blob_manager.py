@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
 from holdall._arguments import check_key, check_keys, check_tags, check_ttl
+from holdall._blob_streams import BlobStreams
 from holdall._blob_upkeep import BlobUpkeep, described
 from holdall._blobs import named
 from holdall._core import BlobMetadata, BlobNotFoundError, HoldallError
@@ -22,7 +23,7 @@ T = TypeVar("T")
 _LOAD_GROUP = 256
 
 
-class BlobManager(BlobUpkeep):
+class BlobManager(BlobUpkeep, BlobStreams):
     """Keeps objects on disk: `await save(key, value)`, `await load(key)`.
 
     Each value is one plain file that `json.load`, `pickle.load`, `joblib.load` or `numpy.load`

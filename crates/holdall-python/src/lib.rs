@@ -12,6 +12,7 @@ mod errors;
 mod keyed;
 mod logs;
 mod metadata;
+mod pieces;
 mod settings;
 mod store;
 mod streams;
@@ -30,6 +31,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cache::Cache>()?;
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<metadata::BlobMetadata>()?;
+    module.add_class::<pieces::ValueReader>()?;
+    module.add_class::<pieces::ValueWriter>()?;
     module.add_class::<settings::Settings>()?;
     module.add_class::<store::Store>()?;
     module.add_class::<streams::FrameSink>()?;

@@ -17,6 +17,7 @@ use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
 use crate::errors;
 use crate::metadata::BlobMetadata;
+use crate::pieces::{ValueReader, ValueWriter};
 
 /// One handle on a base directory; nothing is opened before the first operation.
 #[pyclass(frozen, module = "holdall._core", weakref)]
@@ -118,6 +119,38 @@ fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySou
     }
 }
 
+/// What a save says beside key, format and value.
+struct About<'a, 'py> {
+    ttl: &'a Bound<'py, PyAny>,
+    tags: Vec<String>,
+    metadata: Option<Vec<u8>>,
+    if_absent: bool,
+    if_match: Option<String>,
+    durability: Option<&'a str>,
+}
+
+impl About<'_, '_> {
+    fn options(self, py: Python<'_>) -> PyResult<SaveOptions> {
+        let condition = match (self.if_absent, self.if_match) {
+            (false, None) => Condition::Any,
+            (true, None) => Condition::Absent,
+            (false, Some(etag)) => Condition::Matches(etag),
+            (true, Some(_)) => {
+                let cause = "if_absent and if_match exclude each other";
+                return Err(errors::told(py, ErrorKind::InvalidArgument, cause));
+            }
+        };
+        let durability = self.durability.map(Durability::from_name).transpose();
+        Ok(SaveOptions {
+            ttl: convert::ttl(self.ttl)?,
+            tags: self.tags,
+            metadata: self.metadata,
+            condition,
+            durability: raised(py, durability)?,
+        })
+    }
+}
+
 #[pymethods]
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Store {
@@ -172,23 +205,8 @@ impl Store {
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, Format::from_name(format))?;
-        let condition = match (if_absent, if_match) {
-            (false, None) => Condition::Any,
-            (true, None) => Condition::Absent,
-            (false, Some(etag)) => Condition::Matches(etag),
-            (true, Some(_)) => {
-                let cause = "if_absent and if_match exclude each other";
-                return Err(errors::told(py, ErrorKind::InvalidArgument, cause));
-            }
-        };
-        let durability = durability.map(Durability::from_name).transpose();
-        let options = SaveOptions {
-            ttl: convert::ttl(ttl)?,
-            tags,
-            metadata,
-            condition,
-            durability: raised(py, durability)?,
-        };
+        let about = About { ttl, tags, metadata, if_absent, if_match, durability };
+        let options = about.options(py)?;
         let (parts, owners) = convert::parts(parts)?;
         let work = move |blobs: &BlobManager| blobs.save_parts(&key, format, parts, options);
         self.run_with(py, owners, work, self::metadata)
@@ -262,6 +280,57 @@ impl Store {
                     found.map_or_else(|| Ok(py.None()), |found| blob(py, found))
                 })
             },
+        )
+    }
+
+    /// Opens a value to be read piece by piece.
+    fn reader(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let (key, blocking) = (convert::key(key)?, self.blocking);
+        self.run(
+            py,
+            move |blobs| blobs.reader(&key),
+            move |py, reader| Ok(Py::new(py, ValueReader::new(py, reader, blocking)?)?.into_any()),
+        )
+    }
+
+    /// Begins a value that is written piece by piece.
+    #[pyo3(signature = (key, format, *, ttl, tags=vec![], metadata=None, if_absent=false, if_match=None, durability=None))]
+    fn writer(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        format: &str,
+        ttl: &Bound<'_, PyAny>,
+        tags: Vec<String>,
+        metadata: Option<Vec<u8>>,
+        if_absent: bool,
+        if_match: Option<String>,
+        durability: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let (key, blocking) = (convert::key(key)?, self.blocking);
+        let format = raised(py, Format::from_name(format))?;
+        let about = About { ttl, tags, metadata, if_absent, if_match, durability };
+        let options = about.options(py)?;
+        self.run(
+            py,
+            move |blobs| blobs.writer(&key, format, options),
+            move |py, writer| Ok(Py::new(py, ValueWriter::new(writer, blocking))?.into_any()),
+        )
+    }
+
+    /// Bytes of a value from `start` on, unchecked; fewer than `length` at its end.
+    fn read_range(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        start: u64,
+        length: u64,
+    ) -> PyResult<Py<PyAny>> {
+        let key = convert::key(key)?;
+        self.run(
+            py,
+            move |blobs| blobs.read_range(&key, start, length),
+            |py, read| Ok(PyBytes::new(py, &read).into_any().unbind()),
         )
     }
 

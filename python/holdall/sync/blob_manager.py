@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from holdall import blob_manager as _awaited
 from holdall._core import BlobMetadata
 from holdall._driver import BlockingDriver, Driver, run
 from holdall._sentinels import DEFAULT, MISSING
-from holdall.types import BlobStats, Format, StrPath, Ttl
+from holdall.sync.streams import BlobReader, BlobWriter
+from holdall.types import BlobStats, Durability, Format, StrPath, Ttl
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -189,6 +190,55 @@ class BlobManager:
             except StopAsyncIteration:
                 return
             yield key
+
+    @overload
+    def open(self, key: str, mode: Literal["rb"] = "rb") -> BlobReader: ...
+    @overload
+    def open(
+        self,
+        key: str,
+        mode: Literal["wb"],
+        format: Format = "bytes",
+        *,
+        ttl: Ttl = DEFAULT,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        durability: Durability | None = None,
+    ) -> BlobWriter: ...
+    def open(
+        self,
+        key: str,
+        mode: Literal["rb", "wb"] = "rb",
+        format: Format = "bytes",
+        *,
+        ttl: Ttl = DEFAULT,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        durability: Durability | None = None,
+    ) -> BlobReader | BlobWriter:
+        """Opens a value to be read (`"rb"`) or written (`"wb"`) piece by piece, as a file."""
+        if mode == "rb":
+            return BlobReader(run(self._manager.open(key)))
+        opening = self._manager.open(
+            key,
+            mode,
+            format,
+            ttl=ttl,
+            tags=tags,
+            metadata=metadata,
+            if_absent=if_absent,
+            if_match=if_match,
+            durability=durability,
+        )
+        return BlobWriter(run(opening))
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Up to `length` bytes of a value from `start` on, fewer at its end; not checked."""
+        return run(self._manager.read_range(key, start, length))
 
     def get_stats(self) -> BlobStats:
         """`entries`, `total_size` in bytes, `folder` and more, in constant time."""
