@@ -418,20 +418,24 @@ impl BlobManager {
         })
     }
 
-    /// Removes what has expired; answers how many values that were.
+    /// Removes what has expired, with the durability of this manager; answers how many values
+    /// that were.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
     pub fn expire(&self) -> Result<u64> {
-        self.backend.expire().map_err(|error| error.during("remove expired values"))
+        let durability = self.options.durability;
+        self.backend.expire(durability).map_err(|error| error.during("remove expired values"))
     }
 
-    /// Removes every value that holdall placed; files of other programs stay.
+    /// Removes every value that holdall placed, with the durability of this manager; files of other
+    /// programs stay.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
     pub fn clear(&self) -> Result<u64> {
-        self.backend.clear().map_err(|error| error.during("clear the store"))
+        let durability = self.options.durability;
+        self.backend.clear(durability).map_err(|error| error.during("clear the store"))
     }
 
     /// How much there is; takes the same time whatever the number of values.

@@ -193,11 +193,11 @@ impl Backend for Slow {
     fn tagged(&self, tag: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
         self.below.tagged(tag, after, limit)
     }
-    fn expire(&self) -> Result<u64> {
-        self.below.expire()
+    fn expire(&self, durability: Durability) -> Result<u64> {
+        self.below.expire(durability)
     }
-    fn clear(&self) -> Result<u64> {
-        self.below.clear()
+    fn clear(&self, durability: Durability) -> Result<u64> {
+        self.below.clear(durability)
     }
     fn totals(&self) -> Result<Totals> {
         self.below.totals()

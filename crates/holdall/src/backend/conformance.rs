@@ -238,8 +238,8 @@ fn an_ended_value_is_not_there(backend: Arc<dyn Backend>, hands: &ManualClock) {
     assert!(!backend.delete(&key("short"), &Condition::Any, Durability::Process).expect("asked"));
     backend.put(Put { ttl: Some(1_000), ..put("short", "1") }).expect("put");
     hands.advance(Duration::from_secs(5));
-    assert_eq!(backend.expire().expect("removed"), 2);
-    assert_eq!(backend.expire().expect("removed"), 0);
+    assert_eq!(backend.expire(Durability::Process).expect("removed"), 2);
+    assert_eq!(backend.expire(Durability::Process).expect("removed"), 0);
     assert_eq!(backend.totals().expect("counted").entries, 1);
     assert_eq!(got(&*backend, "ever").as_deref(), Some("3"));
 }
@@ -448,7 +448,7 @@ pub(crate) fn readers_never_see_a_mixture(backend: Arc<dyn Backend>) {
 fn clearing_removes_everything(backend: Arc<dyn Backend>) {
     let puts = (0..600).map(|n| put(&format!("{}/{n}", n % 3), "v")).collect();
     assert!(backend.put_many(puts).iter().all(Result::is_ok));
-    assert_eq!(backend.clear().expect("cleared"), 600);
+    assert_eq!(backend.clear(Durability::Process).expect("cleared"), 600);
     assert_eq!(backend.totals().expect("counted"), Totals::default());
     assert!(backend.list("", None, 10).expect("listed").is_empty());
     assert_eq!(got(&*backend, "0/0"), None);

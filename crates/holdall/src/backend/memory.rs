@@ -159,11 +159,11 @@ impl Backend for MemoryBackend {
         Ok(self.page(after, limit, |_, record| record.tags.iter().any(|own| own == tag)))
     }
 
-    fn expire(&self) -> Result<u64> {
+    fn expire(&self, _durability: Durability) -> Result<u64> {
         Ok(self.state().remove_where(|record| record.is_expired(&self.clock)))
     }
 
-    fn clear(&self) -> Result<u64> {
+    fn clear(&self, _durability: Durability) -> Result<u64> {
         Ok(self.state().remove_where(|_| true))
     }
 

@@ -276,14 +276,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
-    fn expire(&self) -> Result<u64>;
+    fn expire(&self, durability: Durability) -> Result<u64>;
 
     /// Removes every value that this store placed and that was there when the call began; leaves
     /// what other programs put there.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
-    fn clear(&self) -> Result<u64>;
+    fn clear(&self, durability: Durability) -> Result<u64>;
 
     /// How much there is, at the same cost whatever the number of values.
     ///

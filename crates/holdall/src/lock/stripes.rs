@@ -36,7 +36,10 @@ struct Table {
 pub(crate) struct StripeGuard<'a> {
     locks: &'a StripeLocks,
     stripes: Vec<usize>,
-    all: bool,
+    /// All of them, among the threads of this process.
+    all_here: bool,
+    /// All of them, among processes.
+    all_there: bool,
 }
 
 impl StripeLocks {
@@ -63,10 +66,12 @@ impl StripeLocks {
         stripes.sort_unstable();
         stripes.dedup();
         let deadline = self.deadline(timeout);
-        let mut guard = StripeGuard { locks: self, stripes: Vec::new(), all: false };
+        let mut guard = StripeGuard::of(self, Vec::new());
         for stripe in stripes {
+            // Whoever wants all waits for those who have some: they go on, or both would wait.
+            let has_some = !guard.stripes.is_empty();
             self.take_here(deadline, |table| {
-                !table.all && table.held[stripe / 64] & (1 << (stripe % 64)) == 0
+                (has_some || !table.all) && table.held[stripe / 64] & (1 << (stripe % 64)) == 0
             })?
             .held[stripe / 64] |= 1 << (stripe % 64);
             guard.stripes.push(stripe);
@@ -84,7 +89,7 @@ impl StripeLocks {
             }
             table.held[stripe / 64] |= 1 << (stripe % 64);
         }
-        let guard = StripeGuard { locks: self, stripes: vec![stripe], all: false };
+        let guard = StripeGuard::of(self, vec![stripe]);
         let taken = ofd::try_lock(self.file.as_fd(), stripe as u64, 1, true)?;
         Ok(taken.then_some(guard))
     }
@@ -96,9 +101,11 @@ impl StripeLocks {
     pub(crate) fn lock_all(&self, timeout: Duration) -> Result<StripeGuard<'_>> {
         let deadline = self.deadline(timeout);
         self.take_here(deadline, |table| !table.all)?.all = true;
-        let guard = StripeGuard { locks: self, stripes: Vec::new(), all: true };
+        let mut guard = StripeGuard::of(self, Vec::new());
+        guard.all_here = true;
         drop(self.take_here(deadline, |table| table.held.iter().all(|word| *word == 0))?);
         self.take_there(0, STRIPES as u64, deadline)?;
+        guard.all_there = true;
         Ok(guard)
     }
 
@@ -155,18 +162,24 @@ fn busy(holder: &str) -> Error {
         .remedy("try again, look for a stopped process that uses this store, or raise lock_timeout")
 }
 
+impl<'a> StripeGuard<'a> {
+    fn of(locks: &'a StripeLocks, stripes: Vec<usize>) -> Self {
+        Self { locks, stripes, all_here: false, all_there: false }
+    }
+}
+
 impl Drop for StripeGuard<'_> {
     fn drop(&mut self) {
         let file = self.locks.file.as_fd();
         // The other processes first: a thread of this one that comes next asks the kernel again.
-        if self.all {
+        if self.all_there {
             let _ = ofd::unlock(file, 0, STRIPES as u64);
         }
         for &stripe in &self.stripes {
             let _ = ofd::unlock(file, stripe as u64, 1);
         }
         let mut table = self.locks.table();
-        if self.all {
+        if self.all_here {
             table.all = false;
         }
         for &stripe in &self.stripes {
@@ -225,6 +238,36 @@ mod tests {
         drop(all);
         assert!(here.lock(vec![0], SOON).is_ok());
         assert!(there.lock(vec![0], SOON).is_ok());
+    }
+
+    #[test]
+    fn giving_up_all_stripes_gives_nobody_elses_away() {
+        let (here, there) = two_processes();
+        let one = here.lock(vec![7], SOON).expect("free");
+        assert_eq!(here.lock_all(SOON).err().map(|error| error.kind()), Some(ErrorKind::Busy));
+        assert!(there.try_lock(7).expect("asked").is_none(), "another process got stripe 7");
+        assert!(here.try_lock(7).expect("asked").is_none(), "another thread got stripe 7");
+        drop(one);
+        assert!(there.try_lock(7).expect("asked").is_some());
+    }
+
+    #[test]
+    fn whoever_wants_all_does_not_stop_whoever_has_some_already() {
+        let (here, _there) = two_processes();
+        let last = here.lock(vec![9], SOON).expect("free");
+        std::thread::scope(|scope| {
+            let several = scope.spawn(|| here.lock(vec![3, 9], Duration::from_secs(60)).is_ok());
+            while here.table().held[0] & (1 << 3) == 0 {
+                std::thread::yield_now();
+            }
+            let all = scope.spawn(|| here.lock_all(Duration::from_secs(60)).is_ok());
+            while !here.table().all {
+                std::thread::yield_now();
+            }
+            drop(last);
+            assert!(several.join().expect("no panic"));
+            assert!(all.join().expect("no panic"));
+        });
     }
 
     #[test]

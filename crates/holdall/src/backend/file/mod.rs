@@ -284,7 +284,7 @@ impl Backend for FileBackend {
         self.live_page(after, limit, |index, after| index.tagged(tag, after, limit))
     }
 
-    fn expire(&self) -> Result<u64> {
+    fn expire(&self, durability: Durability) -> Result<u64> {
         let mut count = 0;
         let now = self.options.clock.wall_micros() / 1_000;
         let mut after: Option<(u64, String)> = None;
@@ -297,14 +297,16 @@ impl Backend for FileBackend {
                 rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
             let doomed: Vec<_> =
                 keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
-            let removed = self.opened()?.remove(&doomed, Durability::Process, self.terms())?;
+            let removed = self.opened()?.remove(&doomed, durability, self.terms())?;
             // The rest was saved anew, or lives on: the wall clock was set forward.
             count += removed.iter().flatten().filter(|one| one.removed).count() as u64;
         }
     }
 
-    fn clear(&self) -> Result<u64> {
+    fn clear(&self, durability: Durability) -> Result<u64> {
         let opened = self.opened()?;
+        // If the clock was lost, this teaches the new one what generations there are.
+        opened.ensure_index(self.terms())?;
         let until = opened.live()?.clock.generation();
         let mut count = 0;
         let mut failed = None;
@@ -317,7 +319,7 @@ impl Backend for FileBackend {
             let doomed: Vec<_> = own
                 .filter_map(|row| Some((Key::new(&row.key).ok()?, Doomed::NotAfter(until))))
                 .collect();
-            for removed in opened.remove(&doomed, Durability::Process, self.terms())? {
+            for removed in opened.remove(&doomed, durability, self.terms())? {
                 match removed {
                     Ok(removed) => count += u64::from(removed.removed),
                     // One damaged entry does not keep the rest.

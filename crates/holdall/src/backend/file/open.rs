@@ -314,14 +314,10 @@ fn refuse_if_others_write(path: &Path) -> Result<()> {
     for (depth, folder) in path.ancestors().enumerate() {
         let meta = std::fs::metadata(folder).map_err(|error| Error::io(error, folder))?;
         let mode = meta.mode();
+        let group = mode & GROUP != 0 && meta.gid() != rustix::process::getegid().as_raw();
         // A sticky folder lets nobody rename what belongs to others, but does let them add.
-        let refused = if depth == 0 {
-            mode & OTHERS != 0
-                || (mode & GROUP != 0 && meta.gid() != rustix::process::getegid().as_raw())
-        } else {
-            mode & OTHERS != 0 && mode & STICKY == 0
-        };
-        if refused {
+        let is_safe = depth > 0 && mode & STICKY != 0;
+        if !is_safe && (mode & OTHERS != 0 || group) {
             return Err(Error::new(ErrorKind::Untrusted, "others can write this directory")
                 .at(folder)
                 .remedy("take that right away (chmod go-w) or choose another base_path"));

@@ -176,7 +176,7 @@ fn a_file_put_there_by_hand_is_found_listed_and_left_by_clear() {
     assert_eq!((found.record.format, found.record.foreign), (Format::String, true));
     assert_eq!(it.backend.list("", None, 10).expect("listed").len(), 2);
     assert_eq!(it.backend.totals().expect("counted"), Totals { entries: 2, total_size: 6 });
-    assert_eq!(it.backend.clear().expect("cleared"), 1);
+    assert_eq!(it.backend.clear(Durability::Process).expect("cleared"), 1);
     assert_eq!(it.names(), ["found.txt"]);
     // Saved, it becomes ours.
     it.put("found", Format::Json, "2");
@@ -345,7 +345,7 @@ fn time_within_a_boot_decides_about_the_end_of_a_value() {
     backend.put(Put { ttl: Some(60_000), ..put("k", Format::Json, "1") }).expect("put");
     hands.set_wall_micros(u64::MAX / 4);
     assert!(backend.get(&key("k"), None).expect("read").is_some());
-    assert_eq!(backend.expire().expect("asked"), 0);
+    assert_eq!(backend.expire(Durability::Process).expect("asked"), 0);
 }
 
 #[test]
@@ -361,6 +361,6 @@ fn values_that_live_on_while_the_wall_clock_is_ahead_do_not_keep_ended_ones() {
     hands.set_wall_micros(wall + 7_200_000_000);
     backend.put(with("short".to_owned(), 1_000)).expect("put");
     hands.advance(std::time::Duration::from_secs(2));
-    assert_eq!(backend.expire().expect("removed"), 1);
+    assert_eq!(backend.expire(Durability::Process).expect("removed"), 1);
     assert_eq!(backend.totals().expect("counted").entries, BATCH as u64 + 1);
 }

@@ -8,7 +8,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Stat, unlinkat};
+use rustix::fs::{AtFlags, Stat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{make_parent, parent, prune_parents};
@@ -315,12 +315,22 @@ impl Opened {
         }
     }
 
-    /// Removes a file that no longer counts, and that the caller has open.
+    /// Removes a file that no longer counts, and that the caller has open. What another program
+    /// has put in its place meanwhile stays.
     pub(crate) fn unlink(&self, path: &str, stat: &Stat) -> Result<()> {
         let io = |error: Errno| Error::io(error.into(), self.path.join(path));
         let Some((folder, name)) = parent(self.base.as_fd(), path).map_err(io)? else {
             return Ok(());
         };
+        match statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(now) if (now.st_dev, now.st_ino) != (stat.st_dev, stat.st_ino) => {
+                tracing::info!(?path, "another program has replaced the file; it stays");
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(io(error)),
+        }
         match unlinkat(folder.as_fd(), name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(io(error)),

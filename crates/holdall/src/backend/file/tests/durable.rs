@@ -57,6 +57,29 @@ fn a_durable_batch_flushes_each_folder_once_and_a_delete_flushes_what_is_left_of
 }
 
 #[test]
+fn clearing_and_expiring_flush_what_is_left_if_they_must_survive() {
+    let it = fixture();
+    it.put("f/1", Format::Json, "1");
+    it.put("f/2", Format::Json, "1");
+    let names = flushed(&it, || drop(it.backend.clear(Durability::Process)));
+    assert_eq!(names, [""; 0]);
+    it.put("f/1", Format::Json, "1");
+    it.put("f/2", Format::Json, "1");
+    let names = flushed(&it, || drop(it.backend.clear(Durability::Disk)));
+    assert_eq!(names, [""]);
+    let clock = crate::clock::ManualClock::new();
+    let options = FileOptions { clock: clock.clock(), ..FileOptions::default() };
+    let backend = FileBackend::new(it.dir.path(), options);
+    for text in ["g/1", "h"] {
+        let ends = Put { ttl: Some(1_000), ..put(text, Format::Json, "1") };
+        backend.put(ends).expect("put");
+    }
+    clock.advance(std::time::Duration::from_secs(2));
+    let names = flushed(&it, || assert_eq!(backend.expire(Durability::Disk).expect("done"), 2));
+    assert_eq!(names, [""]);
+}
+
+#[test]
 fn a_new_store_flushes_its_own_names_up_to_the_first_folder_that_was_there() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let top = dir.path().canonicalize().expect("there");

@@ -41,10 +41,10 @@ fn a_file_of_ours_whose_times_were_touched_is_still_ours_in_every_call() {
     again.expect("what has expired is not there");
     touch(&it, "k.json");
     hands.advance(Duration::from_secs(5));
-    assert_eq!(it.backend.expire().expect("removed"), 1);
+    assert_eq!(it.backend.expire(Durability::Process).expect("removed"), 1);
     it.put("k", Format::Json, "4");
     touch(&it, "k.json");
-    assert_eq!(it.backend.clear().expect("cleared"), 1);
+    assert_eq!(it.backend.clear(Durability::Process).expect("cleared"), 1);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_edited_file_has_no_lifetime_to_change_and_stays_when_the_store_is_cleared(
     let error =
         it.backend.set_ttl(&key("k"), Some(1_000), Durability::Process).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert_eq!(it.backend.clear().expect("cleared"), 0);
+    assert_eq!(it.backend.clear(Durability::Process).expect("cleared"), 0);
     assert_eq!(it.names(), ["k.json"]);
 }
 

@@ -52,7 +52,7 @@ fn a_value_that_goes_takes_its_stamp_along() {
     assert_eq!(it.get("k").expect("read").map(|found| found.content), Some(b"4".to_vec()));
     it.backend.delete(&key("k"), &Condition::Any, Durability::Process).expect("deleted");
     assert_eq!(all(&it), (1, 1));
-    assert_eq!(it.backend.clear().expect("cleared"), 1);
+    assert_eq!(it.backend.clear(Durability::Process).expect("cleared"), 1);
     assert_eq!(all(&it), (0, 0));
 }
 

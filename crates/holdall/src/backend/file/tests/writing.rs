@@ -47,9 +47,60 @@ fn clearing_goes_on_past_a_key_that_cannot_be_removed_and_reports_it() {
     let many = (0..BATCH * 2).map(|n| put(&format!("{n:04}"), Format::Json, "1"));
     assert!(it.backend.put_many(many.collect()).iter().all(Result::is_ok));
     fs::create_dir(it.path("0003.bin")).expect("in the way");
-    let error = it.backend.clear().expect_err("reported");
+    let error = it.backend.clear(Durability::Process).expect_err("reported");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(it.names(), ["0003.bin", "0003.json"]);
+}
+
+#[test]
+fn clearing_takes_what_was_saved_before_the_clock_was_lost() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    let mut copying = std::process::Command::new("cp");
+    copying.arg("-a").arg(it.path(".")).arg(copy.path());
+    assert!(copying.status().expect("copied").success());
+    fs::remove_file(copy.path().join(".holdall/clock")).expect("there");
+    let backend = FileBackend::new(copy.path(), FileOptions::default());
+    assert_eq!(backend.clear(Durability::Process).expect("cleared"), 1);
+    assert!(!copy.path().join("k.json").exists());
+}
+
+#[test]
+fn what_another_program_puts_in_the_place_of_an_outdated_file_stays() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let opened = it.backend.opened().expect("open");
+    let found = opened.find(&key("k"), None, Search::All).expect("found").remove(0);
+    fs::write(it.path("new"), "theirs").expect("written");
+    fs::rename(it.path("new"), it.path("k.json")).expect("replaced");
+    opened.unlink(&found.path, &found.stat).expect("nothing to do");
+    assert_eq!(fs::read_to_string(it.path("k.json")).expect("there"), "theirs");
+    let same = opened.find(&key("k"), None, Search::All).expect("found").remove(0);
+    opened.unlink(&same.path, &same.stat).expect("removed");
+    assert_eq!(it.names(), [""; 0]);
+}
+
+#[test]
+fn the_same_key_several_times_in_a_batch_is_written_in_order() {
+    let it = fixture();
+    let absent = Put { condition: Condition::Absent, ..put("k", Format::Json, "2") };
+    let batch = vec![
+        put("k", Format::Json, "1"),
+        absent,
+        put("k", Format::String, "3"),
+        put("other", Format::Json, "4"),
+        put("k", Format::Json, "5"),
+    ];
+    let results = it.backend.put_many(batch);
+    let kinds: Vec<_> = results.iter().map(|one| one.as_ref().err().map(Error::kind)).collect();
+    assert_eq!(kinds, [None, Some(ErrorKind::Conflict), None, None, None]);
+    assert_eq!(it.get("k").expect("read").expect("there").content, b"5");
+    assert_eq!(it.names(), ["k.json", "other.json"]);
+    assert_eq!(it.backend.totals().expect("counted").entries, 2);
+    let removed = it.backend.delete_many(&[key("k"), key("k")], Durability::Process);
+    let removed: Vec<bool> = removed.into_iter().map(|one| one.expect("removed")).collect();
+    assert_eq!(removed, [true, false]);
 }
 
 #[test]
