@@ -58,14 +58,49 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since this machine was started, a few milliseconds coarse and cheap to read
-    /// (5 ns): what a memory hit is checked against.
+    /// Milliseconds since this machine was started, sleep included, some milliseconds coarse and
+    /// cheap to read (10 ns): what a memory hit is checked against.
     #[must_use]
     pub fn coarse_millis(&self) -> u64 {
+        static SLEEP: Sleep = Sleep::new();
         match &self.0 {
-            Source::System => micros(ClockId::MonotonicCoarse) / 1_000,
+            Source::System => {
+                let awake = micros(ClockId::MonotonicCoarse);
+                let wall = micros(ClockId::RealtimeCoarse);
+                let slept = SLEEP.micros(wall.wrapping_sub(awake), || {
+                    micros(ClockId::Boottime).saturating_sub(micros(ClockId::Monotonic))
+                });
+                (awake + slept) / 1_000
+            }
             Source::Manual(_) => self.boot_millis(),
         }
+    }
+}
+
+/// How long the machine has slept. No coarse clock counts that, and the fine one that does costs
+/// four times as much; but after a sleep the wall clock has run ahead of the coarse one.
+struct Sleep {
+    /// How far the wall clock was ahead when it was last measured.
+    ahead: AtomicU64,
+    slept: AtomicU64,
+}
+
+impl Sleep {
+    /// More than a tick of the coarse clocks, which are not read at once.
+    const TOLERANCE: u64 = 20_000;
+
+    const fn new() -> Self {
+        Self { ahead: AtomicU64::new(0), slept: AtomicU64::new(0) }
+    }
+
+    /// Microseconds slept; measured anew if the wall clock has moved against the other.
+    fn micros(&self, ahead: u64, measure: impl FnOnce() -> u64) -> u64 {
+        let seen = self.ahead.load(Ordering::Relaxed);
+        if ahead.abs_diff(seen) > Self::TOLERANCE {
+            self.slept.fetch_max(measure(), Ordering::Relaxed);
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
+        self.slept.load(Ordering::Relaxed)
     }
 }
 
@@ -196,6 +231,20 @@ mod tests {
         let clock = Clock::system();
         assert!(clock.wall_micros() > 1_700_000_000_000_000);
         assert!(clock.boot_millis() > 0);
+    }
+
+    #[test]
+    fn time_that_the_machine_slept_counts() {
+        let sleep = Sleep::new();
+        let now = 1_700_000_000_000_000;
+        assert_eq!(sleep.micros(now, || 5), 5);
+        let unasked = || -> u64 { unreachable!("nothing has moved") };
+        assert_eq!(sleep.micros(now + 4_000, unasked), 5);
+        assert_eq!(sleep.micros(now + 3_600_000_000, || 3_600_000_005), 3_600_000_005);
+        // Set back by an operator: sleep is not undone.
+        assert_eq!(sleep.micros(now, || 3_600_000_005), 3_600_000_005);
+        let clock = Clock::system();
+        assert!(clock.coarse_millis().abs_diff(clock.boot_millis()) < 1_000);
     }
 
     #[test]

@@ -388,6 +388,24 @@ mod tests {
     }
 
     #[test]
+    fn a_parent_that_another_group_can_write_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = dir.path().join("store");
+        std::fs::create_dir(&store).expect("made");
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o770)).expect("ours");
+        assert!(Opened::open(&store, OPTIONS).is_ok(), "our own group may write");
+        let another = rustix::process::getegid().as_raw() + 1;
+        if std::os::unix::fs::chown(dir.path(), None, Some(another)).is_err() {
+            // Only root, and members of that group, can give a directory to it.
+            return;
+        }
+        let error = Opened::open(&store, OPTIONS).err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::Untrusted);
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o1770)).expect("ours");
+        assert!(Opened::open(&store, OPTIONS).is_ok(), "nobody can replace what lies in it");
+    }
+
+    #[test]
     fn a_later_layout_is_refused_and_nothing_is_touched() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let own = dir.path().join(OWN);
