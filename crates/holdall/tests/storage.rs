@@ -293,3 +293,19 @@ fn a_value_of_another_type_in_memory_is_read_anew() {
     assert_eq!(storage.get::<f64>("k").expect("read").as_deref(), Some(&5.0));
     assert_eq!(storage.get::<i32>("k").expect("read").as_deref(), Some(&5));
 }
+
+#[test]
+fn callers_who_meet_with_different_types_each_get_their_own() {
+    let (backend, storage, blobs) = slow();
+    blobs.save("k", &5_i32, Format::Json).expect("saved");
+    let second = storage.clone();
+    let answer = Arc::new(Mutex::new(None));
+    let answered = Arc::clone(&answer);
+    *backend.in_the_middle.lock().expect("not poisoned") = Some(Box::new(move || {
+        let asked = std::thread::spawn(move || second.get::<f64>("k").expect("read"));
+        *answered.lock().expect("not poisoned") = asked.join().expect("no deadlock");
+    }));
+    // The first one fails, which is no concern of the other.
+    assert!(storage.get::<String>("k").is_err());
+    assert_eq!(answer.lock().expect("not poisoned").as_deref(), Some(&5.0));
+}

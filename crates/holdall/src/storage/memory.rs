@@ -1,7 +1,7 @@
 //! The memory of a [`super::StorageManager`]: a [`Tier`] of values of any type, its lock, its
 //! time, and the loads that are under way.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -127,7 +127,8 @@ impl Memory {
         self.state().tier.peek(hash, |held| held == key, now, Some(version)).map(Arc::clone)
     }
 
-    /// Loads a missing value, once for all threads that ask while no write comes between.
+    /// Loads a missing value, once for all threads that ask for it as this type while no write
+    /// comes between.
     pub(super) fn load<T: Send + Sync + 'static>(
         &self,
         key: &Key,
@@ -146,7 +147,7 @@ impl Memory {
         };
         // A load that began before a write must not answer those who ask after it.
         let Some(observed) = observed else { return read() };
-        let name = format!("{observed:x}/{}", key.as_str());
+        let name = format!("{observed:x}/{:?}/{}", TypeId::of::<T>(), key.as_str());
         let shared = self.once(&name, || {
             // Somebody may have finished between the look and the turn.
             if let Some(value) = self.peek(key, observed).filter(|held| held.is::<T>()) {
@@ -154,18 +155,8 @@ impl Memory {
             }
             Ok(read()?.map(|value| value as Shared))
         });
-        match shared? {
-            None => Ok(None),
-            Some(value) => value.downcast().map(Some).map_err(|_| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    "another thread loads this key as another type at the same time",
-                )
-                .remedy("load it as one type")
-                .on_key(key.as_str())
-                .during("load")
-            }),
-        }
+        // It has the type that is a part of the flight's name.
+        Ok(shared?.and_then(|value| value.downcast().ok()))
     }
 
     /// Makes a missing value, once for all threads that ask.

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, msync, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -95,6 +95,25 @@ impl ClockFile {
             let access = ProtFlags::READ | ProtFlags::WRITE;
             mmap(std::ptr::null_mut(), LENGTH, access, MapFlags::SHARED, file, 0).map_err(io)?
         };
+        Self::on(map, store)
+    }
+
+    /// A clock of this process alone, for file systems on which a mapping is not shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if there is no memory.
+    pub(crate) fn private(store: [u8; 16]) -> Result<Self> {
+        // SAFETY: new memory at an address that the kernel chooses; nothing else refers to it.
+        let map = unsafe {
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            mmap_anonymous(std::ptr::null_mut(), LENGTH, access, MapFlags::PRIVATE)
+                .map_err(|error| Error::io(error.into(), ".holdall/clock"))?
+        };
+        Self::on(map, store)
+    }
+
+    /// The clock in a mapping of `LENGTH` bytes, which it unmaps in the end.
+    fn on(map: *mut std::ffi::c_void, store: [u8; 16]) -> Result<Self> {
         let map = NonNull::new(map.cast::<u8>())
             .ok_or_else(|| Error::new(ErrorKind::Io, "the clock file was mapped at address 0"))?;
         let clock = Self { map, salt: xxh3_64(&store) };

@@ -14,6 +14,7 @@ mod flush;
 mod layout;
 mod open;
 mod own;
+mod private;
 mod read;
 mod registry;
 mod remove;

@@ -16,6 +16,7 @@ use super::coherence::{ClockFile, Found};
 use super::dir::open_folder;
 use super::flush::{FlushedFolders, make_base};
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
+use super::private::PrivateFolder;
 use super::stamps::Stamps;
 use super::temp::{self, Temp};
 use crate::clock::Clock;
@@ -57,6 +58,10 @@ pub(crate) struct Live {
     closing: Mutex<()>,
     /// Whether memory may be trusted: not on a network file system.
     pub(crate) coherent: bool,
+    /// Where the index lies if not in the store.
+    _private: Option<PrivateFolder>,
+    /// When the index was last known to agree with what other machines do, boot milliseconds.
+    filled: AtomicU64,
 }
 
 /// What a manager says about opening.
@@ -73,6 +78,14 @@ impl Opened {
     /// [`ErrorKind::Io`] with the path and the remedy; [`ErrorKind::Version`] for a later layout;
     /// [`ErrorKind::Untrusted`] for a directory that others can write.
     pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Arc<Self>> {
+        Self::open_on(path, options, network_file_system)
+    }
+
+    fn open_on(
+        path: &Path,
+        options: OpenOptions,
+        network_file_system: impl Fn(&OwnedFd) -> Result<Option<&'static str>, Errno>,
+    ) -> Result<Arc<Self>> {
         let clock = Clock::system();
         let io = |error: Errno| Error::io(error.into(), path);
         let base = match open_base(path) {
@@ -200,7 +213,12 @@ impl Live {
         let opening = locks.as_fd();
         let opening =
             ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
-        let clock = ClockFile::open(&own_file(&own, "clock")?, store.id())?;
+        // Neither mappings nor the index's locks hold between machines.
+        let clock = if coherent {
+            ClockFile::open(&own_file(&own, "clock")?, store.id())?
+        } else {
+            ClockFile::private(store.id())?
+        };
         let user = locks.as_fd();
         let alone = ofd::try_lock(user, byte::USERS, 1, true)?;
         // From here on the last one to leave knows that it is not the last.
@@ -209,7 +227,7 @@ impl Live {
         // Held until the file is closed.
         std::mem::forget(user);
         let found = clock.enter(time.boot_id(), alone);
-        if is_new {
+        if is_new && coherent {
             clock.set_diverged(false);
         }
         if found == Found::WentDown {
@@ -231,16 +249,45 @@ impl Live {
                 Stamps::Folder(own_folder(&own, "stamps")?)
             }
         };
-        drop(own_folder(&own, "index")?);
-        let catalog = Catalog::new(path.join(OWN).join("index"), is_new, found == Found::Abandoned);
+        let private = if coherent { None } else { Some(PrivateFolder::new(seed)?) };
+        let index = match &private {
+            Some(folder) => folder.path().to_path_buf(),
+            None => {
+                drop(own_folder(&own, "index")?);
+                path.join(OWN).join("index")
+            }
+        };
+        let catalog = Catalog::new(index, is_new && coherent, found == Found::Abandoned);
         drop(opening);
         if let Err(error) = temp::sweep(&temporary, &stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
         }
         let locks = StripeLocks::new(locks);
-        let closing = Mutex::new(());
-        let live = Self { own, temporary, clock, locks, catalog, names, seed, closing, coherent };
+        let live = Self {
+            own,
+            temporary,
+            clock,
+            locks,
+            catalog,
+            names,
+            seed,
+            closing: Mutex::new(()),
+            coherent,
+            _private: private,
+            filled: AtomicU64::new(0),
+        };
         Ok((store, live, stamps))
+    }
+
+    /// On a network file system, has the index filled anew if that was not done lately: nobody
+    /// says what other machines have written.
+    pub(crate) fn doubt_stale_index(&self) {
+        const LATELY: u64 = 1_000;
+        let now = Clock::system().boot_millis();
+        if !self.coherent && now.saturating_sub(self.filled.load(Ordering::Relaxed)) >= LATELY {
+            self.clock.set_diverged(true);
+            self.filled.store(now, Ordering::Relaxed);
+        }
     }
 
     /// A new temporary file.
@@ -353,7 +400,10 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::super::write::Terms;
     use super::*;
+    use crate::backend::Put;
+    use crate::index::Index as _;
 
     const OPTIONS: OpenOptions =
         OpenOptions { allow_network_fs: false, lock_timeout: Duration::from_secs(5) };
@@ -403,6 +453,37 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Untrusted);
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o1770)).expect("ours");
         assert!(Opened::open(&store, OPTIONS).is_ok(), "nobody can replace what lies in it");
+    }
+
+    #[test]
+    fn on_a_network_file_system_clock_and_index_are_private_and_listings_still_true() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let options = OpenOptions { allow_network_fs: true, ..OPTIONS };
+        let network = |_: &OwnedFd| Ok(Some("NFS"));
+        let refused = Opened::open_on(dir.path(), OPTIONS, network).err().expect("refused");
+        assert!(refused.to_string().contains("allow_network_fs"), "{refused}");
+        let one = Opened::open_on(dir.path(), options, network).expect("opened");
+        let two = Opened::open_on(dir.path(), options, network).expect("opened");
+        let time = Clock::system();
+        let terms = || Terms { clock: &time, lock_timeout: OPTIONS.lock_timeout };
+        let key = |text: &str| Key::new(text).expect("a valid key");
+        let put = |text: &str| Put::new(key(text), Format::Json, vec![b"1".to_vec().into()]);
+        let entries = |opened: &Opened| {
+            let live = opened.live().expect("writable");
+            live.filled.store(0, Ordering::Relaxed);
+            opened.ensure_index(terms()).expect("filled");
+            live.catalog.ask(&live.clock, |index| index.totals()).expect("counted").entries
+        };
+        assert!(one.write(vec![put("a")], terms()).pop().expect("one").is_ok());
+        assert_eq!((entries(&one), entries(&two)), (1, 1));
+        assert!(two.write(vec![put("b")], terms()).pop().expect("one").is_ok());
+        assert_eq!((entries(&one), entries(&two)), (2, 2));
+        let own = dir.path().join(OWN);
+        assert!(!own.join("clock").exists() && !own.join("index").exists());
+        let folder = one.live().expect("writable").catalog.folders().to_path_buf();
+        assert!(folder.is_dir());
+        drop((one, two));
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl Opened {
     /// Makes sure that the index agrees with the files, by a scan if that is in doubt.
     pub(crate) fn ensure_index(&self, terms: Terms<'_>) -> Result<()> {
         let live = self.live()?;
+        live.doubt_stale_index();
         for stripe in live.clock.odd_stripes() {
             self.bury_dead_writer(stripe)?;
         }
