@@ -209,6 +209,28 @@ def test_nan_in_a_model_comes_back(number):
         assert str(found.weight) == str(found.note) == str(number)
 
 
+class Out(pydantic.BaseModel):
+    title: str = pydantic.Field(serialization_alias="written")
+    n: float = pydantic.Field(default=math.inf, alias="number")
+
+
+@dataclasses.dataclass
+class Holder:
+    out: Out
+
+
+def test_models_in_containers_are_written_by_field_name_as_they_are_alone():
+    out = Out(title="a")
+    assert JSON.encode([out], {}) == JSON.encode(out, {}).join((b"[", b"]"))
+    for value, kind in (
+        ([out], list[Out]),
+        ({"k": [out]}, dict[str, list[Out]]),
+        ((Holder(out),), tuple[Holder]),
+        ([{"k": Holder(out)}], list[dict[str, Holder]]),
+    ):
+        assert back(value, kind) == value
+
+
 def test_aliases_and_computed_fields_do_not_stand_in_the_way():
     class Aliased(pydantic.BaseModel, extra="forbid"):
         inner: int = pydantic.Field(alias="outer")

@@ -168,7 +168,7 @@ async def test_the_signing_key_comes_from_argument_then_environment_then_home(fo
     assert own.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("key", ["", "short", b"fifteen bytes..", 7])
+@pytest.mark.parametrize("key", ["", "short", b"fifteen bytes.."])
 async def test_a_signing_key_that_is_none_is_refused_and_not_shown(folder, key):
     async with BlobManager(folder, signing_key=key) as blobs:
         with pytest.raises(holdall.InvalidArgumentError, match="signing") as caught:

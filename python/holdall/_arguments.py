@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from holdall._core import InvalidArgumentError, InvalidKeyError
+from holdall._core import InvalidArgumentError, InvalidKeyError, ManualClock
 from holdall._messages import told
 from holdall._sentinels import DEFAULT, Default
 
 _ZERO = timedelta(0)
 _LONGEST = timedelta.max.total_seconds()
+DURABILITIES = ("process", "disk")
 _KEY_REMEDY = "use a non-empty str that is valid UTF-8 and has no NUL"
 
 
@@ -40,10 +41,12 @@ def _is_utf8(text: str) -> bool:
 
 def check_keys(keys: Iterable[str], operation: str) -> list[str]:
     """The keys, each once, in the order asked; a single `str` is a mistake."""
-    if isinstance(keys, str | bytes):
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise told(
             InvalidArgumentError,
-            "keys is one key where several are expected",
+            "keys is one key where several are expected"
+            if isinstance(keys, str | bytes)
+            else f"keys is an iterable of str, not {type(keys).__name__}",
             "put it into a list",
             operation=operation,
         )
@@ -82,8 +85,9 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 def check_tags(tags: Iterable[str], operation: str) -> tuple[str, ...]:
     """Tags: non-empty strings, in any number; a single `str` is a mistake."""
-    found = () if isinstance(tags, str | bytes) else tuple(tags)
-    if isinstance(tags, str | bytes) or not all(isinstance(tag, str) and tag for tag in found):
+    is_several = isinstance(tags, Iterable) and not isinstance(tags, str | bytes)
+    found = tuple(tags) if is_several else ()
+    if not is_several or not all(isinstance(tag, str) and tag for tag in found):
         raise told(
             InvalidArgumentError,
             "tags are not a sequence of non-empty strings",
@@ -106,3 +110,80 @@ def check_limits(**limits: object) -> None:
                 else f"{name} is an int, not {type(value).__name__}",
                 "give a whole number, zero or more",
             )
+
+
+def wrong_type(name: str, value: object, expected: str, operation: str | None) -> Exception:
+    """The error for an argument that is not of its type; the value is not shown."""
+    return told(
+        InvalidArgumentError,
+        f"{name} is {expected}, not {type(value).__name__}",
+        f"give {expected}",
+        operation=operation,
+    )
+
+
+def check_text(name: str, value: object, operation: str) -> None:
+    """An argument that is a `str`, or left out."""
+    if value is not None and not isinstance(value, str):
+        raise wrong_type(name, value, "a str", operation)
+
+
+def check_flag(name: str, value: object, operation: str | None = None) -> None:
+    """An argument that is True or False."""
+    if not isinstance(value, bool):
+        raise wrong_type(name, value, "a bool", operation)
+
+
+def check_call(name: str, value: object, operation: str | None = None) -> None:
+    """An argument that is called, or left out."""
+    if value is not None and not callable(value):
+        raise wrong_type(name, value, "a function", operation)
+
+
+def check_mapping(name: str, value: object, operation: str) -> None:
+    """An argument that is a mapping."""
+    if not isinstance(value, Mapping):
+        raise wrong_type(name, value, "a mapping", operation)
+
+
+def check_items(items: object, operation: str) -> None:
+    """A mapping from keys."""
+    check_mapping("items", items, operation)
+    for key in cast("Mapping[object, object]", items):
+        check_key(key, operation)
+
+
+def check_integer(name: str, value: object, operation: str) -> None:
+    """An argument that is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(name, value, "an int", operation)
+
+
+def check_seconds(name: str, value: object) -> None:
+    """An option that is a length of time in seconds, zero or more."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(name, value, "a number of seconds", None)
+    if not 0 <= value <= _LONGEST:
+        raise told(InvalidArgumentError, f"{name}={value!r} is not allowed", "give zero or more")
+
+
+def check_clock(value: object) -> None:
+    """The option `clock`."""
+    if value is not None and not isinstance(value, ManualClock):
+        raise wrong_type("clock", value, "a holdall.testing.ManualClock", None)
+
+
+def check_terms(
+    operation: str,
+    custom_encoder: object,
+    if_absent: object,
+    if_match: object,
+    durability: object,
+) -> None:
+    """What a save is told beside key, value, TTL and tags."""
+    if if_absent is not False:
+        check_flag("if_absent", if_absent, operation)
+    check_text("if_match", if_match, operation)
+    check_call("custom_encoder", custom_encoder, operation)
+    if durability is not None:
+        check_choice("durability", durability, DURABILITIES)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, overload
 
-from holdall._arguments import check_choice, check_key, check_limits, check_tags, check_ttl
+from holdall._arguments import (
+    check_choice,
+    check_key,
+    check_limits,
+    check_tags,
+    check_terms,
+    check_ttl,
+)
 from holdall._blob_upkeep import described
 from holdall._blobs import BlobCore, named
 from holdall._sentinels import DEFAULT
@@ -81,6 +88,7 @@ class BlobStreams(BlobCore):
         check_key(key, "open")
         if mode == "rb":
             return Opening(lambda: self._reader(key))
+        check_terms("open", None, if_absent, if_match, durability)
         about: dict[str, Any] = {
             "ttl": check_ttl(ttl, "open"),
             "tags": check_tags(tags, "open"),

@@ -7,7 +7,17 @@ from datetime import datetime, timezone
 from typing import Any, cast
 
 from holdall import formats
-from holdall._arguments import check_key, check_keys, check_tags, check_ttl
+from holdall._arguments import (
+    check_flag,
+    check_key,
+    check_keys,
+    check_limits,
+    check_mapping,
+    check_tags,
+    check_text,
+    check_ttl,
+    wrong_type,
+)
 from holdall._blobs import BlobCore, named
 from holdall._core import BlobMetadata, ConflictError, HoldallError
 from holdall._messages import told
@@ -54,11 +64,15 @@ class BlobUpkeep(BlobCore):
             limit: At most so many.
             page_size: Keys that are asked from the engine at a time.
         """
-        if page_size < 1 or (limit is not None and limit < 0):
+        if not isinstance(prefix, str):
+            raise wrong_type("prefix", prefix, "a str", "list keys")
+        check_text("after", after, "list keys")
+        check_limits(limit=limit, page_size=page_size)
+        if page_size < 1:
             raise told(
                 InvalidArgumentError,
-                "a page has at least one key and a limit is not negative",
-                "give page_size=1 or more and limit=0 or more",
+                "a page has at least one key",
+                "give page_size=1 or more",
                 operation="list keys",
             )
         store = await self._open("list keys")
@@ -89,6 +103,7 @@ class BlobUpkeep(BlobCore):
             ConflictError: It does not have the etag `if_match`.
         """
         check_key(key, "delete")
+        check_text("if_match", if_match, "delete")
         store = await self._open("delete")
         return await self._wait(store.delete(key, if_match))
 
@@ -132,6 +147,7 @@ class BlobUpkeep(BlobCore):
         """
         check_key(source, "rename")
         check_key(target, "rename")
+        check_flag("overwrite", overwrite, "rename")
         store = await self._open("rename")
         return await self._wait(store.rename(source, target, overwrite))
 
@@ -139,6 +155,7 @@ class BlobUpkeep(BlobCore):
         """Writes the value of one key under another as well; errors as for `rename`."""
         check_key(source, "copy")
         check_key(target, "copy")
+        check_flag("overwrite", overwrite, "copy")
         store = await self._open("copy")
         return await self._wait(store.copy(source, target, overwrite))
 
@@ -215,6 +232,7 @@ class BlobUpkeep(BlobCore):
 
 def described(metadata: Mapping[str, Any], key: str) -> bytes:
     """The metadata of a value as JSON, under the rules of the format json."""
+    check_mapping("metadata", metadata, "save")
     try:
         data = formats.FORMATS["json"].encode(dict(metadata), {})
     except HoldallError as error:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from holdall import formats
-from holdall._arguments import check_choice, check_limits
+from holdall._arguments import (
+    DURABILITIES,
+    check_choice,
+    check_clock,
+    check_flag,
+    check_limits,
+    check_seconds,
+    wrong_type,
+)
 from holdall._config import load_settings
 from holdall._core import (
     BlobMetadata,
@@ -24,7 +32,7 @@ from holdall._core import (
 )
 from holdall._driver import AsyncDriver, Driver
 from holdall._logging import forward
-from holdall._messages import told
+from holdall._messages import not_copied, told
 from holdall._sentinels import MISSING
 from holdall._size import MAX_BYTES, is_small
 from holdall.errors import during
@@ -73,9 +81,16 @@ class BlobCore:
             InvalidArgumentError: A limit or a word is not one of those allowed.
         """
         check_limits(max_value_bytes=max_value_bytes)
-        check_choice("durability", durability, ("process", "disk"))
+        if not isinstance(base_path, str | os.PathLike | None):
+            raise wrong_type("base_path", base_path, "a str or a path", None)
+        check_choice("durability", durability, DURABILITIES)
         check_choice("trust", trust, ("own", "any"))
         check_choice("on_corrupt", on_corrupt, ("raise", "miss"))
+        check_flag("allow_network_fs", allow_network_fs)
+        check_seconds("lock_timeout", lock_timeout)
+        check_clock(clock)
+        if not isinstance(signing_key, str | bytes | None):
+            raise wrong_type("signing_key", signing_key, "a str or bytes", None)
         self._given_path = None if base_path is None else Path(base_path)
         self._clock = clock
         self._options: dict[str, Any] = {
@@ -107,6 +122,10 @@ class BlobCore:
         known = self._given_path or (self._settings and Path(self._settings.base_path))
         return f"{type(self).__name__}({str(known) if known else ''!r})"
 
+    def __reduce__(self) -> NoReturn:
+        """Managers stay where they are."""
+        raise not_copied(self)
+
     def _configured(self) -> Settings:
         if self._settings is None:
             self._settings = load_settings()
@@ -130,6 +149,9 @@ class BlobCore:
         if self._store is not None:
             return self._store
         settings = await self._ready(operation)
+        if self._closed:
+            # While the settings were read.
+            return await self._open(operation)
         if not settings.blob_storage_enabled:
             raise told(
                 StorageDisabledError,

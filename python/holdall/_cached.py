@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
-from holdall._arguments import check_choice, check_limits, check_ttl
+from holdall._arguments import check_call, check_choice, check_clock, check_limits, check_ttl
 from holdall._config import load_settings
 from holdall._core import Cache, ManualClock
 from holdall._driver import AsyncDriver, Driver
+from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT, Default
 from holdall._single_flight import SingleFlight
 from holdall.types import Policy, Ttl
@@ -55,6 +56,9 @@ class CacheCore:
         """
         check_choice("policy", policy, POLICIES)
         check_limits(max_size=max_size, max_bytes=max_bytes)
+        check_call("on_evict", on_evict)
+        check_call("size_of", size_of)
+        check_clock(clock)
         self._max_size: int | Default = max_size
         self._default_ttl: Ttl = check_ttl(default_ttl, "make a cache")
         self._options: dict[str, Any] = {
@@ -84,6 +88,10 @@ class CacheCore:
     def __len__(self) -> int:
         """How many entries there are; one that has expired may be counted for a moment."""
         return len(self._cache)
+
+    def __reduce__(self) -> NoReturn:
+        """Managers stay where they are."""
+        raise not_copied(self)
 
     def __repr__(self) -> str:
         """The class, and the number of entries if there is a cache already."""

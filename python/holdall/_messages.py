@@ -54,3 +54,14 @@ def told(
     error.key = key if isinstance(key, str) else None
     error.path = None
     return error
+
+
+def not_copied(manager: object) -> TypeError:
+    """Why a manager cannot be pickled or copied, and what to do."""
+    # Those below `holdall.sync` are kinds of the awaited ones.
+    names = [kind.__name__ for kind in type(manager).__mro__]
+    name = next(name for name in names if name != "Blocking")
+    return TypeError(
+        f"a {name} cannot be pickled or copied: it stands for an open store or a memory of this "
+        "process; make another one with the same arguments there, on the same folder if it has one"
+    )

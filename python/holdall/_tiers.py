@@ -5,16 +5,29 @@ from __future__ import annotations
 import copy as copying
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
-from holdall._arguments import check_choice, check_limits, check_ttl
+from holdall._arguments import (
+    check_choice,
+    check_flag,
+    check_limits,
+    check_seconds,
+    check_ttl,
+    wrong_type,
+)
 from holdall._cached import POLICIES
 from holdall._core import BlobMetadata, HoldallError, ManualClock, Tier
 from holdall._driver import AsyncDriver, Driver
+from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT, MISSING, Default
 from holdall._single_flight import SingleFlight
 from holdall.blob_manager import BlobManager
-from holdall.errors import DeserializationError, SerializationError, during
+from holdall.errors import (
+    DeserializationError,
+    InvalidArgumentError,
+    SerializationError,
+    during,
+)
 from holdall.types import Durability, OnCorrupt, Policy, StrPath, Trust, Ttl
 
 
@@ -79,6 +92,8 @@ class StorageCore:
         """
         check_choice("policy", policy, POLICIES)
         check_limits(max_size=max_size, max_bytes=max_bytes)
+        check_flag("copy", copy)
+        check_seconds("external_check", external_check)
         self._blobs = self._blob_class(
             base_path,
             durability=durability,
@@ -117,6 +132,10 @@ class StorageCore:
         What is changed there, memory sees at its next `get`. It is closed with the manager.
         """
         return self._blobs
+
+    def __reduce__(self) -> NoReturn:
+        """Managers stay where they are."""
+        raise not_copied(self)
 
     def __repr__(self) -> str:
         """The class and the folder, if it is known without reading settings."""
@@ -202,12 +221,18 @@ class StorageCore:
 
     def _out(self, value: Any, copy: bool | None) -> Any:
         """What a caller gets for what memory holds."""
-        return copying.deepcopy(value) if (self._copy if copy is None else copy) else value
+        if copy is None:
+            copy = self._copy
+        elif not isinstance(copy, bool):
+            raise wrong_type("copy", copy, "a bool", None)
+        return copying.deepcopy(value) if copy else value
 
     def _in(self, value: Any, copy: bool | None, key: str) -> Any:
         """What memory holds for what a caller gave."""
         try:
             return self._out(value, copy)
+        except InvalidArgumentError:
+            raise
         except Exception as error:
             raise SerializationError(
                 f"a {type(value).__name__} cannot be copied ({type(error).__name__})",

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from holdall._arguments import check_key, check_keys, check_tags, check_ttl
+from holdall._arguments import (
+    check_call,
+    check_flag,
+    check_key,
+    check_keys,
+    check_mapping,
+    check_tags,
+    check_terms,
+    check_ttl,
+)
 from holdall._blob_streams import BlobStreams
 from holdall._blob_upkeep import BlobUpkeep, described
 from holdall._blobs import named
@@ -93,6 +102,7 @@ class BlobManager(BlobUpkeep, BlobStreams):
         check_key(key, "save")
         ttl = check_ttl(ttl, "save")
         words = check_tags(tags, "save")
+        check_terms("save", custom_encoder, if_absent, if_match, durability)
         options = {"custom_encoder": custom_encoder}
         name, parts = await self._encoded(value, format, options, "save", key)
         about = None if metadata is None else described(metadata, key)
@@ -147,6 +157,8 @@ class BlobManager(BlobUpkeep, BlobStreams):
         """
         ttl = check_ttl(ttl, "save")
         words = check_tags(tags, "save")
+        check_terms("save", custom_encoder, False, None, durability)
+        check_mapping("items", items, "save")
         store = await self._open("save")
         saved: dict[str, BlobMetadata] = {}
         errors: dict[str, HoldallError] = {}
@@ -243,7 +255,10 @@ class BlobManager(BlobUpkeep, BlobStreams):
             UntrustedPayloadError: A pickle that was not signed with this user's key.
         """
         check_key(key, "load")
-        if mmap:
+        if custom_decoder is not None:
+            check_call("custom_decoder", custom_decoder, "load")
+        if mmap is not False:
+            check_flag("mmap", mmap, "load")
             try:
                 return await self._map(key, format)
             except BlobNotFoundError:
@@ -271,6 +286,7 @@ class BlobManager(BlobUpkeep, BlobStreams):
             BatchError: Some could not be read: `.errors` by key; `.succeeded` has the others.
         """
         wanted = check_keys(keys, "load")
+        check_call("custom_decoder", custom_decoder, "load")
         options = {"model_class": model_class, "custom_decoder": custom_decoder}
         name = None if format is None else named(format, "load", None)
         store = await self._open("load")

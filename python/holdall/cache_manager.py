@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast, overload
 
-from holdall._arguments import check_key, check_keys, check_ttl
+from holdall._arguments import (
+    check_call,
+    check_integer,
+    check_items,
+    check_key,
+    check_keys,
+    check_ttl,
+)
 from holdall._cached import CacheCore
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
@@ -46,8 +53,7 @@ class CacheManager(CacheCore):
 
     async def set_many(self, items: Mapping[str, Any], ttl: Ttl = DEFAULT) -> None:
         """Keeps several values; either all keys are valid or nothing is kept."""
-        for key in items:
-            check_key(key, "set")
+        check_items(items, "set")
         self._cache.set_many(items, check_ttl(ttl, "set"))
 
     async def add(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> bool:
@@ -73,6 +79,7 @@ class CacheManager(CacheCore):
             ReentrantLoadError: The loader asks for the key that it loads.
         """
         check_key(key, "get")
+        check_call("loader", loader, "get")
         ttl = check_ttl(ttl, "set")
         cache = self._cache
         value = cache.get(key, MISSING)
@@ -96,6 +103,7 @@ class CacheManager(CacheCore):
         Raises:
             InvalidArgumentError: The value there is not an integer.
         """
+        check_integer("by", by, "count")
         return self._cache.incr(check_key(key, "count"), by, check_ttl(ttl, "count"))
 
     async def delete(self, key: str) -> bool:

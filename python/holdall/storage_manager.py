@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast, overload
 
-from holdall._arguments import check_key, check_keys, check_ttl
+from holdall._arguments import (
+    check_call,
+    check_key,
+    check_keys,
+    check_mapping,
+    check_terms,
+    check_ttl,
+)
 from holdall._core import BlobMetadata, ConflictError, HoldallError
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
@@ -120,6 +127,7 @@ class StorageManager(StorageCore):
         """
         check_key(key, "set")
         ttl = check_ttl(ttl, "set")
+        check_terms("set", custom_encoder, if_absent, if_match, durability)
         tier = await self._memory()
         kept = self._in(value, copy, key)
         if not self._on_disk:
@@ -179,6 +187,8 @@ class StorageManager(StorageCore):
         Raises:
             BatchError: Some failed: `.errors` by key; `.succeeded` has the records of the others.
         """
+        check_mapping("items", items, "set")
+        check_terms("set", custom_encoder, False, None, durability)
         ttl = check_ttl(ttl, "set")
         tier = await self._memory()
         if not self._on_disk:
@@ -254,6 +264,7 @@ class StorageManager(StorageCore):
             ReentrantLoadError: The loader asks for the key that it loads.
         """
         check_key(key, "get")
+        check_call("loader", loader, "get")
         ttl = check_ttl(ttl, "set")
         value = await self._get(key, model_class)
         if value is MISSING:

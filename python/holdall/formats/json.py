@@ -60,9 +60,11 @@ class JsonCodec:
             return _encode_typed(value)
         typed = check_plain(value)
         try:
-            data = to_json(value, inf_nan_mode="constants", round_trip=True)
+            data = to_json(value, inf_nan_mode="constants", round_trip=True, by_alias=False)
             if typed and b"null" in data:
-                plain = to_jsonable_python(value, inf_nan_mode="constants", round_trip=True)
+                plain = to_jsonable_python(
+                    value, inf_nan_mode="constants", round_trip=True, by_alias=False
+                )
                 data = _with_nan(data, plain)
         except (ValueError, RecursionError) as error:
             raise _refused(type(value).__name__, error) from error

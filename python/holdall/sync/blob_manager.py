@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar, overload
 
 from holdall import blob_manager as _awaited
 from holdall._core import BlobMetadata
 from holdall._driver import BlockingDriver, Driver, run
+from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT, MISSING
 from holdall.sync.streams import BlobReader, BlobWriter
 from holdall.types import BlobStats, Durability, Format, StrPath, Ttl
@@ -49,6 +50,10 @@ class BlobManager:
     def base_path(self) -> Path:
         """The folder of the store, as given or configured."""
         return self._manager.base_path
+
+    def __reduce__(self) -> NoReturn:
+        """Managers stay where they are."""
+        raise not_copied(self)
 
     def __repr__(self) -> str:
         """The class and the folder, if it is known without reading settings."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
-from holdall._arguments import check_key, check_keys, check_ttl
+from holdall._arguments import (
+    check_call,
+    check_integer,
+    check_items,
+    check_key,
+    check_keys,
+    check_ttl,
+)
 from holdall._cached import CacheCore
 from holdall._driver import BlockingDriver, Driver, run
 from holdall._loader import loaded
@@ -42,8 +49,7 @@ class CacheManager(CacheCore):
 
     def set_many(self, items: Mapping[str, Any], ttl: Ttl = DEFAULT) -> None:
         """Keeps several values; either all keys are valid or nothing is kept."""
-        for key in items:
-            check_key(key, "set")
+        check_items(items, "set")
         self._cache.set_many(items, check_ttl(ttl, "set"))
 
     def add(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> bool:
@@ -53,6 +59,7 @@ class CacheManager(CacheCore):
     def get_or_set(self, key: str, loader: Callable[[], T], *, ttl: Ttl = DEFAULT) -> T:
         """The value; a missing one is loaded once for all threads that ask, and kept."""
         check_key(key, "get")
+        check_call("loader", loader, "get")
         ttl = check_ttl(ttl, "set")
         cache = self._cache
         value = cache.get(key, MISSING)
@@ -72,6 +79,7 @@ class CacheManager(CacheCore):
 
     def incr(self, key: str, by: int = 1, *, ttl: Ttl = DEFAULT) -> int:
         """Adds to a counter, from 0 if there is none, and returns its new value."""
+        check_integer("by", by, "count")
         return self._cache.incr(check_key(key, "count"), by, check_ttl(ttl, "count"))
 
     def delete(self, key: str) -> bool:

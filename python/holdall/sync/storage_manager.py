@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, overload
 
 from holdall import storage_manager as _awaited
 from holdall._core import BlobMetadata
 from holdall._driver import BlockingDriver, Driver, run
+from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT
 from holdall.blob_manager import BlobManager
 from holdall.sync.blob_manager import BlobManager as _BlobFace
@@ -49,6 +50,10 @@ class StorageManager:
     def blobs(self) -> _BlobFace:
         """The disk below, see `holdall.StorageManager.blobs`."""
         return _BlobFace._over(self._manager.blobs)
+
+    def __reduce__(self) -> NoReturn:
+        """Managers stay where they are."""
+        raise not_copied(self)
 
     def __repr__(self) -> str:
         """The class and the folder, if it is known without reading settings."""

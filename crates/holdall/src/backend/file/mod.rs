@@ -3,8 +3,8 @@
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
 //! open store per directory and sees to forks; `open` opens it; `read`, `write`, `remove` and
 //! `scan` are the operations; `find` tells which file is a key's; `flush` makes names survive a
-//! power cut; `coherence`, `catalog`, `stamps` and `temp` are one kind of file each; `dir` and
-//! `layout` say what lies where.
+//! power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
+//! `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod catalog;
 mod coherence;
@@ -14,6 +14,7 @@ mod flush;
 mod layout;
 mod open;
 mod own;
+mod place;
 mod private;
 mod read;
 mod registry;

@@ -2,7 +2,6 @@
 //! manager of this process shares.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +15,7 @@ use super::coherence::{ClockFile, Found};
 use super::dir::open_folder;
 use super::flush::{FlushedFolders, make_base};
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
+use super::place::{network_file_system, refuse_if_others_write};
 use super::private::PrivateFolder;
 use super::stamps::Stamps;
 use super::temp::{self, Temp};
@@ -353,52 +353,9 @@ impl Drop for Live {
     }
 }
 
-/// Others who can write the directory, or rename what lies above it, could plant values.
-fn refuse_if_others_write(path: &Path) -> Result<()> {
-    const OTHERS: u32 = 0o002;
-    const GROUP: u32 = 0o020;
-    const STICKY: u32 = 0o1000;
-    for (depth, folder) in path.ancestors().enumerate() {
-        let meta = std::fs::metadata(folder).map_err(|error| Error::io(error, folder))?;
-        let mode = meta.mode();
-        let group = mode & GROUP != 0 && meta.gid() != rustix::process::getegid().as_raw();
-        // A sticky folder lets nobody rename what belongs to others, but does let them add.
-        let is_safe = depth > 0 && mode & STICKY != 0;
-        if !is_safe && (mode & OTHERS != 0 || group) {
-            return Err(Error::new(ErrorKind::Untrusted, "others can write this directory")
-                .at(folder)
-                .remedy("take that right away (chmod go-w) or choose another base_path"));
-        }
-    }
-    let owner = std::fs::metadata(path).map_err(|error| Error::io(error, path))?.uid();
-    let me = rustix::process::geteuid().as_raw();
-    if owner != me && owner != 0 && me != 0 {
-        return Err(Error::new(ErrorKind::Untrusted, "the directory belongs to another user")
-            .at(path)
-            .remedy("choose another base_path"));
-    }
-    Ok(())
-}
-
-/// The name of the file system if it is one that other machines share.
-fn network_file_system(base: &OwnedFd) -> Result<Option<&'static str>, Errno> {
-    let kind = rustix::fs::fstatfs(base)?.f_type as u64 & 0xffff_ffff;
-    Ok(match kind {
-        0x6969 => Some("NFS"),
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-        0x0102_1997 => Some("9p"),
-        0x6573_5546 => Some("FUSE"),
-        0x00c3_6400 => Some("Ceph"),
-        0x0bd0_0bd0 => Some("Lustre"),
-        0x5346_414f => Some("AFS"),
-        _ => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::MetadataExt as _;
 
     use super::super::write::Terms;
     use super::*;
@@ -422,37 +379,6 @@ mod tests {
             let mode = std::fs::metadata(path.join(OWN).join(name)).expect("made").mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
-    }
-
-    #[test]
-    fn a_directory_that_others_can_write_is_refused_with_the_remedy() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("ours");
-        let error = Opened::open(dir.path(), OPTIONS).err().expect("refused");
-        assert_eq!(error.kind(), ErrorKind::Untrusted);
-        assert!(error.to_string().contains("chmod go-w"));
-        let inside = dir.path().join("store");
-        std::fs::create_dir(&inside).expect("made");
-        assert!(Opened::open(&inside, OPTIONS).is_err());
-        assert!(!dir.path().join(OWN).exists());
-    }
-
-    #[test]
-    fn a_parent_that_another_group_can_write_is_refused() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = dir.path().join("store");
-        std::fs::create_dir(&store).expect("made");
-        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o770)).expect("ours");
-        assert!(Opened::open(&store, OPTIONS).is_ok(), "our own group may write");
-        let another = rustix::process::getegid().as_raw() + 1;
-        if std::os::unix::fs::chown(dir.path(), None, Some(another)).is_err() {
-            // Only root, and members of that group, can give a directory to it.
-            return;
-        }
-        let error = Opened::open(&store, OPTIONS).err().expect("refused");
-        assert_eq!(error.kind(), ErrorKind::Untrusted);
-        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o1770)).expect("ours");
-        assert!(Opened::open(&store, OPTIONS).is_ok(), "nobody can replace what lies in it");
     }
 
     #[test]
