@@ -1,10 +1,10 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python bench lock clean
+.PHONY: help demo test rust python bench bench-peers lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-	  || sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
 
 demo: ## set up, build, and run the main job on real data; leaves demo-store/ to look at
 	@scripts/setup demo
@@ -27,7 +27,12 @@ bench: ## set up, build, and measure the first figures, in Rust and in Python
 	@scripts/build release
 	@scripts/bench
 
-lock: ## pin the newest releases of what demo and test need (needs uv)
+bench-peers: ## measure beside the peers and write a page; ARGS="--quick --only cache", --large, --traces
+	@scripts/setup peers
+	@scripts/build release
+	@.venv/bin/python -m benches.peers $(ARGS)
+
+lock: ## pin the newest releases of what demo, test and bench-peers need (needs uv)
 	@scripts/lock --upgrade
 
 clean: ## remove what was built, and .venv; leaves demo-store/ alone
