@@ -43,7 +43,7 @@ pub(crate) fn run<T: Send + 'static>(
         let result = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
         drop(owners);
         let value = convert(py, result.map_err(|_| errors::panicked(py))?)?;
-        return Ok(Py::new(py, Done { value })?.into_any());
+        return done(py, value);
     }
     let (bridge, running) = Bridge::current(py)?;
     let future = running.call_method0(intern!(py, "create_future"))?;
@@ -78,7 +78,7 @@ pub(crate) fn detached(work: impl FnOnce() + Send + 'static) {
     pool::execute(work);
 }
 
-/// An awaitable that is complete: what a blocking store returns.
+/// An awaitable that is complete: what a blocking store returns, and what needed no waiting.
 #[pyclass(frozen, module = "holdall._core")]
 pub(crate) struct Done {
     value: Py<PyAny>,
@@ -97,6 +97,11 @@ impl Done {
     fn __next__(&self, py: Python<'_>) -> PyResult<()> {
         Err(PyStopIteration::new_err((self.value.clone_ref(py),)))
     }
+}
+
+/// An awaitable that is complete with this value.
+pub(crate) fn done(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, Done { value })?.into_any())
 }
 
 /// What pool threads see of a bridge.

@@ -248,6 +248,12 @@ impl Store {
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, format.map(Format::from_name).transpose())?;
+        // A hot file takes less time than finding a thread for it.
+        if !self.blocking
+            && let Some(found) = self.blobs.load_cached(&key, format)
+        {
+            return bridge::done(py, blob(py, found)?);
+        }
         self.run(
             py,
             move |blobs| {

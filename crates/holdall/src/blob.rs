@@ -13,7 +13,7 @@ pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 pub use stream::{BlobReader, BlobWriter};
 
 use self::signed::Signer;
-use crate::backend::{Backend, Condition, Durability, Part, Placed, Put};
+use crate::backend::{Backend, Condition, Durability, Object, Part, Placed, Put};
 use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
@@ -178,6 +178,17 @@ impl BlobManager {
     /// As there, but [`ErrorKind::NotFound`].
     pub fn try_load_bytes(&self, key: &str, format: Option<Format>) -> Result<Option<Blob>> {
         self.load_trusting(self.options.trust, key, format)
+    }
+
+    /// As [`BlobManager::load_bytes`], but only if it takes some microseconds and cannot block, for
+    /// threads that must not wait. `None` says nothing about the value. Never of signed formats.
+    #[must_use]
+    pub fn load_cached(&self, key: &str, format: Option<Format>) -> Option<Blob> {
+        let key = Key::new(key).ok()?;
+        let object = self.backend.get_cached(&key, format)?;
+        let Object { record, content } = object;
+        let is_it = format.is_none_or(|wanted| fits(wanted, &record)) && !record.format.is_signed();
+        is_it.then(|| Blob { payload: content, metadata: BlobMetadata::new(key, record) })
     }
 
     fn load_trusting(

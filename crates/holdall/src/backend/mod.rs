@@ -212,6 +212,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Conflict`] if two files claim the key; [`ErrorKind::Io`].
     fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>>;
 
+    /// Reads a value as [`Backend::get`] does, but only if that takes some microseconds and cannot
+    /// block. `None` says nothing: ask [`Backend::get`] where blocking does no harm.
+    fn get_cached(&self, _key: &Key, _wanted: Option<Format>) -> Option<Object> {
+        None
+    }
+
     /// Opens a value to be read piece by piece, as it is now; its content is not checked. A
     /// backend that can do no better reads it as a whole.
     ///

@@ -66,6 +66,29 @@ pub(crate) fn open_file(base: BorrowedFd<'_>, path: &str) -> Result<Option<Owned
     }
 }
 
+/// Opens a file for reading if that takes no disk: all parts of its path are in the kernel's
+/// cache. `None` if they are not, if there is no such file, or if the kernel cannot tell (before
+/// Linux 5.12).
+pub(crate) fn open_cached(base: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) || NO_OPENAT2.load(Ordering::Relaxed) {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let how = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::CACHED;
+    match openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
+        Ok(file) => Some(file),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
+            REFUSED.store(true, Ordering::Relaxed);
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// Opens a folder below `base`.
 pub(crate) fn open_folder(base: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     open_beneath(base, path, FOLDER)

@@ -1,11 +1,12 @@
 //! Values as plain files in a directory, shared by any number of threads and processes.
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
-//! open store per directory and sees to forks; `open` opens it; `read`, `write`, `remove` and
-//! `scan` are the operations; `find` tells which file is a key's; `flush` makes names survive a
+//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`
+//! and `scan` are the operations; `find` tells which file is a key's; `flush` makes names survive a
 //! power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
 //! `dir`, `layout`, `place` and `private` say what lies where, and may.
 
+mod cached;
 mod catalog;
 mod coherence;
 mod dir;
@@ -227,6 +228,12 @@ impl Backend for FileBackend {
             None => self.forget_gone(&opened, key),
         }
         Ok(object.filter(|object| !object.record.is_expired(&self.options.clock)))
+    }
+
+    fn get_cached(&self, key: &Key, wanted: Option<Format>) -> Option<Object> {
+        let limit = self.options.max_value_bytes;
+        let object = self.opened_already()?.read_cached(key, wanted, limit)?;
+        Some(object).filter(|object| !object.record.is_expired(&self.options.clock))
     }
 
     fn reader(&self, key: &Key) -> Result<Option<(Record, Box<dyn Reading>)>> {

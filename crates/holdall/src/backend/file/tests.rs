@@ -10,6 +10,7 @@ use super::*;
 use crate::backend::{Part, conformance};
 use crate::clock::ManualClock;
 
+mod cached;
 mod deleted;
 mod durable;
 mod foreign;
