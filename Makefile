@@ -22,7 +22,7 @@ python: ## only the checks and tests of the Python package
 	@scripts/setup dev
 	@scripts/test python
 
-bench: ## set up, build, and measure the first figures, in Rust and in Python
+bench: ## set up, build, and measure single calls and counts of instructions, in Rust and in Python
 	@scripts/setup demo
 	@scripts/build release
 	@scripts/bench
