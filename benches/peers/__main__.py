@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -31,7 +32,7 @@ def arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="only scenarios with this in their name, or that match it (cache, 'lag/*', save-new)",
+        help="only these scenarios: a group (cache), a name (disk/save-new), a glob (lag/*)",
     )
     add("--rounds", type=int, default=5, help="rounds of each scenario (5); medians are compared")
     add("--quick", action="store_true", help="a twentieth of the work: whether it runs, no figures")
@@ -62,9 +63,13 @@ def chosen(patterns: list[str]) -> list[Scenario]:
     return [
         scenario
         for scenario in every()
-        if not patterns
-        or any(part in scenario.name or fnmatch(scenario.name, part) for part in patterns)
+        if not patterns or any(matches(scenario.name, pattern) for pattern in patterns)
     ]
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a pattern means a scenario: its name, its group, its last part, or a glob."""
+    return pattern in (name, *name.split("/")) or fnmatch(name, pattern)
 
 
 def main() -> int:
@@ -88,6 +93,12 @@ def main() -> int:
     finally:
         shutil.rmtree(context.base, ignore_errors=True)
     return 0
+
+
+def compact(results: dict[str, object]) -> str:
+    """JSON with a line for each thing, and lists of figures on one line."""
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    return re.sub(r"\[\s+([-\d.e,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
 
 def measure(scenarios: list[Scenario], context: Context, rounds: int, out: Path) -> None:
@@ -127,8 +138,7 @@ def measure(scenarios: list[Scenario], context: Context, rounds: int, out: Path)
             print(f"  -> {verdict.text}: wanted {verdict.wanted}, measured {at}: {verdict.verdict}")
         sys.stdout.flush()
         out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        (out / "results.json").write_text(text + "\n")
+        (out / "results.json").write_text(compact(results))
     write(results, out)
     print(f"\n{out.name}/report.md and results.json are in {out.parent.name}/")
 
