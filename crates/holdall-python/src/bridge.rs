@@ -27,7 +27,7 @@ use crate::errors;
 const SLICE: usize = 1_000;
 
 /// Turns a result into an object, on the thread that awaits it.
-type Answer = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+pub(crate) type Answer = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 /// Runs `work` without the interpreter lock: here if `blocking`, else on a pool thread.
 ///
@@ -45,21 +45,43 @@ pub(crate) fn run<T: Send + 'static>(
         let value = convert(py, result.map_err(|_| errors::panicked(py))?)?;
         return done(py, value);
     }
+    let (future, promise) = promise(py)?;
+    pool::execute(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| promise.token.run(work)));
+        promise.resolve(Box::new(move |py| {
+            drop(owners);
+            convert(py, result.map_err(|_| errors::panicked(py))?)
+        }));
+    });
+    Ok(future)
+}
+
+/// A future of the running loop, and what resolves it from any thread.
+pub(crate) fn promise(py: Python<'_>) -> PyResult<(Py<PyAny>, Promise)> {
     let (bridge, running) = Bridge::current(py)?;
     let future = running.call_method0(intern!(py, "create_future"))?;
     let (ticket, token) = bridge.get().expect_answer(&future);
     let shared = Arc::clone(&bridge.get().shared);
-    pool::execute(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| token.run(work)));
-        shared.push(
-            ticket,
-            Box::new(move |py| {
-                drop(owners);
-                convert(py, result.map_err(|_| errors::panicked(py))?)
-            }),
-        );
-    });
-    Ok(future.unbind())
+    Ok((future.unbind(), Promise { shared, ticket, token }))
+}
+
+/// Resolves a future, without the interpreter lock.
+pub(crate) struct Promise {
+    shared: Arc<Shared>,
+    ticket: usize,
+    token: CancelToken,
+}
+
+impl Promise {
+    /// What cancels the work when nobody awaits the future any more.
+    pub(crate) fn token(&self) -> CancelToken {
+        self.token.clone()
+    }
+
+    /// Has the loop make the answer and resolve the future with it.
+    pub(crate) fn resolve(self, answer: Answer) {
+        self.shared.push(self.ticket, answer);
+    }
 }
 
 /// Cancels the work behind a future that this loop's bridge has given, unless it has ended.

@@ -208,8 +208,19 @@ impl Store {
         let about = About { ttl, tags, metadata, if_absent, if_match, durability };
         let options = about.options(py)?;
         let (parts, owners) = convert::parts(parts)?;
-        let work = move |blobs: &BlobManager| blobs.save_parts(&key, format, parts, options);
-        self.run_with(py, owners, work, self::metadata)
+        if self.blocking {
+            let work = move |blobs: &BlobManager| blobs.save_parts(&key, format, parts, options);
+            return self.run_with(py, owners, work, self::metadata);
+        }
+        let (future, promise) = bridge::promise(py)?;
+        let token = promise.token();
+        self.blobs.save_soon(Save { key, format, parts, options }, token, move |saved| {
+            promise.resolve(Box::new(move |py| {
+                drop(owners);
+                self::metadata(py, saved.map_err(|error| errors::raised(py, &error))?)
+            }));
+        });
+        Ok(future)
     }
 
     /// Places several values with one commit; errors come in their place.

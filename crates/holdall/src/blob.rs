@@ -1,5 +1,6 @@
 //! `BlobManager`: values on a backend, with formats, lifetimes and signatures.
 
+mod group;
 mod metadata;
 mod options;
 mod signed;
@@ -12,6 +13,7 @@ pub use metadata::{Blob, BlobMetadata};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 pub use stream::{BlobReader, BlobWriter};
 
+use self::group::Group;
 use self::signed::Signer;
 use crate::backend::{Backend, Condition, Durability, Object, Part, Placed, Put};
 use crate::cancel;
@@ -44,6 +46,7 @@ pub struct BlobManager {
     backend: Arc<dyn Backend>,
     options: Arc<BlobOptions>,
     signer: Arc<Signer>,
+    group: Arc<Group>,
 }
 
 impl BlobManager {
@@ -64,7 +67,7 @@ impl BlobManager {
     #[must_use]
     pub fn on(backend: Arc<dyn Backend>, options: BlobOptions) -> Self {
         let signer = Arc::new(Signer::new(options.signing_key.clone()));
-        Self { backend, options: Arc::new(options), signer }
+        Self { backend, options: Arc::new(options), signer, group: Arc::default() }
     }
 
     /// The backend below.
@@ -147,6 +150,7 @@ impl BlobManager {
             metadata: options.metadata,
             condition: options.condition,
             durability: options.durability.unwrap_or(self.options.durability),
+            token: cancel::current(),
         })
     }
 

@@ -45,6 +45,17 @@ impl CancelToken {
         self.0.store(true, Ordering::Release);
     }
 
+    /// Asked by a backend when it holds the lock of a key, before it changes anything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] if it was cancelled.
+    pub fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Cancelled, "the call was cancelled"));
+        }
+        Ok(())
+    }
+
     /// Makes calls on this thread that the token can cancel: they fail with
     /// [`ErrorKind::Cancelled`]. Of a batch, what came before the cancellation stays.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -57,17 +68,17 @@ pub(crate) fn shielded<T>(work: impl FnOnce() -> T) -> T {
     with(None, work)
 }
 
-/// Asked by a backend when it holds the lock of a key, before it changes anything.
+/// As [`CancelToken::check`], with the token of the call that this thread is in.
 ///
 /// # Errors
-/// [`ErrorKind::Cancelled`] if the call that this thread is in was cancelled.
+/// [`ErrorKind::Cancelled`] if that call was cancelled.
 pub fn check() -> Result<()> {
-    let cancelled = CURRENT
-        .with_borrow(|token| token.as_ref().is_some_and(|token| token.0.load(Ordering::Acquire)));
-    if cancelled {
-        return Err(Error::new(ErrorKind::Cancelled, "the call was cancelled"));
-    }
-    Ok(())
+    CURRENT.with_borrow(|token| token.as_ref().map_or(Ok(()), CancelToken::check))
+}
+
+/// The token of the call that this thread is in.
+pub(crate) fn current() -> Option<CancelToken> {
+    CURRENT.with_borrow(Clone::clone)
 }
 
 fn with<T>(token: Option<CancelToken>, work: impl FnOnce() -> T) -> T {

@@ -88,7 +88,7 @@ impl Backend for MemoryBackend {
         let content: Vec<u8> = content.collect();
         let updated = self.clock.wall_micros() / 1_000;
         let mut state = self.state();
-        cancel::check()?;
+        put.check()?;
         let current = state.live(&put.key, &self.clock).map(|object| &object.record);
         put.condition.check(current)?;
         let record = Record {

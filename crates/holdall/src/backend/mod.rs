@@ -17,6 +17,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
@@ -132,6 +133,8 @@ pub struct Put {
     pub condition: Condition,
     /// What it must survive.
     pub durability: Durability,
+    /// What cancels it, asked under the lock of its key; of a batch, it alone.
+    pub token: Option<CancelToken>,
 }
 
 impl Put {
@@ -149,7 +152,17 @@ impl Put {
             metadata: None,
             condition: Condition::Any,
             durability: Durability::Process,
+            token: None,
         }
+    }
+
+    /// Whether the put may still begin: neither it nor the call that this thread is in was
+    /// cancelled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        self.token.as_ref().map_or(Ok(()), CancelToken::check).and_then(|()| crate::cancel::check())
     }
 
     /// The length of all parts together, bytes.
@@ -188,7 +201,7 @@ pub struct Totals {
 }
 
 /// One kind of storage. Calls may block; all are safe from several threads and processes. Those
-/// that write ask [`crate::cancel::check`] under the lock of their key.
+/// that write ask [`Put::check`] or [`crate::cancel::check`] under the lock of their key.
 ///
 /// A value that has expired is not there for any of them but [`Backend::expire`].
 pub trait Backend: Send + Sync + fmt::Debug {

@@ -11,6 +11,7 @@
 //!     16   8  generation               24  4  boot id, the first four bytes of its hash
 //!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
 //!     32   4  1 if files and index may differ
+//!     36   4  formats that files of this store have had, one bit each; highest bit: all are known
 //!  4,096   8 x 4,096                   the stripes
 //! ```
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
@@ -25,6 +26,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::Format;
 use crate::lock::stripes::STRIPES;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
@@ -36,6 +38,10 @@ const GENERATION: usize = 16;
 const BOOT: usize = 24;
 const STATE: usize = 28;
 const DIVERGED: usize = 32;
+const FORMATS: usize = 36;
+
+/// Set if every format that a file of this store ever had has its bit.
+const ALL_KNOWN: u32 = 1 << 31;
 
 /// Somebody uses the store, or did when it came to an end.
 const IN_USE: u32 = 0;
@@ -225,6 +231,29 @@ impl ClockFile {
         self.half(DIVERGED).store(u32::from(diverged), Ordering::Release);
     }
 
+    /// Notes, before it gets its name, that there is a file of this format. Cheap if that is known.
+    pub(crate) fn note_format(&self, format: Format) {
+        let formats = self.half(FORMATS);
+        if formats.load(Ordering::Acquire) & bit(format) == 0 {
+            formats.fetch_or(bit(format), Ordering::AcqRel);
+        }
+    }
+
+    /// Says whether all formats are noted that files of this store have.
+    pub(crate) fn set_formats_known(&self, known: bool) {
+        if known {
+            self.half(FORMATS).fetch_or(ALL_KNOWN, Ordering::AcqRel);
+        } else {
+            self.half(FORMATS).fetch_and(!ALL_KNOWN, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether a file of this format may be there.
+    pub(crate) fn may_have(&self, format: Format) -> bool {
+        let formats = self.half(FORMATS).load(Ordering::Acquire);
+        formats & ALL_KNOWN == 0 || formats & bit(format) != 0
+    }
+
     /// Notes that the store is in use in this boot, and answers how it was found. `alone` says that
     /// no other process has it open.
     pub(crate) fn enter(&self, boot_id: u32, alone: bool) -> Found {
@@ -294,6 +323,12 @@ fn reserve(file: &OwnedFd) -> Result<()> {
     use std::os::unix::fs::FileExt as _;
     let file = File::from(file.try_clone().map_err(|error| Error::io(error, ".holdall/clock"))?);
     file.write_all_at(&vec![0; LENGTH], 0).map_err(|error| Error::io(error, ".holdall/clock"))
+}
+
+/// Formats with one suffix share a bit.
+fn bit(format: Format) -> u32 {
+    let same = |other: &Format| other.suffix() == format.suffix();
+    1 << Format::all().iter().position(same).unwrap_or(30).min(30)
 }
 
 impl Drop for ClockFile {

@@ -34,6 +34,10 @@ pub(crate) struct Candidate {
 pub(crate) enum Search {
     /// The first stamped file is the one; right while no write is under way.
     First,
+    /// All that claim the key in formats that files of this store have had, the winner first:
+    /// enough for writers, who hold the lock of the key. A file that another program has put there
+    /// in another format, and that nobody has read yet, is not seen.
+    Known,
     /// All that claim the key, the winner first.
     All,
 }
@@ -191,6 +195,7 @@ impl Opened {
         let mut foreign: Vec<Candidate> = Vec::new();
         let hint = self.hint(key);
         let order = [first, hint].into_iter().flatten().chain(Format::all().iter().copied());
+        let known = self.maybe_live().map(|live| &live.clock);
         let mut tried: Vec<&str> = Vec::with_capacity(8);
         for format in order {
             let suffix = format.suffix();
@@ -198,10 +203,16 @@ impl Opened {
                 continue;
             }
             tried.push(suffix);
+            if search == Search::Known && known.is_some_and(|clock| !clock.may_have(format)) {
+                continue;
+            }
             let Some(found) = self.candidate(key, format!("{name}{suffix}"), suffix)? else {
                 continue;
             };
             if found.stamp.is_none() {
+                if let Some(clock) = known {
+                    clock.note_format(found.format);
+                }
                 foreign.push(found);
                 continue;
             }

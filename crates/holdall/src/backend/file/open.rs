@@ -229,11 +229,13 @@ impl Live {
         let found = clock.enter(time.boot_id(), alone);
         if is_new && coherent {
             clock.set_diverged(false);
+            clock.set_formats_known(true);
         }
         if found == Found::WentDown {
             tracing::info!("the machine went down while the store was in use; it is checked");
             clock.settle();
             clock.set_diverged(true);
+            clock.set_formats_known(false);
         }
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| {

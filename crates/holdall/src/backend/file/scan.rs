@@ -99,6 +99,7 @@ impl Opened {
         index.apply(&batch)?;
         index.set_complete(true)?;
         live.clock.settle();
+        live.clock.set_formats_known(live.coherent);
         // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
         live.clock.set_diverged(false);
@@ -149,6 +150,7 @@ impl Opened {
         let Some((stem, format, _)) = split_suffix(&path) else { return };
         let parsed = parse_name(stem, self.case_rule());
         let Some(parsed) = parsed else { return };
+        live.clock.note_format(format);
         let Ok(Some(file)) = open_file(self.base.as_fd(), &path) else { return };
         let Ok(stat) = rustix::fs::fstat(&file) else { return };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

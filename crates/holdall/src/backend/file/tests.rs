@@ -14,6 +14,7 @@ mod cached;
 mod deleted;
 mod durable;
 mod foreign;
+mod formats;
 mod index;
 mod stamps;
 mod writing;

@@ -85,7 +85,7 @@ impl Opened {
         checksum: u64,
         terms: Terms<'_>,
     ) -> Result<Placed> {
-        cancel::check()?;
+        put.check()?;
         let count = self.live()?.clock.count(put.key.stripe());
         let staged = Staged { put, temp, length, checksum, stamped: None, count };
         let staged = self.flush_staged(staged, terms)?;
@@ -117,7 +117,7 @@ impl Opened {
 
     /// Writes the bytes, and flushes them with their probable stamp if they must be durable.
     fn stage(&self, put: Put, terms: Terms<'_>) -> Result<Staged<'_>> {
-        cancel::check()?;
+        put.check()?;
         let live = self.live()?;
         let mut temp = live.temp().map_err(|error| error.below(&self.path))?;
         let io = |error| Error::io(error, self.path.clone());
@@ -133,7 +133,7 @@ impl Opened {
     /// Flushes the bytes with their probable stamp if they must be durable.
     fn flush_staged<'a>(&'a self, mut staged: Staged<'a>, terms: Terms<'_>) -> Result<Staged<'a>> {
         if staged.put.durability == Durability::Disk {
-            let current = self.find(&staged.put.key, None, Search::All)?;
+            let current = self.find(&staged.put.key, None, Search::Known)?;
             let before = current.first().map(Candidate::current).transpose()?;
             self.stamp(self.live()?, &mut staged, before.as_ref(), terms)?;
             staged.temp.sync().map_err(|error| Error::io(error.into(), self.path.clone()))?;
@@ -202,8 +202,11 @@ impl Opened {
         mut staged: Staged<'a>,
         terms: Terms<'_>,
     ) -> Result<Pending> {
+        staged.put.check()?;
         let key = staged.put.key.clone();
-        let mut current = self.find(&key, None, Search::All)?;
+        // Before the search, so that whoever comes next looks for this one too.
+        live.clock.note_format(staged.put.format);
+        let mut current = self.find(&key, None, Search::Known)?;
         let before = current.first().map(Candidate::current).transpose()?;
         let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
         staged.put.condition.check(there)?;
