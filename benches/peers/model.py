@@ -127,7 +127,7 @@ class Scenario:
     launcher: str = ""
     """A program of `native/` that the process runs under."""
     rounds: int | None = None
-    """Rounds, if not those asked for: 1 for what comes out the same each time."""
+    """At most so many rounds: 1 for what comes out the same each time."""
     needs: Callable[[Context], None] | None = None
     """Makes fixtures before the first round; may raise `Absent`."""
 

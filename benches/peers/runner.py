@@ -57,7 +57,7 @@ def run(scenario: Scenario, context: Context, rounds: int) -> dict[str, Result]:
         for result in results.values():
             result.absent = str(why)
         return results
-    for turn in range(min(scenario.rounds or rounds, 1 if context.quick else 99)):
+    for turn in range(min(scenario.rounds or rounds, rounds)):
         first = turn % len(scenario.contenders)
         for one in scenario.contenders[first:] + scenario.contenders[:first]:
             result = results[one.name]

@@ -208,9 +208,11 @@ def measured(way: type[Way], what: str, size: int, make: Callable[[int], Any]) -
 
             async def whole() -> float:
                 if not isinstance(here, Holdall):
+                    _warm(way, folder / "first", value)
                     saved = call("save", value)
                     return saved if what == "save" else _best(lambda: call(what))
-                await here.blobs.save("first", b"")
+                await here.blobs.save("first", value[:1024], here.format)
+                await here.blobs.load("first")
                 begin = perf_counter()
                 await here.asave(value)
                 saved = perf_counter() - begin
@@ -226,6 +228,14 @@ def measured(way: type[Way], what: str, size: int, make: Callable[[int], Any]) -
             return float(running(whole()))
 
     return measure
+
+
+def _warm(way: type[Way], folder: Path, value: Any) -> None:
+    """Imports and compiles what the first call would, with a small value."""
+    folder.mkdir()
+    first = way(folder)
+    first.save(value[:1024])
+    first.load()
 
 
 def _best(call: Callable[[], float]) -> float:
