@@ -67,9 +67,11 @@ def test_a_single_cell_below_the_bound_is_a_miss(tmp_path):
 
 def test_a_peer_that_is_missing_or_fails_is_named(tmp_path):
     target = Target("", "faster", 5, ("a", "b", "c"))
-    one = scenario(target, holdall=1.0, a=9.0, b=Absent("not installed: b"), c=OSError("no"))
+    one = scenario(
+        target, holdall=1.0, a=9.0, b=Absent("not installed: b"), c=OSError("no /home/x/y")
+    )
     found = verdict(one, tmp_path)
-    assert found.verdict == "met; without b (not installed: b), c (failed: OSError: no)"
+    assert found.verdict == "met; without b (not installed: b), c (failed: OSError: no PATH)"
 
 
 def test_without_any_rival_or_without_us_nothing_is_met(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -69,11 +70,16 @@ def run(scenario: Scenario, context: Context, rounds: int) -> dict[str, Result]:
                 result.absent = str(why)
             # A peer that fails, or whose task was cancelled, must not end the run of the others.
             except (Exception, asyncio.CancelledError) as error:
-                result.absent = f"failed: {type(error).__name__}: {error}"[:200]
+                result.absent = without_paths(f"failed: {type(error).__name__}: {error}")[:200]
             else:
                 result.figures.append(taken.value)
                 result.details.update(taken.details)
     return results
+
+
+def without_paths(text: str) -> str:
+    """What a report may say: not where this machine keeps its files."""
+    return re.sub(r"(?:/[\w.@+-]+){2,}", "PATH", text)
 
 
 def figure(scenario: Scenario, one: Contender, context: Context) -> Measured:

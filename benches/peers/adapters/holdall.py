@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +86,10 @@ def durable(folder: Path) -> Store:
 
 def inline(folder: Path) -> Store:
     """With small values in the index instead of in files."""
-    if "inline_below" not in inspect.signature(holdall.BlobManager).parameters:
-        raise Absent("not built: inline_below=")
-    return files(folder, inline_below=4_096)
+    try:
+        return files(folder, inline_below=4_096)
+    except TypeError as error:
+        raise Absent("not built: inline_below=") from error
 
 
 def fill(folder: Path, count: int) -> None:

@@ -360,7 +360,30 @@ def bytes_scenarios() -> list[Scenario]:
     ]  # fmt: skip
 
 
+INDEPENDENT = Scenario(
+    name="array/mmap-sizes",
+    title="Mapping arrays of 256 MiB and of 8 MiB",
+    unit="s",
+    measures="The call alone, best of three a round; nothing is touched.",
+    leaves_out="Reading through the mapping.",
+    contenders=(
+        Contender("holdall", "holdall", measured(Holdall, "open_mapped", 256 * MIB, array)),
+        Contender("holdall, 8 MiB", "holdall", measured(Holdall, "open_mapped", 8 * MIB, array)),
+        Contender("np.save", "peer", measured(Numpy, "open_mapped", 256 * MIB, array)),
+        Contender("np.save, 8 MiB", "peer", measured(Numpy, "open_mapped", 8 * MIB, array)),
+    ),
+    targets=(
+        Target(
+            "mmap=True open, independent of size: 256 MiB within 1.25x of 8 MiB",
+            "at most",
+            1.25,
+            ("holdall, 8 MiB",),
+        ),
+    ),
+)
+
 SCENARIOS = [
+    INDEPENDENT,
     *of_size(256 * MIB, "256 MiB", False),
     *of_size(1024 * MIB, "1 GiB", True),
     *bytes_scenarios(),
