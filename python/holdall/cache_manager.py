@@ -13,7 +13,8 @@ from holdall._arguments import (
     check_keys,
     check_ttl,
 )
-from holdall._cached import CacheCore
+from holdall._cached import AWAITS_NATIVELY, CacheCore
+from holdall._core import Cache, hot_get
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall.types import CacheStats, Ttl
@@ -39,9 +40,14 @@ class CacheManager(CacheCore):
     hello nobody
     """
 
+    def _warm(self, cache: Cache) -> None:
+        """A hit needs no coroutine: what the function returns is to be awaited, too."""
+        if AWAITS_NATIVELY and type(self).get is CacheManager.get:
+            self.__dict__["get"] = hot_get(cache, True)
+
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` if there is none or it has expired."""
-        return self._cache.get(check_key(key, "get"), default)
+        return self._look(key, default)
 
     async def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar, cast, overload
+from weakref import proxy
 
 from holdall._arguments import (
     check_call,
@@ -13,7 +15,8 @@ from holdall._arguments import (
     check_terms,
     check_ttl,
 )
-from holdall._core import BlobMetadata, ConflictError, HoldallError
+from holdall._cached import AWAITS_NATIVELY
+from holdall._core import BlobMetadata, ConflictError, HoldallError, Tier, hot_get_or_else
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall._tiers import Held, StorageCore, fits, hit, validated
@@ -91,6 +94,12 @@ class StorageManager(StorageCore):
         """
         value = await self._get(check_key(key, "get"), model_class)
         return default if value is MISSING else self._out(value, copy)
+
+    def _warm(self, tier: Tier) -> None:
+        """A plain hit needs no coroutine; all else goes the way of the class."""
+        if AWAITS_NATIVELY and not self._copy and type(self).get is StorageManager.get:
+            ordinary = partial(StorageManager.get, proxy(self))
+            self.__dict__["get"] = hot_get_or_else(tier, ordinary, Held)
 
     async def set(
         self,
@@ -355,6 +364,7 @@ class StorageManager(StorageCore):
     async def close(self) -> None:
         """Empties memory and ends the use of the store; every later call is an error."""
         if self._tier is not None:
+            self.__dict__.pop("get", None)
             self._tier.clear()
             self._tier = None
             self._made.clear()

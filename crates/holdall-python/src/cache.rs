@@ -19,7 +19,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMapping, PyStri
 use crate::clock::{self, ManualClock};
 use crate::convert;
 use crate::errors;
-use crate::keyed::{HeldKey, SoughtKey, same};
+use crate::keyed::{self, HeldKey, SoughtKey, same};
 
 type Gone = Vec<Removed<HeldKey, Py<PyAny>>>;
 
@@ -181,6 +181,28 @@ pub(crate) fn stats<'py>(
     Ok(dict)
 }
 
+impl Cache {
+    /// The value under a key, if there is one that has not expired. The caller holds the
+    /// interpreter lock, but need not have told PyO3 so.
+    pub(crate) fn look(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let Ok(sought) = SoughtKey::new(key) else { return Err(keyed::refused(key)) };
+        let py = key.py();
+        let mut gone = Gone::new();
+        let now = self.shared.clock.coarse_millis();
+        let found = self
+            .shared
+            .engine()
+            .get(sought.hash, |held| sought.is(held), now, &mut gone)
+            .map(|value| value.clone_ref(py));
+        if found.is_none() {
+            // Dropping objects is PyO3's affair, which has to know of the lock for that.
+            Python::attach(|py| self.shared.report(py, gone));
+            keyed::check(key)?;
+        }
+        Ok(found)
+    }
+}
+
 #[pymethods]
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Cache {
@@ -223,19 +245,8 @@ impl Cache {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let sought = SoughtKey::new(key)?;
-        let found = self.shared.locked(py, |engine, now, gone| {
-            engine
-                .get(sought.hash, |held| sought.is(held), now, gone)
-                .map(|value| value.clone_ref(py))
-        });
-        match found {
-            Some(value) => Ok(value.into_bound(py)),
-            None => {
-                convert::text(key)?;
-                Ok(default.unwrap_or_else(|| py.None().into_bound(py)))
-            }
-        }
+        let found = self.look(key)?.map(|value| value.into_bound(py));
+        Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
     /// Keeps a value, in place of whatever is there.

@@ -47,10 +47,34 @@ impl<'a, 'py> SoughtKey<'a, 'py> {
         matches!((held.to_str(), self.object.to_str()), (Ok(held), Ok(sought)) if held == sought)
     }
 
+    /// The text; `None` if it has a lone surrogate, or if it is no key.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.object.to_str().ok().filter(|text| !text.is_empty())
+    }
+
     /// The key, to be held.
     pub(crate) fn hold(&self) -> HeldKey {
         HeldKey(self.object.clone().unbind())
     }
+}
+
+/// An error if a key that was not found is none.
+pub(crate) fn check(key: &Bound<'_, PyAny>) -> PyResult<()> {
+    let text = key.cast::<PyString>().ok().and_then(|text| text.to_str().ok());
+    match text {
+        Some(text) if !text.is_empty() && !text.contains('\0') => Ok(()),
+        _ => Err(refused(key)),
+    }
+}
+
+/// Why this is no key, in the words of the Python face.
+pub(crate) fn refused(key: &Bound<'_, PyAny>) -> PyErr {
+    Python::attach(|py| {
+        let checked = py
+            .import("holdall._arguments")
+            .and_then(|arguments| arguments.call_method1("check_key", (key, "get")));
+        checked.err().unwrap_or_else(|| pyo3::exceptions::PyTypeError::new_err("a key is a str"))
+    })
 }
 
 /// Whether two held keys are the same text.

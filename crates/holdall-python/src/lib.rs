@@ -4,11 +4,13 @@
 //! that makes exceptions, `convert` turns arguments into the engine's types, and each class has
 //! its own file. No thread of the engine takes the interpreter lock while it works.
 
+mod about;
 mod bridge;
 mod cache;
 mod clock;
 mod convert;
 mod errors;
+mod hot;
 mod keyed;
 mod logs;
 mod metadata;
@@ -26,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
+    hot::register(module)?;
     logs::install();
     module.add_class::<bridge::Done>()?;
     module.add_class::<cache::Cache>()?;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use holdall::backend::Backend;
 use holdall::signing::KeySource;
 use holdall::{
-    Blob, BlobManager, BlobOptions, Condition, Durability, ErrorKind, Format, OnCorrupt, Save,
-    SaveOptions, Trust,
+    Blob, BlobManager, BlobOptions, Durability, ErrorKind, Format, OnCorrupt, Save, SaveOptions,
+    Trust,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use crate::about::About;
 use crate::bridge;
 use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
@@ -116,38 +117,6 @@ fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySou
         Err(_) => {
             Err(errors::told(py, ErrorKind::InvalidArgument, "signing_key is a str or bytes"))
         }
-    }
-}
-
-/// What a save says beside key, format and value.
-struct About<'a, 'py> {
-    ttl: &'a Bound<'py, PyAny>,
-    tags: Vec<String>,
-    metadata: Option<Vec<u8>>,
-    if_absent: bool,
-    if_match: Option<String>,
-    durability: Option<&'a str>,
-}
-
-impl About<'_, '_> {
-    fn options(self, py: Python<'_>) -> PyResult<SaveOptions> {
-        let condition = match (self.if_absent, self.if_match) {
-            (false, None) => Condition::Any,
-            (true, None) => Condition::Absent,
-            (false, Some(etag)) => Condition::Matches(etag),
-            (true, Some(_)) => {
-                let cause = "if_absent and if_match exclude each other";
-                return Err(errors::told(py, ErrorKind::InvalidArgument, cause));
-            }
-        };
-        let durability = self.durability.map(Durability::from_name).transpose();
-        Ok(SaveOptions {
-            ttl: convert::ttl(self.ttl)?,
-            tags: self.tags,
-            metadata: self.metadata,
-            condition,
-            durability: raised(py, durability)?,
-        })
     }
 }
 

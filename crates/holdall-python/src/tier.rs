@@ -17,7 +17,7 @@ use crate::cache::{estimated, stats};
 use crate::clock::{self, ManualClock};
 use crate::convert;
 use crate::errors;
-use crate::keyed::{HeldKey, SoughtKey, same};
+use crate::keyed::{self, HeldKey, SoughtKey, same};
 use crate::metadata::BlobMetadata;
 use crate::store::Store;
 
@@ -61,7 +61,7 @@ impl Shared {
 
     /// The store's version of a key now. Never blocks.
     fn version(&self, key: &str) -> Option<u64> {
-        self.backend.as_ref()?.version(&Key::new(key).ok()?)
+        self.backend.as_ref()?.version_of(key)
     }
 
     fn write(
@@ -86,6 +86,15 @@ impl Shared {
         }
     }
 
+    /// Has the file behind an entry looked at, on a pool thread.
+    fn look_again(&self, key: &str, generation: u64) {
+        if let (Some(backend), Ok(key)) = (&self.backend, Key::new(key)) {
+            let backend = Arc::clone(backend);
+            // The outcome shows in the version: the next hit compares it.
+            bridge::detached(move || drop(backend.revalidate(&key, generation)));
+        }
+    }
+
     fn life(&self, ttl: Ttl) -> Option<u64> {
         let ttl = if ttl == Ttl::Default { self.default_ttl } else { ttl };
         ttl.millis(None)
@@ -102,6 +111,34 @@ impl Sweep for Shared {
 
     fn next_expiry(&self) -> Option<u64> {
         Python::try_attach(|_| self.engine().cache().next_expiry()).flatten()
+    }
+}
+
+impl Tier {
+    /// The value under a key, if it is still the newest. The caller holds the interpreter lock, but
+    /// need not have told PyO3 so.
+    pub(crate) fn look(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let Ok(sought) = SoughtKey::new(key) else { return Err(keyed::refused(key)) };
+        let text = sought.text().ok_or_else(|| keyed::refused(key))?;
+        let version = self.shared.version(text);
+        let now = self.shared.clock.coarse_millis();
+        let py = key.py();
+        let mut gone = Gone::new();
+        let found = self
+            .shared
+            .engine()
+            .get(sought.hash, |held| sought.is(held), now, version, &mut gone)
+            .map(|hit| (hit.value.clone_ref(py), hit.look_again));
+        let Some((value, look_again)) = found else {
+            // Dropping objects is PyO3's affair, which has to know of the lock for that.
+            Python::attach(|_| drop(gone));
+            keyed::check(key)?;
+            return Ok(None);
+        };
+        if let Some(generation) = look_again {
+            self.shared.look_again(text, generation);
+        }
+        Ok(Some(value))
     }
 }
 
@@ -150,24 +187,8 @@ impl Tier {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let sought = SoughtKey::new(key)?;
-        let text = convert::text(key)?;
-        let version = self.shared.version(text);
-        let found = self.shared.locked(|engine, now, gone| {
-            let hit = engine.get(sought.hash, |held| sought.is(held), now, version, gone)?;
-            Some((hit.value.clone_ref(py), hit.look_again))
-        });
-        let Some((value, look_again)) = found else {
-            return Ok(default.unwrap_or_else(|| py.None().into_bound(py)));
-        };
-        if let (Some(generation), Some(backend)) = (look_again, &self.shared.backend)
-            && let Ok(key) = Key::new(text)
-        {
-            let backend = Arc::clone(backend);
-            // The outcome shows in the version: the next hit compares it.
-            bridge::detached(move || drop(backend.revalidate(&key, generation)));
-        }
-        Ok(value.into_bound(py))
+        let found = self.look(key)?.map(|value| value.into_bound(py));
+        Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
     /// Whether there is a value that is still the newest; counts nothing.

@@ -14,6 +14,7 @@ from holdall._arguments import (
     check_ttl,
 )
 from holdall._cached import CacheCore
+from holdall._core import Cache
 from holdall._driver import BlockingDriver, Driver, run
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
@@ -37,7 +38,12 @@ class CacheManager(CacheCore):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` if there is none or it has expired."""
-        return self._cache.get(check_key(key, "get"), default)
+        return self._look(key, default)
+
+    def _warm(self, cache: Cache) -> None:
+        """A hit needs no layer between."""
+        if type(self).get is CacheManager.get:
+            self.__dict__["get"] = self._look
 
     def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""

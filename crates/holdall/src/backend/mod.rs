@@ -315,6 +315,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// keep the value in memory now. Never blocks.
     fn version(&self, key: &Key) -> Option<u64>;
 
+    /// As [`Backend::version`], of the key with this text; `None` if it is none. A backend that
+    /// needs no [`Key`] for it spares a hit in memory the making of one.
+    fn version_of(&self, key: &str) -> Option<u64> {
+        self.version(&Key::new(key).ok()?)
+    }
+
     /// Looks whether the value is still the one with this generation, and makes every memory
     /// entry of the key old if another program has changed it.
     ///

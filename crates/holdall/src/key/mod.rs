@@ -114,7 +114,7 @@ impl Key {
     /// The stripe of locks and clocks that this key falls in, below [`STRIPES`].
     #[must_use]
     pub fn stripe(&self) -> usize {
-        (self.hash() % STRIPES as u64) as usize
+        stripe_of(&self.0)
     }
 
     /// The relative path of the key's file, without the format's suffix (see the [module](self)).
@@ -122,6 +122,11 @@ impl Key {
     pub fn name(&self, case: CaseRule) -> String {
         name::encode(&self.0, case)
     }
+}
+
+/// The stripe of the key with this text.
+pub(crate) fn stripe_of(text: &str) -> usize {
+    (xxh3_64(text.as_bytes()) % STRIPES as u64) as usize
 }
 
 impl fmt::Debug for Key {

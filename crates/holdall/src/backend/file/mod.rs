@@ -46,7 +46,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::format::Format;
 use crate::index::{Change, Index, Row};
-use crate::key::Key;
+use crate::key::{self, Key};
 use crate::record::{Record, Stamp};
 
 /// How many values one commit removes at most.
@@ -347,9 +347,17 @@ impl Backend for FileBackend {
     }
 
     fn version(&self, key: &Key) -> Option<u64> {
-        let opened = self.opened_already()?;
+        self.version_of(key.as_str())
+    }
+
+    fn version_of(&self, key: &str) -> Option<u64> {
+        let opened = self.opened.load();
+        let (generation, opened) = &**opened.as_ref()?;
+        if *generation != fork::generation() {
+            return None;
+        }
         let live = opened.maybe_live().filter(|live| live.coherent)?;
-        live.clock.version(key.stripe())
+        live.clock.version(key::stripe_of(key))
     }
 
     fn revalidate(&self, key: &Key, generation: u64) -> Result<()> {
