@@ -8,12 +8,16 @@ import inspect
 import sys
 import warnings
 from collections.abc import Coroutine
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 import holdall
-from holdall import CacheManager, StorageManager, sync
+from holdall import CacheManager, InvalidArgumentError, InvalidKeyError, StorageManager, sync
+from holdall._arguments import check_key, check_ttl
 from holdall._core import Ready
+from holdall.testing import ManualClock
 
 
 class Value:
@@ -215,3 +219,63 @@ async def test_a_manager_goes_away_with_its_last_reference(tmp_path):
     del storage, cache
     gc.collect()
     assert gone[0]() is None and gone[1]() is None
+
+
+@pytest.mark.parametrize("key", ["", "a\0b", "\ud800", 5, None, b"k"])
+def test_a_key_is_refused_by_set_in_the_words_of_every_other_method(key):
+    cache = sync.CacheManager()
+    with pytest.raises(InvalidKeyError) as expected:
+        check_key(key, "set")
+    with pytest.raises(InvalidKeyError) as caught:
+        cache.set(key, 1)
+    assert str(caught.value) == str(expected.value)
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    "ttl", [0, -1, 0.0, True, "x", float("nan"), float("inf"), 10**400, Decimal(5), timedelta(0)]
+)
+def test_a_ttl_is_refused_by_set_in_the_words_of_every_other_method(ttl):
+    cache = sync.CacheManager()
+    cache.set("k", "old")
+    with pytest.raises(InvalidArgumentError) as expected:
+        check_ttl(ttl, "set")
+    with pytest.raises(InvalidArgumentError) as caught:
+        cache.set("k", "new", ttl)
+    assert str(caught.value) == str(expected.value)
+    assert cache.get("k") == "old"
+
+
+class Seconds(float):
+    """A number of a class of its own."""
+
+
+@pytest.mark.parametrize("ttl", [5, 5.0, Seconds(5), timedelta(seconds=5)])
+def test_set_keeps_for_every_kind_of_ttl(ttl):
+    clock = ManualClock()
+    cache = sync.CacheManager(default_ttl=50, clock=clock)
+    cache.set("k", 1, ttl)
+    cache.set("ever", 1, None)
+    cache.set("default", 1)
+    clock.advance(4)
+    assert cache.get("k") == 1
+    clock.advance(2)
+    assert cache.get("k") is None
+    assert cache.get("default") == 1
+    clock.advance(50)
+    assert cache.get("default") is None
+    assert cache.get("ever") == 1
+
+
+def test_what_set_replaces_refuses_and_evicts_is_let_go():
+    cache = sync.CacheManager(max_size=10)
+    value = object()
+    before = sys.getrefcount(value)
+    for n in range(1_000):
+        cache.set(f"k{n % 30}", value, 5)
+        with pytest.raises(InvalidArgumentError):
+            cache.set("k", value, 0)
+        with pytest.raises(InvalidKeyError):
+            cache.set("", value)
+    cache.clear()
+    assert sys.getrefcount(value) == before

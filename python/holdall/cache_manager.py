@@ -51,7 +51,7 @@ class CacheManager(CacheCore):
 
     async def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""
-        self._cache.set(check_key(key, "set"), value, check_ttl(ttl, "set"))
+        self._put(key, value, ttl)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """What was found, in the order asked."""

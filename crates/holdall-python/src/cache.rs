@@ -261,6 +261,19 @@ impl Cache {
         Ok(())
     }
 
+    /// As `set`, for arguments that nobody has checked; says what is wrong as the face does.
+    fn put(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let sought = SoughtKey::checked(key).map_err(|_| keyed::refused_by(key, "set"))?;
+        let ttl = convert::unchecked_ttl(ttl, "set")?;
+        self.shared.write(&sought, value, ttl, false)?;
+        Ok(())
+    }
+
     /// What was found, in the order asked.
     fn get_many<'py>(
         &self,

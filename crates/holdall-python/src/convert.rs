@@ -8,7 +8,7 @@ use holdall::{ErrorKind, Part, Ttl};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyString, PyTzInfo};
+use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyFloat, PyInt, PyString, PyTzInfo};
 
 use crate::errors;
 
@@ -53,12 +53,11 @@ fn invalid_key(py: Python<'_>, cause: String) -> PyErr {
 
 /// A TTL: seconds or a `timedelta`, `None` for ever, `DEFAULT` the manager's own.
 pub(crate) fn ttl(value: &Bound<'_, PyAny>) -> PyResult<Ttl> {
-    static DEFAULT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = value.py();
     if value.is_none() {
         return Ok(Ttl::Never);
     }
-    if value.is(DEFAULT.import(py, "holdall._sentinels", "DEFAULT")?) {
+    if is_default(value)? {
         return Ok(Ttl::Default);
     }
     let seconds = if value.is_instance_of::<PyDelta>() {
@@ -79,6 +78,31 @@ pub(crate) fn ttl(value: &Bound<'_, PyAny>) -> PyResult<Ttl> {
             "a TTL is a positive number of seconds, a positive timedelta, or None for ever",
         )),
     }
+}
+
+fn is_default(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static DEFAULT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    Ok(value.is(DEFAULT.import(value.py(), "holdall._sentinels", "DEFAULT")?))
+}
+
+/// A TTL that nobody has checked yet: a plain number within bounds is taken as it is, all else is
+/// judged by the Python face, in its words.
+pub(crate) fn unchecked_ttl(value: &Bound<'_, PyAny>, operation: &str) -> PyResult<Ttl> {
+    if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() {
+        // An integer too large for a float is left to the face, too.
+        if let Ok(seconds) = value.extract::<f64>()
+            && seconds > 0.0
+            && seconds <= LONGEST
+        {
+            return Ok(Ttl::After(Duration::from_secs_f64(seconds)));
+        }
+    } else if value.is_none() {
+        return Ok(Ttl::Never);
+    } else if is_default(value)? {
+        return Ok(Ttl::Default);
+    }
+    let arguments = value.py().import("holdall._arguments")?;
+    ttl(&arguments.call_method1("check_ttl", (value, operation))?)
 }
 
 /// Seconds or a `timedelta`, as a duration.

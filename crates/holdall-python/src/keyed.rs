@@ -69,10 +69,15 @@ pub(crate) fn check(key: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Why this is no key, in the words of the Python face.
 pub(crate) fn refused(key: &Bound<'_, PyAny>) -> PyErr {
+    refused_by(key, "get")
+}
+
+/// As [`refused`], for a method other than `get`.
+pub(crate) fn refused_by(key: &Bound<'_, PyAny>, operation: &str) -> PyErr {
     Python::attach(|py| {
         let checked = py
             .import("holdall._arguments")
-            .and_then(|arguments| arguments.call_method1("check_key", (key, "get")));
+            .and_then(|arguments| arguments.call_method1("check_key", (key, operation)));
         checked.err().unwrap_or_else(|| pyo3::exceptions::PyTypeError::new_err("a key is a str"))
     })
 }
