@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from holdall._core import InvalidArgumentError, InvalidKeyError, ManualClock
 from holdall._messages import told
@@ -41,6 +41,13 @@ def _is_utf8(text: str) -> bool:
 
 def check_keys(keys: Iterable[str], operation: str) -> list[str]:
     """The keys, each once, in the order asked; a single `str` is a mistake."""
+    return list(dict.fromkeys(check_key(key, operation) for key in several(keys, operation)))
+
+
+def several(keys: Iterable[str], operation: str) -> Iterable[str]:
+    """An iterable of keys, which are not looked at; a single `str` is a mistake."""
+    if isinstance(keys, list | tuple):
+        return keys
     if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise told(
             InvalidArgumentError,
@@ -50,7 +57,7 @@ def check_keys(keys: Iterable[str], operation: str) -> list[str]:
             "put it into a list",
             operation=operation,
         )
-    return list(dict.fromkeys(check_key(key, operation) for key in keys))
+    return keys
 
 
 def check_ttl(ttl: object, operation: str) -> float | timedelta | Default | None:
@@ -144,13 +151,6 @@ def check_mapping(name: str, value: object, operation: str) -> None:
     """An argument that is a mapping."""
     if not isinstance(value, Mapping):
         raise wrong_type(name, value, "a mapping", operation)
-
-
-def check_items(items: object, operation: str) -> None:
-    """A mapping from keys."""
-    check_mapping("items", items, operation)
-    for key in cast("Mapping[object, object]", items):
-        check_key(key, operation)
 
 
 def check_integer(name: str, value: object, operation: str) -> None:

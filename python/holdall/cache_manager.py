@@ -8,13 +8,14 @@ from typing import Any, TypeVar, cast, overload
 from holdall._arguments import (
     check_call,
     check_integer,
-    check_items,
     check_key,
     check_keys,
+    check_mapping,
     check_ttl,
+    several,
 )
 from holdall._cached import AWAITS_NATIVELY, CacheCore
-from holdall._core import Cache, hot_get
+from holdall._core import Cache, hot_get, hot_set
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall.types import CacheStats, Ttl
@@ -42,8 +43,12 @@ class CacheManager(CacheCore):
 
     def _warm(self, cache: Cache) -> None:
         """A hit needs no coroutine: what the function returns is to be awaited, too."""
-        if AWAITS_NATIVELY and type(self).get is CacheManager.get:
+        if not AWAITS_NATIVELY:
+            return
+        if type(self).get is CacheManager.get:
             self.__dict__["get"] = hot_get(cache, True)
+        if type(self).set is CacheManager.set:
+            self.__dict__["set"] = hot_set(cache, True)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` if there is none or it has expired."""
@@ -51,16 +56,16 @@ class CacheManager(CacheCore):
 
     async def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""
-        self._put(key, value, ttl)
+        self._cache.set(key, value, ttl)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """What was found, in the order asked."""
-        return self._cache.get_many(check_keys(keys, "get"))
+        return self._cache.get_many(several(keys, "get"))
 
     async def set_many(self, items: Mapping[str, Any], ttl: Ttl = DEFAULT) -> None:
         """Keeps several values; either all keys are valid or nothing is kept."""
-        check_items(items, "set")
-        self._cache.set_many(items, check_ttl(ttl, "set"))
+        check_mapping("items", items, "set")
+        self._cache.set_many(items, ttl)
 
     async def add(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> bool:
         """Keeps a value if there is none; whether it did."""

@@ -3,6 +3,7 @@
 //! Its lock is only ever taken with the interpreter lock held, and nothing in it runs Python
 //! code: what leaves is reported and dropped after the lock is released. So a `fork` finds it
 //! free, and a callback may use the cache.
+#![allow(unsafe_code, reason = "objects are let go of where PyO3 does not know of the lock")]
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -19,6 +20,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMapping, PyStri
 use crate::clock::{self, ManualClock};
 use crate::convert;
 use crate::errors;
+use crate::hot;
 use crate::keyed::{self, HeldKey, SoughtKey, same};
 
 type Gone = Vec<Removed<HeldKey, Py<PyAny>>>;
@@ -60,6 +62,24 @@ impl Shared {
         let result = work(&mut self.engine(), now, &mut gone);
         self.report(py, gone);
         result
+    }
+
+    /// Reports and drops what left, for callers that hold the interpreter lock without PyO3 knowing.
+    fn report_hot(&self, gone: Gone) {
+        if gone.is_empty() {
+            return;
+        }
+        if self.on_evict.is_some() {
+            Python::attach(|py| self.report(py, gone));
+            return;
+        }
+        for Removed { key, value, .. } in gone {
+            // SAFETY: the lock is held, as the caller says, and the cache's own is not.
+            unsafe {
+                hot::let_go(key.into_object());
+                hot::let_go(value);
+            }
+        }
     }
 
     fn report(&self, py: Python<'_>, gone: impl IntoIterator<Item = Removed<HeldKey, Py<PyAny>>>) {
@@ -195,11 +215,41 @@ impl Cache {
             .get(sought.hash, |held| sought.is(held), now, &mut gone)
             .map(|value| value.clone_ref(py));
         if found.is_none() {
-            // Dropping objects is PyO3's affair, which has to know of the lock for that.
-            Python::attach(|py| self.shared.report(py, gone));
+            self.shared.report_hot(gone);
             keyed::check(key)?;
         }
         Ok(found)
+    }
+
+    /// Keeps a value, in place of whatever is there; `ttl` left out is the default. The caller holds
+    /// the interpreter lock, but need not have told PyO3 so.
+    pub(crate) fn keep(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = value.py();
+        let ttl = ttl.map_or(Ok(Ttl::Default), keyed::ttl)?;
+        keyed::check_for(key, "set")?;
+        let sought = SoughtKey::new(key)?;
+        let shared = &*self.shared;
+        let bytes = if shared.weighs || shared.size_of.is_some() {
+            Python::attach(|_| shared.bytes(value))?
+        } else {
+            0
+        };
+        let (key, value) = (sought.hold(), value.clone().unbind());
+        let mut gone = Gone::new();
+        let now = shared.clock.coarse_millis();
+        let expires_at = shared.expiry(ttl, now);
+        let entry = NewEntry { hash: sought.hash, key, value, bytes, expires_at };
+        shared.engine().insert(entry, |one, other| same(py, one, other), now, &mut gone);
+        if let (Some(at), Some(housekeeping)) = (expires_at, &shared.housekeeping) {
+            housekeeping.expires(at, now);
+        }
+        shared.report_hot(gone);
+        Ok(())
     }
 }
 
@@ -256,22 +306,7 @@ impl Cache {
         value: &Bound<'_, PyAny>,
         ttl: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let ttl = convert::ttl(ttl)?;
-        self.shared.write(&SoughtKey::checked(key)?, value, ttl, false)?;
-        Ok(())
-    }
-
-    /// As `set`, for arguments that nobody has checked; says what is wrong as the face does.
-    fn put(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let sought = SoughtKey::checked(key).map_err(|_| keyed::refused_by(key, "set"))?;
-        let ttl = convert::unchecked_ttl(ttl, "set")?;
-        self.shared.write(&sought, value, ttl, false)?;
-        Ok(())
+        self.keep(key, value, Some(ttl))
     }
 
     /// What was found, in the order asked.
@@ -283,13 +318,7 @@ impl Cache {
         let found = PyDict::new(py);
         for key in keys.try_iter()? {
             let key = key?;
-            let sought = SoughtKey::checked(&key)?;
-            let value = self.shared.locked(py, |engine, now, gone| {
-                engine
-                    .get(sought.hash, |held| sought.is(held), now, gone)
-                    .map(|value| value.clone_ref(py))
-            });
-            if let Some(value) = value {
+            if let Some(value) = self.look(&key)? {
                 found.set_item(&key, value)?;
             }
         }
@@ -298,14 +327,24 @@ impl Cache {
 
     /// Keeps several values; all keys are checked before anything is kept.
     fn set_many(&self, items: &Bound<'_, PyMapping>, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
-        let ttl = convert::ttl(ttl)?;
+        keyed::ttl(ttl)?;
+        if let Ok(items) = items.cast_exact::<PyDict>() {
+            for (key, _) in items.iter() {
+                keyed::check_for(&key, "set")?;
+            }
+            // A callback may change the dict, which is then an error of the iteration.
+            for (key, value) in items.copy()?.iter() {
+                self.keep(&key, &value, Some(ttl))?;
+            }
+            return Ok(());
+        }
         let items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> =
             items.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?;
         for (key, _) in &items {
-            convert::text(key)?;
+            keyed::check_for(key, "set")?;
         }
         for (key, value) in &items {
-            self.shared.write(&SoughtKey::new(key)?, value, ttl, false)?;
+            self.keep(key, value, Some(ttl))?;
         }
         Ok(())
     }

@@ -195,6 +195,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Held for ever.
     READY.store(kind.cast_into::<PyType>()?.into_ptr().cast(), Ordering::Release);
     module.add_function(wrap_pyfunction!(hot_get, module)?)?;
+    module.add_function(wrap_pyfunction!(hot_set, module)?)?;
     module.add_function(wrap_pyfunction!(hot_get_or_else, module)?)?;
     Ok(())
 }
@@ -216,41 +217,40 @@ unsafe fn ready(value: *mut PyObject) -> *mut PyObject {
     }
 }
 
-/// Key and default of a call `get(key, default=None)`; `None` if something else was given.
-unsafe fn arguments(
+/// The arguments of a call in the order of their names, null where one was left out; `None` if
+/// something else was given, or one of the first `needed` was not.
+///
+/// # Safety
+/// The first three are those of a call by the interpreter.
+unsafe fn arguments<const N: usize>(
     given: *const *mut PyObject,
     count: ffi::Py_ssize_t,
     names: *mut PyObject,
-) -> Option<(*mut PyObject, *mut PyObject)> {
+    wanted: [&CStr; N],
+    needed: usize,
+) -> Option<[*mut PyObject; N]> {
+    let count = usize::try_from(count).ok().filter(|count| *count <= N)?;
+    let mut found = [ptr::null_mut(); N];
     // SAFETY: the calling convention: `count` positional arguments, then one for each name, all
     // borrowed for the time of the call.
     unsafe {
-        if names.is_null() {
-            return match count {
-                1 => Some((*given, ffi::Py_None())),
-                2 => Some((*given, *given.add(1))),
-                _ => None,
-            };
+        for (at, place) in found.iter_mut().enumerate().take(count) {
+            *place = *given.add(at);
         }
-        let mut found = [ptr::null_mut(); 2];
-        for (at, place) in found.iter_mut().enumerate() {
-            if (at as ffi::Py_ssize_t) < count {
-                *place = *given.add(at);
+        if !names.is_null() {
+            for at in 0..ffi::PyTuple_Size(names) {
+                let name = ffi::PyTuple_GetItem(names, at);
+                let is =
+                    |word: &&CStr| ffi::PyUnicode_CompareWithASCIIString(name, word.as_ptr()) == 0;
+                let place = wanted.iter().position(is)?;
+                if !found[place].is_null() {
+                    return None;
+                }
+                found[place] = *given.add(count + at as usize);
             }
         }
-        for at in 0..ffi::PyTuple_Size(names) {
-            let name = ffi::PyTuple_GetItem(names, at);
-            let is = |word: &CStr| ffi::PyUnicode_CompareWithASCIIString(name, word.as_ptr()) == 0;
-            let place = if is(c"key") { 0 } else { 1 };
-            if (place == 1 && !is(c"default")) || !found[place].is_null() {
-                return None;
-            }
-            found[place] = *given.add((count + at) as usize);
-        }
-        let [key, default] = found;
-        let default = if default.is_null() { ffi::Py_None() } else { default };
-        (count <= 2 && !key.is_null()).then_some((key, default))
     }
+    found[..needed].iter().all(|one| !one.is_null()).then_some(found)
 }
 
 /// The object of a class of this extension that a plain object is.
@@ -282,10 +282,11 @@ unsafe extern "C" fn get<const AWAITED: bool>(
     // arguments are borrowed for the time of the call; what is returned is a new reference.
     unsafe {
         let py = Python::assume_attached();
-        let Some((key, default)) = arguments(given, count, names) else {
+        let Some([key, default]) = arguments(given, count, names, [c"key", c"default"], 1) else {
             PyTypeError::new_err("get() takes a key and a default").restore(py);
             return ptr::null_mut();
         };
+        let default = if default.is_null() { ffi::Py_None() } else { default };
         let memory = as_cache(Bound::<PyAny>::ref_from_ptr(py, &slf));
         let key = Bound::<PyAny>::ref_from_ptr(py, &key);
         let value = match catch_unwind(AssertUnwindSafe(|| memory.look(key))) {
@@ -302,6 +303,50 @@ unsafe extern "C" fn get<const AWAITED: bool>(
         };
         if AWAITED { ready(value) } else { value }
     }
+}
+
+/// `set(key, value, ttl=DEFAULT)` of a cache; its result, None, complete as an awaitable if
+/// `AWAITED`.
+unsafe extern "C" fn set<const AWAITED: bool>(
+    slf: *mut PyObject,
+    given: *const *mut PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: as for `get`.
+    unsafe {
+        let py = Python::assume_attached();
+        let wanted = [c"key", c"value", c"ttl"];
+        let Some([key, value, ttl]) = arguments(given, count, names, wanted, 2) else {
+            PyTypeError::new_err("set() takes a key, a value and a ttl").restore(py);
+            return ptr::null_mut();
+        };
+        let cache = as_cache(Bound::<PyAny>::ref_from_ptr(py, &slf));
+        let key = Bound::<PyAny>::ref_from_ptr(py, &key);
+        let value = Bound::<PyAny>::ref_from_ptr(py, &value);
+        let ttl = (!ttl.is_null()).then(|| Bound::<PyAny>::ref_from_ptr(py, &ttl));
+        let none = match catch_unwind(AssertUnwindSafe(|| cache.keep(key, value, ttl))) {
+            Ok(Ok(())) => ffi::Py_NewRef(ffi::Py_None()),
+            Ok(Err(error)) => {
+                error.restore(py);
+                return ptr::null_mut();
+            }
+            Err(_) => {
+                errors::panicked(py).restore(py);
+                return ptr::null_mut();
+            }
+        };
+        if AWAITED { ready(none) } else { none }
+    }
+}
+
+/// Lets go of an object at once. PyO3 would put that off where it does not know of the lock.
+///
+/// # Safety
+/// The interpreter lock is held, and nothing else that the object's end could need.
+pub(crate) unsafe fn let_go<T>(object: Py<T>) {
+    // SAFETY: the reference is ours, and the lock is held, as the caller says.
+    unsafe { ffi::Py_DECREF(object.into_ptr()) }
 }
 
 const fn get_of<const AWAITED: bool>() -> ffi::PyMethodDef {
@@ -372,6 +417,15 @@ unsafe extern "C" fn get_or_else(
     }
 }
 
+const fn set_of<const AWAITED: bool>() -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: c"set".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: set::<AWAITED> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: c"Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever.".as_ptr(),
+    }
+}
+
 /// What the interpreter reads of a function for as long as that lives.
 struct Definition(ffi::PyMethodDef);
 
@@ -380,6 +434,8 @@ unsafe impl Sync for Definition {}
 
 static CACHE: Definition = Definition(get_of::<false>());
 static CACHE_AWAITED: Definition = Definition(get_of::<true>());
+static SET: Definition = Definition(set_of::<false>());
+static SET_AWAITED: Definition = Definition(set_of::<true>());
 static TIER_OR_ELSE: Definition = Definition(ffi::PyMethodDef {
     ml_name: c"get".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: get_or_else },
@@ -393,6 +449,14 @@ static TIER_OR_ELSE: Definition = Definition(ffi::PyMethodDef {
 #[pyfunction]
 fn hot_get<'py>(cache: &Bound<'py, Cache>, awaited: bool) -> PyResult<Bound<'py, PyAny>> {
     let definition = if awaited { &CACHE_AWAITED } else { &CACHE };
+    // SAFETY: the code of this definition expects a `Cache`.
+    unsafe { bound(definition, cache.as_any()) }
+}
+
+/// The fastest `set(key, value, ttl=DEFAULT)` of a cache; `awaited` as for `hot_get`.
+#[pyfunction]
+fn hot_set<'py>(cache: &Bound<'py, Cache>, awaited: bool) -> PyResult<Bound<'py, PyAny>> {
+    let definition = if awaited { &SET_AWAITED } else { &SET };
     // SAFETY: the code of this definition expects a `Cache`.
     unsafe { bound(definition, cache.as_any()) }
 }

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, TypeVar, cast
 from holdall._arguments import (
     check_call,
     check_integer,
-    check_items,
     check_key,
     check_keys,
+    check_mapping,
     check_ttl,
+    several,
 )
 from holdall._cached import CacheCore
-from holdall._core import Cache
+from holdall._core import Cache, hot_set
 from holdall._driver import BlockingDriver, Driver, run
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
@@ -44,19 +45,21 @@ class CacheManager(CacheCore):
         """A hit needs no layer between."""
         if type(self).get is CacheManager.get:
             self.__dict__["get"] = self._look
+        if type(self).set is CacheManager.set:
+            self.__dict__["set"] = hot_set(cache, False)
 
     def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""
-        self._put(key, value, ttl)
+        self._cache.set(key, value, ttl)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """What was found, in the order asked."""
-        return self._cache.get_many(check_keys(keys, "get"))
+        return self._cache.get_many(several(keys, "get"))
 
     def set_many(self, items: Mapping[str, Any], ttl: Ttl = DEFAULT) -> None:
         """Keeps several values; either all keys are valid or nothing is kept."""
-        check_items(items, "set")
-        self._cache.set_many(items, check_ttl(ttl, "set"))
+        check_mapping("items", items, "set")
+        self._cache.set_many(items, ttl)
 
     def add(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> bool:
         """Keeps a value if there is none; whether it did."""
