@@ -23,6 +23,9 @@ use crate::clock::Clock;
 const SLICE: usize = 256;
 /// Milliseconds between two rounds at least, and the lateness that is not worth waking up for.
 const PAUSE: u64 = 20;
+/// Between two slices. Where it is too short, those who wait for the interpreter lock do not get it
+/// before the interpreter forces a switch, 5 ms later.
+const GAP: Duration = Duration::from_micros(100);
 /// Milliseconds after which a plan that was not kept means that there is no thread.
 const OVERDUE: u64 = 1_000;
 
@@ -208,7 +211,8 @@ fn sweep_all(cache: &Weak<dyn Sweep>) -> Option<u64> {
     let cache = cache.upgrade()?;
     let next = panic::catch_unwind(AssertUnwindSafe(|| {
         while cache.sweep(SLICE) {
-            thread::yield_now();
+            // Whoever waits for a lock that `sweep` takes has to be woken before it is taken again.
+            thread::sleep(GAP);
         }
         cache.next_expiry()
     }));
