@@ -19,10 +19,12 @@ from holdall._arguments import (
 )
 from holdall._config import load_settings
 from holdall._core import (
+    BlobCorruptError,
     BlobMetadata,
     BlobNotFoundError,
     FormatMismatchError,
     HoldallError,
+    LargeValue,
     ManualClock,
     Settings,
     StorageDisabledError,
@@ -195,7 +197,11 @@ class BlobCore:
             raise
 
     async def _decoded(
-        self, data: bytes, record: BlobMetadata, options: Mapping[str, Any], operation: str
+        self,
+        data: bytes | bytearray,
+        record: BlobMetadata,
+        options: Mapping[str, Any],
+        operation: str,
     ) -> Any:
         """The value of bytes that the engine has checked."""
         try:
@@ -239,11 +245,20 @@ class BlobCore:
         """Value and record of a key; `MISSING` and `None` if there is none and that is fine."""
         name = None if format is None else named(format, "load", key)
         store = await self._open("load")
-        found = await self._wait(store.get(key, name, missing_ok))
+        found = await self._wait(store.get(key, name, missing_ok, True))
+        if found is not None and type(found[0]) is LargeValue:
+            large, record = found
+            try:
+                # An array keeps the memory that it is read into.
+                data = await self._wait(large.read(record.format == "npy"))
+                return await self._decoded(data, record, options, "load"), record
+            except BlobCorruptError:
+                # Damaged, or edited by another program: the whole way tells, and takes an edit.
+                found = await self._wait(store.get(key, name, missing_ok))
         if found is None:
             return MISSING, None
-        data, record = found
-        return await self._decoded(data, record, options, "load"), record
+        payload, record = found
+        return await self._decoded(payload, record, options, "load"), record
 
     async def _map(self, key: str, format: str | None) -> Any:
         """A read-only mapping of an array file."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 
 from holdall._arguments import check_call, check_choice, check_clock, check_limits, check_ttl
 from holdall._config import load_settings
-from holdall._core import Cache, ManualClock, hot_get
+from holdall._core import Cache, ManualClock, hot_get, hot_set
 from holdall._driver import AsyncDriver, Driver
 from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT, Default
@@ -79,7 +79,7 @@ class CacheCore:
         self._made: Cache | None = None
         # Where nothing but a memory is asked; a function of the extension once there is one.
         self._look: Callable[[str, Any], Any] = self._first_look
-        self._put: Callable[[str, Any, Ttl], None] = self._first_put
+        self._keep: Callable[[str, Any, Ttl], None] = self._first_keep
         self._slot: dict[str, Cache] = {}
         self._flights = SingleFlight()
 
@@ -95,15 +95,15 @@ class CacheCore:
         # Without a lock, which a fork could leave locked: the first of several is kept.
         self._made = self._slot.setdefault("cache", cache)
         self._look = hot_get(self._made, False)
-        self._put = self._made.put
+        self._keep = hot_set(self._made)
         self._warm(self._made)
         return self._made
 
     def _first_look(self, key: str, default: Any) -> Any:
         return self._cache.get(key, default)
 
-    def _first_put(self, key: str, value: Any, ttl: Ttl) -> None:
-        self._cache.put(key, value, ttl)
+    def _first_keep(self, key: str, value: Any, ttl: Ttl) -> None:
+        self._cache.set(key, value, ttl)
 
     def _warm(self, cache: Cache) -> None:
         """Replaces `get` by one of the extension, where that is faster."""

@@ -145,7 +145,9 @@ class Store:
         durability: str | None = None,
     ) -> Awaitable[list[BlobMetadata | HoldallError]]:
         """Places several values (key, format, parts) with one commit; errors come in their place."""
-    def get(self, key: str, format: str | None, missing_ok: bool) -> Awaitable[tuple[bytes, BlobMetadata] | None]:
+    def get(
+        self, key: str, format: str | None, missing_ok: bool, leave_large: bool = False
+    ) -> Awaitable[tuple[Any, BlobMetadata] | None]:
         """Reads, checks and returns payload and record; `None` for a missing key if `missing_ok`.
 
         The payload comes without a signature trailer and, for signed formats, verified.
@@ -193,6 +195,13 @@ class ValueReader:
     metadata: BlobMetadata
     def read(self, position: int, size: int) -> Awaitable[bytes]: ...
     def close(self) -> Awaitable[None]: ...
+
+@final
+class LargeValue:
+    """A large value that was found and waits for memory."""
+
+    def read(self, writable: bool) -> Awaitable[bytes | bytearray]:
+        """The value, checked and verified: as `bytes`, or as a `bytearray` if `writable`."""
 
 @final
 class ValueWriter:
@@ -289,8 +298,8 @@ class Ready(Coroutine[Any, Any, Any]):
 def hot_get(cache: Cache, awaited: bool) -> Callable[..., Any]:
     """The fastest `get(key, default=None)` of a cache; with `awaited`, its result is to be awaited."""
 
-def hot_set(cache: Cache, awaited: bool) -> Callable[..., Any]:
-    """The fastest `set(key, value, ttl=DEFAULT)` of a cache; with `awaited`, its result is to be awaited."""
+def hot_set(cache: Cache) -> Callable[..., Any]:
+    """The fastest `set(key, value, ttl=DEFAULT)` of a cache."""
 
 def hot_get_or_else(tier: Tier, or_else: Callable[..., Any], wrapper: type) -> Callable[..., Any]:
     """The fastest awaited `get` of a memory over a store; `or_else` is for all but a plain hit."""

@@ -15,7 +15,7 @@ from holdall._arguments import (
     several,
 )
 from holdall._cached import AWAITS_NATIVELY, CacheCore
-from holdall._core import Cache, hot_get, hot_set
+from holdall._core import Cache, hot_get
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall.types import CacheStats, Ttl
@@ -43,12 +43,8 @@ class CacheManager(CacheCore):
 
     def _warm(self, cache: Cache) -> None:
         """A hit needs no coroutine: what the function returns is to be awaited, too."""
-        if not AWAITS_NATIVELY:
-            return
-        if type(self).get is CacheManager.get:
+        if AWAITS_NATIVELY and type(self).get is CacheManager.get:
             self.__dict__["get"] = hot_get(cache, True)
-        if type(self).set is CacheManager.set:
-            self.__dict__["set"] = hot_set(cache, True)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` if there is none or it has expired."""
@@ -56,7 +52,7 @@ class CacheManager(CacheCore):
 
     async def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""
-        self._cache.set(key, value, ttl)
+        self._keep(key, value, ttl)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """What was found, in the order asked."""

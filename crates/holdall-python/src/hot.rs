@@ -305,9 +305,8 @@ unsafe extern "C" fn get<const AWAITED: bool>(
     }
 }
 
-/// `set(key, value, ttl=DEFAULT)` of a cache; its result, None, complete as an awaitable if
-/// `AWAITED`.
-unsafe extern "C" fn set<const AWAITED: bool>(
+/// `set(key, value, ttl=DEFAULT)` of a cache.
+unsafe extern "C" fn set(
     slf: *mut PyObject,
     given: *const *mut PyObject,
     count: ffi::Py_ssize_t,
@@ -325,18 +324,17 @@ unsafe extern "C" fn set<const AWAITED: bool>(
         let key = Bound::<PyAny>::ref_from_ptr(py, &key);
         let value = Bound::<PyAny>::ref_from_ptr(py, &value);
         let ttl = (!ttl.is_null()).then(|| Bound::<PyAny>::ref_from_ptr(py, &ttl));
-        let none = match catch_unwind(AssertUnwindSafe(|| cache.keep(key, value, ttl))) {
+        match catch_unwind(AssertUnwindSafe(|| cache.keep(key, value, ttl))) {
             Ok(Ok(())) => ffi::Py_NewRef(ffi::Py_None()),
             Ok(Err(error)) => {
                 error.restore(py);
-                return ptr::null_mut();
+                ptr::null_mut()
             }
             Err(_) => {
                 errors::panicked(py).restore(py);
-                return ptr::null_mut();
+                ptr::null_mut()
             }
-        };
-        if AWAITED { ready(none) } else { none }
+        }
     }
 }
 
@@ -417,15 +415,6 @@ unsafe extern "C" fn get_or_else(
     }
 }
 
-const fn set_of<const AWAITED: bool>() -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: c"set".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: set::<AWAITED> },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: c"Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever.".as_ptr(),
-    }
-}
-
 /// What the interpreter reads of a function for as long as that lives.
 struct Definition(ffi::PyMethodDef);
 
@@ -434,8 +423,12 @@ unsafe impl Sync for Definition {}
 
 static CACHE: Definition = Definition(get_of::<false>());
 static CACHE_AWAITED: Definition = Definition(get_of::<true>());
-static SET: Definition = Definition(set_of::<false>());
-static SET_AWAITED: Definition = Definition(set_of::<true>());
+static SET: Definition = Definition(ffi::PyMethodDef {
+    ml_name: c"set".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: set },
+    ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+    ml_doc: c"Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever.".as_ptr(),
+});
 static TIER_OR_ELSE: Definition = Definition(ffi::PyMethodDef {
     ml_name: c"get".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: get_or_else },
@@ -453,12 +446,11 @@ fn hot_get<'py>(cache: &Bound<'py, Cache>, awaited: bool) -> PyResult<Bound<'py,
     unsafe { bound(definition, cache.as_any()) }
 }
 
-/// The fastest `set(key, value, ttl=DEFAULT)` of a cache; `awaited` as for `hot_get`.
+/// The fastest `set(key, value, ttl=DEFAULT)` of a cache.
 #[pyfunction]
-fn hot_set<'py>(cache: &Bound<'py, Cache>, awaited: bool) -> PyResult<Bound<'py, PyAny>> {
-    let definition = if awaited { &SET_AWAITED } else { &SET };
+fn hot_set<'py>(cache: &Bound<'py, Cache>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the code of this definition expects a `Cache`.
-    unsafe { bound(definition, cache.as_any()) }
+    unsafe { bound(&SET, cache.as_any()) }
 }
 
 /// The fastest `get` of a memory over a store, its result to be awaited: `or_else` is called, with

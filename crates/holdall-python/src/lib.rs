@@ -13,6 +13,7 @@ mod errors;
 mod hot;
 mod keyed;
 mod logs;
+mod memory;
 mod metadata;
 mod pieces;
 mod settings;
@@ -34,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cache::Cache>()?;
     module.add_class::<clock::ManualClock>()?;
     module.add_class::<metadata::BlobMetadata>()?;
+    module.add_class::<pieces::LargeValue>()?;
     module.add_class::<pieces::ValueReader>()?;
     module.add_class::<pieces::ValueWriter>()?;
     module.add_class::<settings::Settings>()?;

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use holdall::{BlobReader, BlobWriter, Error, ErrorKind, Part};
+use holdall::{BlobManager, BlobReader, BlobWriter, Error, ErrorKind, Part};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::bridge;
 use crate::convert;
 use crate::errors;
+use crate::memory::Memory;
 use crate::metadata::BlobMetadata;
 
 /// How much of a buffer that others may change is copied at a time.
@@ -64,6 +65,41 @@ impl ValueReader {
     /// Lets go of the file.
     fn close(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         dropped(py, self.blocking, &self.shared)
+    }
+}
+
+/// A large value that was found and waits for memory.
+#[pyclass(frozen, module = "holdall._core")]
+pub(crate) struct LargeValue {
+    blobs: BlobManager,
+    shared: Shared<BlobReader>,
+    blocking: bool,
+    size: usize,
+}
+
+impl LargeValue {
+    pub(crate) fn new(blobs: BlobManager, reader: BlobReader, blocking: bool) -> PyResult<Self> {
+        let size = usize::try_from(reader.len())?;
+        Ok(Self { blobs, shared: Arc::new(Mutex::new(Some(reader))), blocking, size })
+    }
+}
+
+#[pymethods]
+impl LargeValue {
+    /// The value, checked, and for signed formats verified: as `bytes`, or as a `bytearray` if
+    /// `writable`.
+    fn read(&self, py: Python<'_>, writable: bool) -> PyResult<Py<PyAny>> {
+        let (memory, object) = Memory::new(py, self.size, writable)?;
+        let (blobs, shared) = (self.blobs.clone(), Arc::clone(&self.shared));
+        let work = move || {
+            let mut reader = locked(&shared).take().ok_or_else(closed)?;
+            let mut memory = memory;
+            blobs.fill(&mut reader, memory.bytes())
+        };
+        bridge::run(py, self.blocking, Vec::new(), work, move |py, filled: holdall::Result<()>| {
+            filled.map_err(|error| errors::raised(py, &error))?;
+            Ok(object)
+        })
     }
 }
 

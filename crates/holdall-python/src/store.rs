@@ -6,8 +6,8 @@ use std::time::Duration;
 use holdall::backend::Backend;
 use holdall::signing::KeySource;
 use holdall::{
-    Blob, BlobManager, BlobOptions, Durability, ErrorKind, Format, OnCorrupt, Save, SaveOptions,
-    Trust,
+    Blob, BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, OnCorrupt, Save,
+    SaveOptions, Trust,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -18,7 +18,10 @@ use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
 use crate::errors;
 use crate::metadata::BlobMetadata;
-use crate::pieces::{ValueReader, ValueWriter};
+use crate::pieces::{LargeValue, ValueReader, ValueWriter};
+
+/// From so many bytes on, a value is read into memory that was made for it.
+const LARGE: u64 = 1 << 20;
 
 /// One handle on a base directory; nothing is opened before the first operation.
 #[pyclass(frozen, module = "holdall._core", weakref)]
@@ -218,13 +221,16 @@ impl Store {
         self.run_with(py, owners, work, |py, results| list(py, results, metadata))
     }
 
-    /// Reads, checks and returns payload and record; `None` for a missing key if `missing_ok`.
+    /// Reads, checks and returns payload and record; `None` for a missing key if `missing_ok`. With
+    /// `leave_large`, a large payload is a `LargeValue`, which is still to be read.
+    #[pyo3(signature = (key, format, missing_ok, leave_large=false))]
     fn get(
         &self,
         py: Python<'_>,
         key: &Bound<'_, PyAny>,
         format: Option<&str>,
         missing_ok: bool,
+        leave_large: bool,
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, format.map(Format::from_name).transpose())?;
@@ -234,16 +240,22 @@ impl Store {
         {
             return bridge::done(py, blob(py, found)?);
         }
+        let (blobs, blocking) = (self.blobs.clone(), self.blocking);
+        let large = if leave_large { LARGE } else { u64::MAX };
         self.run(
             py,
-            move |blobs| {
-                if missing_ok {
-                    blobs.try_load_bytes(&key, format)
-                } else {
-                    blobs.load_bytes(&key, format).map(Some)
+            move |blobs| match blobs.load_or_open(&key, format, large)? {
+                None if !missing_ok => blobs.load_bytes(&key, format).map(Loaded::Whole).map(Some),
+                found => Ok(found),
+            },
+            move |py, found| match found {
+                None => Ok(py.None()),
+                Some(Loaded::Whole(found)) => blob(py, found),
+                Some(Loaded::Large(reader)) => {
+                    let record = self::metadata(py, reader.metadata().clone())?;
+                    object(py, (LargeValue::new(blobs, reader, blocking)?, record))
                 }
             },
-            |py, found| found.map_or_else(|| Ok(py.None()), |found| blob(py, found)),
         )
     }
 

@@ -1,6 +1,7 @@
 //! `BlobManager`: values on a backend, with formats, lifetimes and signatures.
 
 mod group;
+mod large;
 mod metadata;
 mod moving;
 mod options;
@@ -10,6 +11,7 @@ mod typed;
 
 use std::sync::Arc;
 
+pub use large::Loaded;
 pub use metadata::{Blob, BlobMetadata};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 pub use stream::{BlobReader, BlobWriter};
@@ -204,22 +206,38 @@ impl BlobManager {
     ) -> Result<Option<Blob>> {
         let loaded = Key::new(key).and_then(|key| {
             let Some(object) = self.backend.get(&key, format)? else { return Ok(None) };
-            let record = &object.record;
-            if let Some(wanted) = format
-                && !fits(wanted, record)
-            {
-                return Err(wrong_format(wanted, record));
-            }
-            // A file of another program may be any of the formats that share its suffix.
-            let actual = format.unwrap_or(record.format);
-            let mut payload = object.content;
-            if actual.is_signed() {
-                self.signer.open(trust, &*self.backend, &key, actual, record, &mut payload)?;
-            }
-            let record = Record { format: actual, ..object.record };
-            Ok(Some(Blob { payload, metadata: BlobMetadata::new(key, record) }))
+            self.unsealed(trust, key, format, object).map(Some)
         });
-        match named(loaded, "load", key) {
+        self.tolerated(named(loaded, "load", key))
+    }
+
+    /// The payload of a file that was read, if it is of the format and may be trusted.
+    fn unsealed(
+        &self,
+        trust: Trust,
+        key: Key,
+        format: Option<Format>,
+        object: Object,
+    ) -> Result<Blob> {
+        let record = &object.record;
+        if let Some(wanted) = format
+            && !fits(wanted, record)
+        {
+            return Err(wrong_format(wanted, record));
+        }
+        // A file of another program may be any of the formats that share its suffix.
+        let actual = format.unwrap_or(record.format);
+        let mut payload = object.content;
+        if actual.is_signed() {
+            self.signer.open(trust, &*self.backend, &key, actual, record, &mut payload)?;
+        }
+        let record = Record { format: actual, ..object.record };
+        Ok(Blob { payload, metadata: BlobMetadata::new(key, record) })
+    }
+
+    /// What was loaded; damage is a miss if the manager was told so.
+    fn tolerated<T>(&self, loaded: Result<Option<T>>) -> Result<Option<T>> {
+        match loaded {
             Err(error)
                 if error.kind() == ErrorKind::Corrupt
                     && self.options.on_corrupt == OnCorrupt::Miss =>

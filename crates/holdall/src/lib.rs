@@ -46,7 +46,7 @@ pub mod storage;
 
 pub use backend::{Condition, Durability, Part};
 pub use blob::{
-    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, OnCorrupt, Save,
+    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, Loaded, OnCorrupt, Save,
     SaveOptions, Trust,
 };
 pub use cache::CacheManager;

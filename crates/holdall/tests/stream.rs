@@ -156,3 +156,63 @@ fn a_value_that_grows_too_large_is_refused_before_it_is_written() {
     drop(writer);
     assert_eq!(tmp_files(folder.path()), 0);
 }
+
+#[test]
+fn a_large_value_is_read_to_where_it_is_wanted_and_checked_there() {
+    use holdall::Loaded;
+    let folder = tempfile::tempdir().unwrap();
+    let options = BlobOptions {
+        base_path: folder.path().into(),
+        signing_key: holdall::signing::KeySource::text("a secret of the tests alone").unwrap(),
+        ..BlobOptions::default()
+    };
+    let store = BlobManager::with_options(options);
+    let whole: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let parts = || vec![whole.clone().into()];
+    store.save_parts("bytes", Format::Bytes, parts(), SaveOptions::default()).unwrap();
+    store.save_parts("pickle", Format::Pickle, parts(), SaveOptions::default()).unwrap();
+    store.save("small", "text", Format::String).unwrap();
+    let open = |key: &str| match store.load_or_open(key, None, 1_000_000).unwrap().unwrap() {
+        Loaded::Large(reader) => reader,
+        other => panic!("{other:?}"),
+    };
+    for key in ["bytes", "pickle"] {
+        let mut memory = vec![0; 3_000_000];
+        store.fill(&mut open(key), &mut memory).unwrap();
+        assert!(memory == whole, "{key}");
+        assert!(store.fill(&mut open(key), &mut memory[1..]).is_err());
+    }
+    assert!(matches!(store.load_or_open("small", None, 1_000_000), Ok(Some(Loaded::Whole(_)))));
+    assert!(matches!(store.load_or_open("missing", None, 1_000_000), Ok(None)));
+    let wrong = store.load_or_open("bytes", Some(Format::Npy), 1_000_000).unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::WrongFormat);
+    // One bit of a pickle, in the middle and as a failing disk does it.
+    let path = folder.path().join("pickle.pkl");
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let mut content = std::fs::read(&path).unwrap();
+    content[1_500_000] ^= 1;
+    std::fs::write(&path, &content).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(modified).unwrap();
+    let error = store.fill(&mut open("pickle"), &mut vec![0; 3_000_000]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // A pickle that somebody else signed, put in the place of ours with its stamp.
+    let theirs = BlobOptions {
+        base_path: folder.path().into(),
+        signing_key: holdall::signing::KeySource::text("a secret of somebody else").unwrap(),
+        ..BlobOptions::default()
+    };
+    let theirs = BlobManager::with_options(theirs);
+    let mut memory = vec![0; 3_000_000];
+    let mut reader = match theirs.load_or_open("pickle", None, 1_000_000).unwrap().unwrap() {
+        Loaded::Large(reader) => reader,
+        other => panic!("{other:?}"),
+    };
+    store.save_parts("pickle", Format::Pickle, parts(), SaveOptions::default()).unwrap();
+    assert!(theirs.fill(&mut reader, &mut memory).is_err());
+    let Ok(Some(Loaded::Large(mut reader))) = theirs.load_or_open("pickle", None, 1_000_000) else {
+        panic!("it is large")
+    };
+    let error = theirs.fill(&mut reader, &mut memory).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Untrusted);
+}

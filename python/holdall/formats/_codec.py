@@ -51,6 +51,6 @@ class Codec(Protocol):
         """The bytes of a value, in one part or several; `SerializationError` if it has none."""
         ...
 
-    def decode(self, data: bytes, options: Options) -> Any:
+    def decode(self, data: Any, options: Options) -> Any:
         """The value of the bytes; `DeserializationError` if they have none."""
         ...

@@ -43,8 +43,8 @@ class NpyCodec:
         flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
         return [header, memoryview(flat.view(numpy.uint8))]
 
-    def decode(self, data: bytes, options: Options) -> Any:
-        """A writable array with its own memory."""
+    def decode(self, data: bytes | bytearray, options: Options) -> Any:
+        """A writable array; its memory is its own, or the `bytearray` that was given."""
         numpy = _numpy()
         try:
             return _read(numpy, data)
@@ -113,8 +113,9 @@ def _long_header(numpy: Any, described: dict[str, Any]) -> bytes:
         return b"\x93NUMPY\x03\x00" + len(body).to_bytes(4, "little") + body
 
 
-def _read(numpy: Any, data: bytes) -> Any:
-    source = io.BytesIO(data)
+def _read(numpy: Any, data: bytes | bytearray) -> Any:
+    # Headers are short; the rest is not copied.
+    source = io.BytesIO(memoryview(data)[: MAX_HEADER + 16])
     version = numpy.lib.format.read_magic(source)
     # Version 3 differs from 2 in the encoding of field names only; the size is the same.
     read = (
@@ -132,9 +133,10 @@ def _read(numpy: Any, data: bytes) -> Any:
     order = "F" if fortran else "C"
     array = numpy.ndarray(shape, dtype, buffer=data, offset=start, order=order)
     if version == (3, 0):
-        source.seek(0)
+        source = io.BytesIO(data)
         return numpy.lib.format.read_array(source, allow_pickle=False, max_header_size=MAX_HEADER)
-    return array.copy(order="K")
+    # A bytearray is nobody else's: the array keeps it for its memory.
+    return array if isinstance(data, bytearray) else array.copy(order="K")
 
 
 def _numpy() -> Any:

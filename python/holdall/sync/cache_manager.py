@@ -15,7 +15,7 @@ from holdall._arguments import (
     several,
 )
 from holdall._cached import CacheCore
-from holdall._core import Cache, hot_set
+from holdall._core import Cache
 from holdall._driver import BlockingDriver, Driver, run
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
@@ -46,11 +46,11 @@ class CacheManager(CacheCore):
         if type(self).get is CacheManager.get:
             self.__dict__["get"] = self._look
         if type(self).set is CacheManager.set:
-            self.__dict__["set"] = hot_set(cache, False)
+            self.__dict__["set"] = self._keep
 
     def set(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> None:
         """Keeps a value for `ttl` seconds (or a `timedelta`); `None` for ever."""
-        self._cache.set(key, value, ttl)
+        self._keep(key, value, ttl)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """What was found, in the order asked."""

@@ -191,6 +191,15 @@ pub struct Object {
     pub content: Vec<u8>,
 }
 
+/// A value as it was found: small ones as a whole, large ones open.
+#[derive(Debug)]
+pub enum Found {
+    /// Checked.
+    Whole(Object),
+    /// Not checked yet: whoever reads it compares length and checksum with those of the record.
+    Open(Record, Box<dyn Reading>),
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -229,6 +238,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// block. `None` says nothing: ask [`Backend::get`] where blocking does no harm.
     fn get_cached(&self, _key: &Key, _wanted: Option<Format>) -> Option<Object> {
         None
+    }
+
+    /// As [`Backend::get`], but a value of `large` bytes or more may be left open, for those who
+    /// have a place for it.
+    ///
+    /// # Errors
+    /// As for [`Backend::get`].
+    fn get_or_open(&self, key: &Key, wanted: Option<Format>, _large: u64) -> Result<Option<Found>> {
+        Ok(self.get(key, wanted)?.map(Found::Whole))
     }
 
     /// Opens a value to be read piece by piece, as it is now; its content is not checked. A

@@ -64,18 +64,24 @@ impl Signer {
         let (payload, tag) = trailer::split(content);
         let length = payload.len();
         if trust == Trust::Own {
-            let tag = record.signature.or(tag).ok_or_else(unsigned)?;
-            let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
-            let payload = std::iter::once(payload);
-            keyring.verify(
-                &backend.store_id()?,
-                format.name(),
-                key.as_str(),
-                payload,
-                Some(&tag),
-            )?;
+            self.check(backend, key, format, payload, record.signature.or(tag))?;
         }
         content.truncate(length);
         Ok(())
+    }
+
+    /// Verifies a payload.
+    pub(super) fn check(
+        &self,
+        backend: &dyn Backend,
+        key: &Key,
+        format: Format,
+        payload: &[u8],
+        tag: Option<Tag>,
+    ) -> Result<()> {
+        let tag = tag.ok_or_else(unsigned)?;
+        let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
+        let payload = std::iter::once(payload);
+        keyring.verify(&backend.store_id()?, format.name(), key.as_str(), payload, Some(&tag))
     }
 }

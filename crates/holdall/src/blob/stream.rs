@@ -9,6 +9,7 @@ use crate::backend::{Part, Put, Reading, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
+use crate::record::Record;
 use crate::signing::trailer;
 
 /// A value that is open for reading; what is saved under its key later does not change it.
@@ -26,6 +27,9 @@ pub struct BlobReader {
     check: Option<Check>,
 }
 
+/// How much is read between two steps of the checksum.
+const PIECE: usize = 512 * 1_024;
+
 /// What was read so far, from the beginning.
 struct Check {
     state: Xxh3Default,
@@ -39,6 +43,25 @@ impl std::fmt::Debug for Check {
 }
 
 impl BlobReader {
+    pub(super) fn new(key: Key, record: Record, reading: Box<dyn Reading>) -> Self {
+        let signature = record.signature.map_or(0, |_| trailer::LENGTH as u64);
+        let length = record.length.saturating_sub(signature);
+        let check = !record.foreign && record.codec == Codec::None;
+        let check = check.then(|| Check { state: Xxh3Default::new(), upto: 0 });
+        Self { reading, metadata: BlobMetadata::new(key, record), length, position: 0, check }
+    }
+
+    /// Fills memory that is as long as what is left, and compares the checksum at the end.
+    pub(super) fn fill(&mut self, memory: &mut [u8]) -> Result<()> {
+        let mut filled = 0;
+        while filled < memory.len() {
+            // So that what was read is in the processor's cache when it is hashed.
+            let end = memory.len().min(filled + PIECE);
+            filled += self.read_some(&mut memory[filled..end])?;
+        }
+        Ok(())
+    }
+
     /// What the store knows of the value.
     #[must_use]
     pub fn metadata(&self) -> &BlobMetadata {
@@ -253,12 +276,7 @@ impl BlobManager {
     pub fn reader(&self, key: &str) -> Result<BlobReader> {
         let found = Key::new(key).and_then(|key| {
             let (record, reading) = self.backend().reader(&key)?.ok_or_else(missing)?;
-            let signature = record.signature.map_or(0, |_| trailer::LENGTH as u64);
-            let length = record.length.saturating_sub(signature);
-            let check = !record.foreign && record.codec == Codec::None;
-            let check = check.then(|| Check { state: Xxh3Default::new(), upto: 0 });
-            let metadata = BlobMetadata::new(key, record);
-            let mut reader = BlobReader { reading, metadata, length, position: 0, check };
+            let mut reader = BlobReader::new(key, record, reading);
             if reader.is_empty() {
                 reader.compare()?;
             }

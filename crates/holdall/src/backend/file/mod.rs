@@ -40,7 +40,7 @@ use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
 use self::stream::FileWriting;
 use self::write::{Terms, commit};
-use super::{Backend, Condition, Durability, Object, Placed, Put, Reading, Totals, Writing};
+use super::{Backend, Condition, Durability, Found, Object, Placed, Put, Reading, Totals, Writing};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
@@ -214,20 +214,32 @@ impl Backend for FileBackend {
     }
 
     fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>> {
+        // Nothing is larger than this, so nothing is left open.
+        match self.get_or_open(key, wanted, u64::MAX)? {
+            Some(Found::Whole(object)) => Ok(Some(object)),
+            _ => Ok(None),
+        }
+    }
+
+    fn get_or_open(&self, key: &Key, wanted: Option<Format>, large: u64) -> Result<Option<Found>> {
         // What is found is there, so only a miss asks whether the store is.
         let opened = self.opened_already().map_or_else(|| self.opened(), Ok)?;
-        let mut object = opened.read(key, wanted, self.options.max_value_bytes)?;
-        if object.is_none() && opened.is_deleted() {
-            object = self.opened()?.read(key, wanted, self.options.max_value_bytes)?;
+        let limit = self.options.max_value_bytes;
+        let mut found = opened.read(key, wanted, limit, large)?;
+        if found.is_none() && opened.is_deleted() {
+            found = self.opened()?.read(key, wanted, limit, large)?;
         }
-        match &object {
-            Some(object) if object.record.foreign => {
+        match &found {
+            Some(Found::Whole(object)) if object.record.foreign => {
                 self.note_foreign(&opened, key, &object.record);
             }
             Some(_) => {}
             None => self.forget_gone(&opened, key),
         }
-        Ok(object.filter(|object| !object.record.is_expired(&self.options.clock)))
+        Ok(found.filter(|found| {
+            let (Found::Whole(Object { record, .. }) | Found::Open(record, _)) = found;
+            !record.is_expired(&self.options.clock)
+        }))
     }
 
     fn get_cached(&self, key: &Key, wanted: Option<Format>) -> Option<Object> {

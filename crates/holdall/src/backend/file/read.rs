@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use super::find::{Candidate, Search};
 use super::open::Opened;
-use crate::backend::Object;
+use crate::backend::{Found, Object};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::key::Key;
@@ -72,19 +72,31 @@ impl Opened {
         Ok(())
     }
 
-    /// Reads a value and checks it.
+    /// Reads a value and checks it; one of ours of `large` bytes or more, that nobody has touched,
+    /// is left open.
     pub(crate) fn read(
         &self,
         key: &Key,
         wanted: Option<Format>,
         limit: u64,
-    ) -> Result<Option<Object>> {
+        large: u64,
+    ) -> Result<Option<Found>> {
         self.settled(key, |search| {
             let Some(found) = self.winner(key, wanted, search)? else { return Ok(None) };
+            let size = found.stat.st_size as u64;
+            if let Some(stamp) = &found.stamp
+                && (large..=limit).contains(&size)
+                && found.looks_untouched(&stamp.record)
+            {
+                let record = stamp.record.clone();
+                let open = Found::Open(record, self.reading(found));
+                return Ok(Some(Sight { ours: true, it: open }));
+            }
             let content =
                 content(&found, limit).map_err(|error| error.at(self.path.join(&found.path)))?;
             let record = found.judge(&content, &self.path)?;
-            Ok(Some(Sight { ours: found.stamp.is_some(), it: Object { record, content } }))
+            let whole = Found::Whole(Object { record, content });
+            Ok(Some(Sight { ours: found.stamp.is_some(), it: whole }))
         })
     }
 

@@ -51,11 +51,15 @@ impl Opened {
         self.settled(key, |search| {
             let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
             let record = self.record_of(&found, limit)?;
-            let Candidate { file, path, stamp, .. } = found;
-            let reading: Box<dyn Reading> =
-                Box::new(FileReading { file, path: self.path.join(path) });
-            Ok(Some(Sight { ours: stamp.is_some(), it: (record, reading) }))
+            let ours = found.stamp.is_some();
+            Ok(Some(Sight { ours, it: (record, self.reading(found)) }))
         })
+    }
+
+    /// A found file, to be read later.
+    pub(crate) fn reading(&self, found: Candidate) -> Box<dyn Reading> {
+        let Candidate { file, path, .. } = found;
+        Box::new(FileReading { file, path: self.path.join(path) })
     }
 }
 

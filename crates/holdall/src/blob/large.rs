@@ -1,0 +1,75 @@
+//! Large values, read straight to where they are wanted.
+
+use super::{Blob, BlobManager, BlobReader, Trust, fits, named, wrong_format};
+use crate::backend::Found;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Format;
+use crate::key::Key;
+
+/// A value that was looked for: a small one is there, a large one is open.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is moved once")]
+pub enum Loaded {
+    /// Checked, as by [`BlobManager::load_bytes`].
+    Whole(Blob),
+    /// To be read by [`BlobManager::fill`].
+    Large(BlobReader),
+}
+
+impl BlobManager {
+    /// As [`BlobManager::try_load_bytes`], but a value of `large` bytes or more may be left open, so
+    /// that it can be read into memory of the caller's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_or_open(
+        &self,
+        key: &str,
+        format: Option<Format>,
+        large: u64,
+    ) -> Result<Option<Loaded>> {
+        let found = Key::new(key).and_then(|key| {
+            match self.backend().get_or_open(&key, format, large)? {
+                None => Ok(None),
+                Some(Found::Whole(object)) => self
+                    .unsealed(self.options.trust, key, format, object)
+                    .map(Loaded::Whole)
+                    .map(Some),
+                Some(Found::Open(record, _)) if format.is_some_and(|one| !fits(one, &record)) => {
+                    Err(wrong_format(format.unwrap_or(record.format), &record))
+                }
+                Some(Found::Open(record, reading)) => {
+                    let reader = BlobReader::new(key, record, reading);
+                    Ok(Some(Loaded::Large(reader)))
+                }
+            }
+        });
+        self.tolerated(named(found, "load", key))
+    }
+
+    /// Reads a value that was left open, as long as `memory`, and checks it: afterwards it is what
+    /// was saved, and for signed formats verified.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], [`ErrorKind::Untrusted`], [`ErrorKind::Io`]; then what is in
+    /// `memory` means nothing. [`BlobManager::load_bytes`] says whether the file was damaged or
+    /// edited.
+    pub fn fill(&self, reader: &mut BlobReader, memory: &mut [u8]) -> Result<()> {
+        let key = reader.metadata().key.clone();
+        if memory.len() as u64 != reader.len() {
+            let error = Error::new(ErrorKind::InvalidArgument, "the memory has another length");
+            return named(Err(error), "load", &key);
+        }
+        reader.seek_to(0);
+        reader.fill(memory)?;
+        let record = reader.metadata().record();
+        if record.format.is_signed() && self.options.trust == Trust::Own {
+            let checked = Key::new(&key).and_then(|key| {
+                let (format, tag) = (record.format, record.signature);
+                self.signer.check(&**self.backend(), &key, format, memory, tag)
+            });
+            return named(checked, "load", &key);
+        }
+        Ok(())
+    }
+}
