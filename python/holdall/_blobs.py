@@ -207,7 +207,9 @@ class BlobCore:
         try:
             codec = formats.find(record.format)
             given = formats.taken(codec, options, codec.decode_options)
-            if codec.heavy and not self._driver.blocking and len(data) > MAX_BYTES:
+            # A bytearray becomes the memory of an array, which takes no time.
+            is_long = len(data) > MAX_BYTES and type(data) is not bytearray
+            if codec.heavy and not self._driver.blocking and is_long:
                 return await self._driver.offload(codec.decode, data, given)
             return codec.decode(data, given)
         except HoldallError as error:
@@ -275,7 +277,8 @@ class BlobCore:
                     key=key,
                 )
             try:
-                return await self._driver.offload(_map_array, path)
+                # The engine has just read its beginning: this waits for no disk.
+                return _map_array(path)
             except FileNotFoundError:
                 # Replaced or deleted since it was located; the next look finds what is there now.
                 continue

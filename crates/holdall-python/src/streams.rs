@@ -1,7 +1,11 @@
 //! File objects for picklers: other threads run at every frame that goes through them.
 
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use std::time::Duration;
+
+use holdall::clock::Clock;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -16,9 +20,21 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives the interpreter lock to whoever waits for it.
+/// Gives the interpreter lock to whoever waits for it, if it was held for a while.
+///
+/// A lock that is given up for an instant is taken again before a waiting thread has woken up, and
+/// only the interpreter's own switch interval helps it, 5 ms later: so this stays away longer.
 fn let_others_run(py: Python<'_>) {
-    py.detach(|| {});
+    const HELD: Duration = Duration::from_millis(1);
+    const AWAY: Duration = Duration::from_micros(100);
+    thread_local! {
+        static SINCE: Cell<u64> = const { Cell::new(0) };
+    }
+    let now = Clock::system().boot_micros();
+    if u128::from(now.saturating_sub(SINCE.get())) >= HELD.as_micros() {
+        py.detach(|| std::thread::sleep(AWAY));
+        SINCE.set(Clock::system().boot_micros());
+    }
 }
 
 #[pymethods]

@@ -39,9 +39,15 @@ impl Clock {
     /// Milliseconds since this machine was started, sleep included; never goes back.
     #[must_use]
     pub fn boot_millis(&self) -> u64 {
+        self.boot_micros() / 1_000
+    }
+
+    /// As [`Clock::boot_millis`], in microseconds.
+    #[must_use]
+    pub fn boot_micros(&self) -> u64 {
         match &self.0 {
-            Source::System => micros(ClockId::Boottime) / 1_000,
-            Source::Manual(time) => time.boot.load(Ordering::SeqCst) / 1_000,
+            Source::System => micros(ClockId::Boottime),
+            Source::Manual(time) => time.boot.load(Ordering::SeqCst),
         }
     }
 

@@ -30,6 +30,11 @@ pub struct BlobReader {
 /// How much is read between two steps of the checksum.
 const PIECE: usize = 512 * 1_024;
 
+/// From so many bytes on, reading and the checksum share the work between two threads.
+const LONG: usize = 4 << 20;
+/// Pieces that were read and wait for the checksum.
+const AHEAD: usize = 8;
+
 /// What was read so far, from the beginning.
 struct Check {
     state: Xxh3Default,
@@ -53,13 +58,57 @@ impl BlobReader {
 
     /// Fills memory that is as long as what is left, and compares the checksum at the end.
     pub(super) fn fill(&mut self, memory: &mut [u8]) -> Result<()> {
-        let mut filled = 0;
-        while filled < memory.len() {
-            // So that what was read is in the processor's cache when it is hashed.
-            let end = memory.len().min(filled + PIECE);
-            filled += self.read_some(&mut memory[filled..end])?;
+        if memory.len() < LONG {
+            let mut filled = 0;
+            while filled < memory.len() {
+                // So that what was read is in the processor's cache when it is hashed.
+                let end = memory.len().min(filled + PIECE);
+                filled += self.read_some(&mut memory[filled..end])?;
+            }
+            return Ok(());
         }
-        Ok(())
+        let reading = &*self.reading;
+        let key = &self.metadata.key;
+        let check = self.check.as_mut().filter(|check| check.upto == 0 && self.position == 0);
+        // One thread reads while another takes the checksum of what was read.
+        let hashed = std::thread::scope(|scope| {
+            let (pieces, incoming) = std::sync::mpsc::sync_channel::<&[u8]>(AHEAD);
+            let hasher = std::thread::Builder::new().name("holdall-check".into()).spawn_scoped(
+                scope,
+                move || {
+                    let mut state = Xxh3Default::new();
+                    for piece in incoming {
+                        state.update(piece);
+                    }
+                    state
+                },
+            );
+            let hasher = hasher.map_err(|error| Error::io(error, "a thread"))?;
+            let mut position = self.position;
+            for piece in memory.chunks_mut(PIECE) {
+                let mut filled = 0;
+                while filled < piece.len() {
+                    match reading.read_at(&mut piece[filled..], position)? {
+                        0 => return Err(damaged()),
+                        count => {
+                            filled += count;
+                            position += count as u64;
+                        }
+                    }
+                }
+                // It only ends with its channel.
+                let _ = pieces.send(piece);
+            }
+            drop(pieces);
+            hasher.join().map_err(|_| Error::new(ErrorKind::Io, "the check has panicked"))
+        });
+        let state = named(hashed, "read", key)?;
+        self.position += memory.len() as u64;
+        if let Some(check) = check {
+            check.state = state;
+            check.upto = self.position;
+        }
+        named(self.compare(), "read", &self.metadata.key.clone())
     }
 
     /// What the store knows of the value.

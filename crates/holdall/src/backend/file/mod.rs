@@ -15,6 +15,7 @@ mod flush;
 mod layout;
 mod open;
 mod own;
+mod pipeline;
 mod place;
 mod private;
 mod read;

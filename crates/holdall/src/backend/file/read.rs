@@ -14,6 +14,9 @@ use crate::record::Record;
 /// How often a reader looks again when writers come between, before it waits for them.
 const RETRIES: usize = 16;
 
+/// From so many bytes on, a file is likely to be mapped.
+const LONG: u64 = 64 * 1_024;
+
 /// What a look has found.
 pub(crate) struct Sight<T> {
     /// A file of this store, not one that another program put beside it.
@@ -105,6 +108,11 @@ impl Opened {
         self.settled(key, |search| {
             let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
             let record = self.record_of(&found, limit)?;
+            if record.length >= LONG {
+                // Whoever opens it next, to map it, finds its beginning in the kernel's cache and
+                // need not wait. A failure shows there.
+                let _ = rustix::io::pread(&found.file, &mut [0_u8; 64], 0);
+            }
             Ok(Some(Sight { ours: found.stamp.is_some(), it: (found.path, record) }))
         })
     }
