@@ -230,7 +230,8 @@ impl Cache {
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = value.py();
-        let ttl = ttl.map_or(Ok(Ttl::Default), keyed::ttl)?;
+        let checked = |ttl: &Bound<'_, PyAny>| convert::unchecked_ttl(ttl, "set");
+        let ttl = ttl.map_or(Ok(Ttl::Default), checked)?;
         keyed::check_for(key, "set")?;
         let sought = SoughtKey::new(key)?;
         let shared = &*self.shared;
@@ -327,7 +328,7 @@ impl Cache {
 
     /// Keeps several values; all keys are checked before anything is kept.
     fn set_many(&self, items: &Bound<'_, PyMapping>, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
-        keyed::ttl(ttl)?;
+        convert::unchecked_ttl(ttl, "set")?;
         if let Ok(items) = items.cast_exact::<PyDict>() {
             for (key, _) in items.iter() {
                 keyed::check_for(&key, "set")?;

@@ -1,15 +1,9 @@
 //! Keys of memory: Python's own text objects, hashed by Python and compared as text.
 
-use std::time::Duration;
-
-use holdall::Ttl;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt, PyString};
+use pyo3::types::PyString;
 
 use crate::convert;
-
-/// What the Python face takes for a length of time at most, in seconds.
-const MOST_SECONDS: f64 = 8.0e13;
 
 /// A key in memory.
 pub(crate) struct HeldKey(Py<PyString>);
@@ -78,34 +72,21 @@ pub(crate) fn check_for(key: &Bound<'_, PyAny>, operation: &str) -> PyResult<()>
     let text = key.cast::<PyString>().ok().and_then(|text| text.to_str().ok());
     match text {
         Some(text) if !text.is_empty() && !text.as_bytes().contains(&0) => Ok(()),
-        _ => Err(explained("check_key", key, operation)),
+        _ => Err(explained(key, operation)),
     }
 }
 
 /// Why this is no key.
 pub(crate) fn refused(key: &Bound<'_, PyAny>) -> PyErr {
-    explained("check_key", key, "get")
+    explained(key, "get")
 }
 
-/// A TTL: seconds or a `timedelta`, `None` for ever, `DEFAULT` the cache's own.
-pub(crate) fn ttl(value: &Bound<'_, PyAny>) -> PyResult<Ttl> {
-    if value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>() {
-        match value.extract::<f64>() {
-            Ok(seconds) if seconds > 0.0 && seconds < MOST_SECONDS => {
-                return Ok(Ttl::After(Duration::from_secs_f64(seconds)));
-            }
-            _ => return Err(explained("check_ttl", value, "set")),
-        }
-    }
-    Python::attach(|_| convert::ttl(value)).map_err(|_| explained("check_ttl", value, "set"))
-}
-
-/// What is wrong, in the words of the Python face. The caller holds the interpreter lock.
-fn explained(function: &str, value: &Bound<'_, PyAny>, operation: &str) -> PyErr {
+/// Why this is no key, in the words of the Python face. The caller holds the interpreter lock.
+fn explained(key: &Bound<'_, PyAny>, operation: &str) -> PyErr {
     Python::attach(|py| {
         let checked = py
             .import("holdall._arguments")
-            .and_then(|arguments| arguments.call_method1(function, (value, operation)));
+            .and_then(|arguments| arguments.call_method1("check_key", (key, operation)));
         let wrong = || pyo3::exceptions::PyTypeError::new_err("the argument is not allowed");
         checked.err().unwrap_or_else(wrong)
     })
