@@ -17,6 +17,9 @@ from .table import Table, seconds
 def awaited(capacity: int, ttl: float) -> Table:
     """`CacheManager`."""
     cache = holdall.CacheManager(max_size=capacity, default_ttl=ttl)
+    # The first use reads the settings and puts the fast methods into place: before that, the
+    # methods that are taken here would be the slow ones for ever.
+    len(cache)
     return Table(
         cache.get,
         cache.set,
@@ -30,6 +33,7 @@ def awaited(capacity: int, ttl: float) -> Table:
 def plain(capacity: int, ttl: float) -> Table:
     """`holdall.sync.CacheManager`."""
     cache = holdall.sync.CacheManager(max_size=capacity, default_ttl=ttl)
+    len(cache)
     return Table(
         cache.get,
         cache.set,
@@ -46,6 +50,7 @@ def both(capacity: int, ttl: float) -> Table:
 
     folder = tempfile.TemporaryDirectory()
     storage = holdall.StorageManager(folder.name, max_size=capacity, default_ttl=ttl)
+    asyncio.run(storage.cache_set("first", None))
     return Table(storage.get, storage.set, close=folder.cleanup)
 
 
