@@ -122,6 +122,61 @@ async def test_what_is_not_awaited_warns_nobody_and_leaks_nothing():
     assert Value.alive == 0
 
 
+async def test_the_end_of_a_value_may_ask_the_cache():
+    cache = CacheManager()
+    answers = []
+
+    class Asks:
+        def __del__(self):
+            kept, dropped = cache.get("other"), cache.get("other")
+            del dropped
+            with pytest.raises(StopIteration) as stop:
+                kept.send(None)
+            answers.append(stop.value.value)
+
+    await cache.set("other", "there")
+    for _ in range(10):
+        await cache.set("k", Asks())
+        hit = cache.get("k")
+        await cache.delete("k")
+        hit.close()
+        # The value ends with the awaitable, whose memory the next ones take.
+        assert [await cache.get("other"), await cache.get("other")] == ["there"] * 2
+    gc.collect()
+    assert answers == ["there"] * 10
+
+
+async def test_awaitables_that_live_at_once_are_apart():
+    cache = CacheManager()
+    await cache.set_many({f"k{n}": n for n in range(10)})
+    for _ in range(3):
+        hits = [cache.get(f"k{n}") for n in range(10)]
+        assert len(set(map(id, hits))) == 10
+        assert [await hit for hit in hits] == list(range(10))
+        del hits
+
+
+class Nosy(str):
+    """A key that uses the cache, and changes the mapping that it is in, when it is hashed."""
+
+    cache: sync.CacheManager
+    mapping: dict[str, int]
+
+    def __hash__(self):
+        Nosy.cache.set("nosy", 1)
+        Nosy.mapping["more"] = 1
+        return str.__hash__(self)
+
+    __eq__ = str.__eq__
+
+
+def test_a_key_that_runs_code_is_a_key_like_any_other():
+    Nosy.cache, Nosy.mapping = sync.CacheManager(), {}
+    Nosy.mapping = {Nosy("k"): 5, "l": 6}
+    Nosy.cache.set_many(Nosy.mapping)
+    assert Nosy.cache.get_many([Nosy("k"), "l", "nosy"]) == {"k": 5, "l": 6, "nosy": 1}
+
+
 async def test_references_are_counted_right(tmp_path):
     cache, plain = CacheManager(), sync.CacheManager()
     value, default = object(), object()
@@ -140,6 +195,9 @@ async def test_references_are_counted_right(tmp_path):
                 await storage.get("k", default)
                 await storage.get("missing", default)
                 await storage.get(key="k", default=default)
+                await cache.get_many(["k", "missing"])
+                await cache.set_many({"k": value, "l": default})
+                await cache.delete("l")
                 for wrong in (5, "", "a\0b", "\ud800"):
                     with pytest.raises(holdall.InvalidKeyError):
                         await cache.get(wrong)

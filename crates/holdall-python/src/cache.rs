@@ -1,27 +1,29 @@
 //! `Cache`: the engine's cache with Python objects in it.
 //!
-//! Its lock is only ever taken with the interpreter lock held, and nothing in it runs Python
-//! code: what leaves is reported and dropped after the lock is released. So a `fork` finds it
-//! free, and a callback may use the cache.
+//! The interpreter lock protects it, and nothing runs Python code while it is lent: what leaves is
+//! reported and dropped afterwards. So a `fork` finds it free, and a callback may use the cache.
 #![allow(unsafe_code, reason = "objects are let go of where PyO3 does not know of the lock")]
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+mod told;
+
+use std::sync::{Arc, Weak};
 
 use holdall::cache::housekeeping::{Housekeeping, Sweep};
-use holdall::cache::{
-    Cache as Engine, CacheLimits, CacheStats, Cause, NewEntry, PolicyKind, Removed,
-};
+use holdall::cache::{Cache as Engine, CacheLimits, NewEntry, PolicyKind, Removed};
 use holdall::clock::Clock;
 use holdall::{ErrorKind, Ttl};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMapping, PyString};
+use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyString};
 
 use crate::clock::{self, ManualClock};
 use crate::convert;
 use crate::errors;
+use crate::gil::{GilCell, Lent};
 use crate::hot;
 use crate::keyed::{self, HeldKey, SoughtKey, same};
+
+pub(crate) use self::told::{estimated, named, stats};
 
 type Gone = Vec<Removed<HeldKey, Py<PyAny>>>;
 
@@ -35,7 +37,7 @@ pub(crate) struct Cache {
 }
 
 struct Shared {
-    engine: Mutex<Engine<HeldKey, Py<PyAny>>>,
+    engine: GilCell<Engine<HeldKey, Py<PyAny>>>,
     default_ttl: Ttl,
     max_size: usize,
     policy: PolicyKind,
@@ -47,11 +49,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn engine(&self) -> MutexGuard<'_, Engine<HeldKey, Py<PyAny>>> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    fn engine<'a>(&'a self, py: Python<'a>) -> Lent<'a, Engine<HeldKey, Py<PyAny>>> {
+        self.engine.lend(py)
     }
 
-    /// Runs `work` under the lock; reports and drops what left after it.
+    /// Runs `work` alone; reports and drops what left after it.
     fn locked<R>(
         &self,
         py: Python<'_>,
@@ -59,7 +61,7 @@ impl Shared {
     ) -> R {
         let mut gone = Gone::new();
         let now = self.clock.coarse_millis();
-        let result = work(&mut self.engine(), now, &mut gone);
+        let result = work(&mut self.engine(py), now, &mut gone);
         self.report(py, gone);
         result
     }
@@ -114,6 +116,15 @@ impl Shared {
         }
     }
 
+    /// What a value counts for, where anything counts. The caller holds the interpreter lock, but
+    /// need not have told PyO3 so.
+    fn weight(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+        if !self.weighs && self.size_of.is_none() {
+            return Ok(0);
+        }
+        Python::attach(|_| self.bytes(value))
+    }
+
     fn write(
         &self,
         key: &SoughtKey<'_, '_>,
@@ -150,55 +161,8 @@ impl Sweep for Shared {
     }
 
     fn next_expiry(&self) -> Option<u64> {
-        Python::try_attach(|_| self.engine().next_expiry()).flatten()
+        Python::try_attach(|py| self.engine(py).next_expiry()).flatten()
     }
-}
-
-pub(crate) fn named(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Evicted => "evicted",
-        Cause::Expired => "expired",
-        Cause::Replaced => "replaced",
-        Cause::Deleted => "deleted",
-        Cause::Cleared => "cleared",
-        Cause::Refused => "refused",
-        _ => "removed",
-    }
-}
-
-/// What a value takes: its own bytes where it has some, else what Python says of the object.
-pub(crate) fn estimated(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    if value.is_instance_of::<PyBytes>()
-        || value.is_instance_of::<PyString>()
-        || value.is_instance_of::<PyByteArray>()
-    {
-        return Ok(value.len()? as u64);
-    }
-    if let Ok(bytes) = value.getattr("nbytes")
-        && let Ok(bytes) = bytes.extract::<u64>()
-    {
-        return Ok(bytes);
-    }
-    value.py().import("sys")?.call_method1("getsizeof", (value,))?.extract()
-}
-
-pub(crate) fn stats<'py>(
-    py: Python<'py>,
-    stats: &CacheStats,
-    max_size: usize,
-    policy: PolicyKind,
-) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("entries", stats.entries)?;
-    dict.set_item("hits", stats.hits)?;
-    dict.set_item("misses", stats.misses)?;
-    dict.set_item("hit_rate", stats.hit_rate())?;
-    dict.set_item("evictions", stats.evictions)?;
-    dict.set_item("expirations", stats.expirations)?;
-    dict.set_item("bytes", stats.bytes)?;
-    dict.set_item("max_size", max_size)?;
-    dict.set_item("policy", policy.name)?;
-    Ok(dict)
 }
 
 impl Cache {
@@ -211,7 +175,7 @@ impl Cache {
         let now = self.shared.clock.coarse_millis();
         let found = self
             .shared
-            .engine()
+            .engine(py)
             .get(sought.hash, |held| sought.is(held), now, &mut gone)
             .map(|value| value.clone_ref(py));
         if found.is_none() {
@@ -229,23 +193,31 @@ impl Cache {
         value: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let py = value.py();
         let checked = |ttl: &Bound<'_, PyAny>| convert::unchecked_ttl(ttl, "set");
         let ttl = ttl.map_or(Ok(Ttl::Default), checked)?;
         keyed::check_for(key, "set")?;
-        let sought = SoughtKey::new(key)?;
+        let weight = self.shared.weight(value)?;
+        self.keep_all(value.py(), ttl, [(SoughtKey::new(key)?, value, weight)])
+    }
+
+    /// Keeps values whose keys and sizes were looked at, in one go.
+    fn keep_all<'a, 'py: 'a>(
+        &self,
+        py: Python<'py>,
+        ttl: Ttl,
+        entries: impl IntoIterator<Item = (SoughtKey<'a, 'py>, &'a Bound<'py, PyAny>, u64)>,
+    ) -> PyResult<()> {
         let shared = &*self.shared;
-        let bytes = if shared.weighs || shared.size_of.is_some() {
-            Python::attach(|_| shared.bytes(value))?
-        } else {
-            0
-        };
-        let (key, value) = (sought.hold(), value.clone().unbind());
         let mut gone = Gone::new();
         let now = shared.clock.coarse_millis();
         let expires_at = shared.expiry(ttl, now);
-        let entry = NewEntry { hash: sought.hash, key, value, bytes, expires_at };
-        shared.engine().insert(entry, |one, other| same(py, one, other), now, &mut gone);
+        let mut engine = shared.engine(py);
+        for (sought, value, bytes) in entries {
+            let (key, value) = (sought.hold(), value.clone().unbind());
+            let entry = NewEntry { hash: sought.hash, key, value, bytes, expires_at };
+            engine.insert(entry, |one, other| same(py, one, other), now, &mut gone);
+        }
+        drop(engine);
         if let (Some(at), Some(housekeeping)) = (expires_at, &shared.housekeeping) {
             housekeeping.expires(at, now);
         }
@@ -275,7 +247,7 @@ impl Cache {
         let has_thread = clock.is_none();
         let time = clock::clock(clock);
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
-            engine: Mutex::new(Engine::new(limits, policy)),
+            engine: GilCell::new(Engine::new(limits, policy)),
             default_ttl,
             max_size,
             policy,
@@ -316,38 +288,52 @@ impl Cache {
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
+        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let mut sought = Vec::with_capacity(keys.len());
+        for key in &keys {
+            sought.push(SoughtKey::new(key).map_err(|_| keyed::refused(key))?);
+        }
+        // All look-ups before anything else: the processor fetches several entries at a time.
+        let mut gone = Gone::new();
+        let values: Vec<Option<Py<PyAny>>> = {
+            let now = self.shared.clock.coarse_millis();
+            let mut engine = self.shared.engine(py);
+            let mut look = |sought: &SoughtKey<'_, '_>| {
+                let value = engine.get(sought.hash, |held| sought.is(held), now, &mut gone);
+                value.map(|value| value.clone_ref(py))
+            };
+            sought.iter().map(&mut look).collect()
+        };
+        self.shared.report(py, gone);
         let found = PyDict::new(py);
-        for key in keys.try_iter()? {
-            let key = key?;
-            if let Some(value) = self.look(&key)? {
-                found.set_item(&key, value)?;
+        for (key, value) in keys.iter().zip(values) {
+            match value {
+                Some(value) => found.set_item(key, value)?,
+                None => keyed::check(key)?,
             }
         }
         Ok(found)
     }
 
     /// Keeps several values; all keys are checked before anything is kept.
-    fn set_many(&self, items: &Bound<'_, PyMapping>, ttl: &Bound<'_, PyAny>) -> PyResult<()> {
-        convert::unchecked_ttl(ttl, "set")?;
-        if let Ok(items) = items.cast_exact::<PyDict>() {
-            for (key, _) in items.iter() {
-                keyed::check_for(&key, "set")?;
-            }
-            // A callback may change the dict, which is then an error of the iteration.
-            for (key, value) in items.copy()?.iter() {
-                self.keep(&key, &value, Some(ttl))?;
-            }
-            return Ok(());
-        }
-        let items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> =
-            items.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?;
-        for (key, _) in &items {
-            keyed::check_for(key, "set")?;
-        }
+    fn set_many(
+        &self,
+        py: Python<'_>,
+        items: &Bound<'_, PyMapping>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let ttl = convert::unchecked_ttl(ttl, "set")?;
+        // What follows may run code of a key, which may change the mapping.
+        let items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> = match items.cast_exact::<PyDict>() {
+            Ok(items) => items.iter().collect(),
+            Err(_) => items.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?,
+        };
+        let mut entries = Vec::with_capacity(items.len());
         for (key, value) in &items {
-            self.keep(key, value, Some(ttl))?;
+            keyed::check_for(key, "set")?;
+            entries.push((SoughtKey::new(key)?, value, self.shared.weight(value)?));
         }
-        Ok(())
+        self.keep_all(py, ttl, entries)
     }
 
     /// Keeps a value unless there is one; whether it was kept.

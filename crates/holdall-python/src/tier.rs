@@ -1,6 +1,6 @@
-//! `Tier`: the memory over a store, with Python objects in it. Locked as [`crate::cache`] is.
+//! `Tier`: the memory over a store, with Python objects in it. Protected as [`crate::cache`] is.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use holdall::backend::Backend;
 use holdall::cache::housekeeping::{Housekeeping, Sweep};
@@ -17,6 +17,7 @@ use crate::cache::{estimated, stats};
 use crate::clock::{self, ManualClock};
 use crate::convert;
 use crate::errors;
+use crate::gil::{GilCell, Lent};
 use crate::keyed::{self, HeldKey, SoughtKey, same};
 use crate::metadata::BlobMetadata;
 use crate::store::Store;
@@ -33,7 +34,7 @@ pub(crate) struct Tier {
 }
 
 struct Shared {
-    engine: Mutex<Memory>,
+    engine: GilCell<Memory>,
     backend: Option<Arc<dyn Backend>>,
     default_ttl: Ttl,
     max_size: usize,
@@ -43,18 +44,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn engine(&self) -> MutexGuard<'_, Memory> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    fn engine<'a>(&'a self, py: Python<'a>) -> Lent<'a, Memory> {
+        self.engine.lend(py)
     }
 
-    /// Runs `work` under the lock; what left is dropped after it.
+    /// Runs `work` alone; what left is dropped after it.
     fn locked<R>(
         &self,
+        py: Python<'_>,
         work: impl FnOnce(&mut Memory, u64, &mut Gone<HeldKey, Py<PyAny>>) -> R,
     ) -> R {
         let mut gone = Gone::new();
         let now = self.clock.coarse_millis();
-        let result = work(&mut self.engine(), now, &mut gone);
+        let result = work(&mut self.engine(py), now, &mut gone);
         drop(gone);
         result
     }
@@ -74,7 +76,7 @@ impl Shared {
     ) {
         let py = value.py();
         let (held, value) = (key.hold(), value.clone().unbind());
-        let expiry = self.locked(|engine, now, gone| {
+        let expiry = self.locked(py, |engine, now, gone| {
             let expires_at = life.map(|life| now.saturating_add(life));
             let entry = NewEntry { hash: key.hash, key: held, value, bytes, expires_at };
             let seen = seen.map(|seen| Seen { checked: now, ..seen });
@@ -103,14 +105,14 @@ impl Shared {
 
 impl Sweep for Shared {
     fn sweep(&self, max: usize) -> bool {
-        Python::try_attach(|_| {
-            self.locked(|engine, now, gone| engine.cache().sweep(now, max, gone))
+        Python::try_attach(|py| {
+            self.locked(py, |engine, now, gone| engine.cache().sweep(now, max, gone))
         })
         .unwrap_or(false)
     }
 
     fn next_expiry(&self) -> Option<u64> {
-        Python::try_attach(|_| self.engine().cache().next_expiry()).flatten()
+        Python::try_attach(|py| self.engine(py).cache().next_expiry()).flatten()
     }
 }
 
@@ -126,7 +128,7 @@ impl Tier {
         let mut gone = Gone::new();
         let found = self
             .shared
-            .engine()
+            .engine(py)
             .get(sought.hash, |held| sought.is(held), now, version, &mut gone)
             .map(|hit| (hit.value.clone_ref(py), hit.look_again));
         let Some((value, look_again)) = found else {
@@ -168,7 +170,7 @@ impl Tier {
         let time = clock::clock(clock);
         let backend = store.map(|store| store.get().backend());
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
-            engine: Mutex::new(Engine::new(limits, policy, (external_check * 1_000.0) as u64)),
+            engine: GilCell::new(Engine::new(limits, policy, (external_check * 1_000.0) as u64)),
             backend,
             default_ttl,
             max_size,
@@ -195,7 +197,7 @@ impl Tier {
     fn contains(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let sought = SoughtKey::new(key)?;
         let version = self.shared.version(convert::text(key)?);
-        Ok(self.shared.locked(|engine, now, _| {
+        Ok(self.shared.locked(key.py(), |engine, now, _| {
             engine.contains(sought.hash, |held| sought.is(held), now, version)
         }))
     }
@@ -253,7 +255,7 @@ impl Tier {
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let sought = SoughtKey::new(key)?;
         let version = self.shared.version(convert::text(key)?);
-        Ok(self.shared.locked(|engine, now, gone| {
+        Ok(self.shared.locked(key.py(), |engine, now, gone| {
             let there = engine.contains(sought.hash, |held| sought.is(held), now, version);
             engine.cache().remove(sought.hash, |held| sought.is(held), now, gone);
             there
@@ -261,8 +263,8 @@ impl Tier {
     }
 
     /// Forgets everything; how many entries there were.
-    fn clear(&self) -> usize {
-        let (count, cleared) = self.shared.locked(|engine, now, _| {
+    fn clear(&self, py: Python<'_>) -> usize {
+        let (count, cleared) = self.shared.locked(py, |engine, now, _| {
             let cache = engine.cache();
             (cache.len(now), cache.clear())
         });
@@ -270,21 +272,21 @@ impl Tier {
         count
     }
 
-    fn __len__(&self) -> usize {
-        self.shared.locked(|engine, now, _| engine.cache().len(now))
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.shared.locked(py, |engine, now, _| engine.cache().len(now))
     }
 
     /// The counters; takes the same time whatever the number of entries.
     fn get_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counts = self.shared.locked(|engine, _, _| engine.stats());
+        let counts = self.shared.locked(py, |engine, _, _| engine.stats());
         stats(py, &counts, self.shared.max_size, self.shared.policy)
     }
 
     /// Frees what has expired, now; the housekeeping thread does it unasked.
-    fn sweep(&self) -> u64 {
-        let expirations = || self.shared.locked(|engine, _, _| engine.stats().expirations);
+    fn sweep(&self, py: Python<'_>) -> u64 {
+        let expirations = || self.shared.locked(py, |engine, _, _| engine.stats().expirations);
         let before = expirations();
-        while self.shared.locked(|engine, now, gone| engine.cache().sweep(now, SLICE, gone)) {}
+        while self.shared.locked(py, |engine, now, gone| engine.cache().sweep(now, SLICE, gone)) {}
         expirations() - before
     }
 }

@@ -81,18 +81,37 @@ impl<K, V> Cache<K, V> {
         now: u64,
         out: &mut Vec<Removed<K, V>>,
     ) -> Option<&V> {
+        self.get_if(hash, is_key, now, out, |_| true)
+    }
+
+    /// As [`get`](Self::get), of a value that the caller finds good; one that it does not is a miss,
+    /// and leaves as if it had been deleted. The caller may change the value; it keeps its bytes.
+    #[inline]
+    pub fn get_if(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: u64,
+        out: &mut Vec<Removed<K, V>>,
+        is_good: impl FnOnce(&mut V) -> bool,
+    ) -> Option<&V> {
         let Some(slot) = self.find(hash, is_key) else {
             self.counts.misses += 1;
             return None;
         };
-        if self.slab.get(slot)?.expires_at <= now {
-            self.counts.misses += 1;
-            self.detach(slot, Cause::Expired, out);
-            return None;
-        }
-        self.counts.hits += 1;
-        self.policy.hit(slot);
-        self.slab.get(slot)?.pair.as_ref().map(|(_, value)| value)
+        let place = self.slab.get_mut(slot)?;
+        let cause = if place.expires_at <= now {
+            Cause::Expired
+        } else if place.pair.as_mut().is_some_and(|(_, value)| is_good(value)) {
+            self.counts.hits += 1;
+            self.policy.hit(slot);
+            return self.slab.get(slot)?.pair.as_ref().map(|(_, value)| value);
+        } else {
+            Cause::Deleted
+        };
+        self.counts.misses += 1;
+        self.detach(slot, cause, out);
+        None
     }
 
     /// The value under a key, to be changed in place. The policy sees a use; no hit or miss is

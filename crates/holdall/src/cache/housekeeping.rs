@@ -25,7 +25,7 @@ const SLICE: usize = 256;
 const PAUSE: u64 = 20;
 /// Between two slices. Where it is too short, those who wait for the interpreter lock do not get it
 /// before the interpreter forces a switch, 5 ms later.
-const GAP: Duration = Duration::from_micros(100);
+const GAP: Duration = Duration::from_micros(250);
 /// Milliseconds after which a plan that was not kept means that there is no thread.
 const OVERDUE: u64 = 1_000;
 

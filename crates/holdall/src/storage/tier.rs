@@ -65,25 +65,24 @@ impl<K, V> Tier<K, V> {
     pub fn get(
         &mut self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool + Copy,
+        is_key: impl Fn(&K) -> bool,
         now: u64,
         version: Option<u64>,
         out: &mut Gone<K, V>,
     ) -> Option<Hit<'_, V>> {
         let mut look_again = None;
-        if let Some(Held { seen: Some(seen), .. }) = self.cache.peek(hash, is_key, now) {
+        let is_newest = |held: &mut Held<V>| {
+            let Some(seen) = &mut held.seen else { return true };
             if version != Some(seen.version) {
-                self.cache.remove(hash, is_key, now, out);
-            } else if now.saturating_sub(seen.checked) >= self.external_check {
+                return false;
+            }
+            if now.saturating_sub(seen.checked) >= self.external_check {
+                seen.checked = now;
                 look_again = Some(seen.generation);
             }
-        }
-        if look_again.is_some()
-            && let Some(Held { seen: Some(seen), .. }) = self.cache.get_mut(hash, is_key, now)
-        {
-            seen.checked = now;
-        }
-        let held = self.cache.get(hash, is_key, now, out)?;
+            true
+        };
+        let held = self.cache.get_if(hash, is_key, now, out, is_newest)?;
         Some(Hit { value: &held.value, look_again })
     }
 
