@@ -122,6 +122,7 @@ async def test_what_is_not_awaited_warns_nobody_and_leaks_nothing():
     assert Value.alive == 0
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="coroutines are used there")
 async def test_the_end_of_a_value_may_ask_the_cache():
     cache = CacheManager()
     answers = []
@@ -246,6 +247,24 @@ async def test_a_method_of_a_subclass_is_the_one_that_is_called(tmp_path):
     async with LoudStorage(tmp_path) as storage:
         await storage.set("k", 1)
         assert [await storage.get("k") for _ in range(3)] == [("loud", 1)] * 3
+
+
+async def test_methods_of_a_manager_in_use_are_those_of_its_class_to_whoever_looks(tmp_path):
+    cache = await warm()
+    async with StorageManager(tmp_path) as storage:
+        await storage.set("k", 1)
+        for method, like in (
+            (cache.get, CacheManager.get),
+            (cache.set, CacheManager.set),
+            (storage.get, StorageManager.get),
+        ):
+            assert method.__name__ == like.__name__
+            assert method.__doc__
+        assert await storage.get(key="k", default=2, model_class=int, copy=True) == 1
+        with pytest.raises(TypeError):
+            await storage.get("k", 1, 2)
+    with pytest.raises(TypeError):
+        await cache.set("k")
 
 
 async def test_a_storage_hit_is_the_newest_or_read_anew(tmp_path):

@@ -304,6 +304,9 @@ def hot_set(cache: Cache) -> Callable[..., Any]:
 def hot_get_or_else(tier: Tier, or_else: Callable[..., Any], wrapper: type) -> Callable[..., Any]:
     """The fastest awaited `get` of a memory over a store; `or_else` is for all but a plain hit."""
 
+def hot_get_or_missing(tier: Tier, missing: object, wrapper: type) -> Callable[[str], Any]:
+    """The fastest look for a plain hit in a memory over a store; `missing` if there is none."""
+
 # -- streams for the codecs ---------------------------------------------------------------------
 
 @final

@@ -18,6 +18,7 @@ from holdall._cached import AWAITS_NATIVELY, CacheCore
 from holdall._core import Cache, hot_get
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
+from holdall._warm import getter, setter
 from holdall.types import CacheStats, Ttl
 
 __all__ = ["CacheManager"]
@@ -42,9 +43,14 @@ class CacheManager(CacheCore):
     """
 
     def _warm(self, cache: Cache) -> None:
-        """A hit needs no coroutine: what the function returns is to be awaited, too."""
-        if AWAITS_NATIVELY and type(self).get is CacheManager.get:
-            self.__dict__["get"] = hot_get(cache, True)
+        """Puts faster functions in front of the methods; a subclass keeps those of its own."""
+        mine = type(self)
+        if mine.get is CacheManager.get:
+            look = hot_get(cache, AWAITS_NATIVELY)
+            # What the function returns is to be awaited, where no coroutine is needed for that.
+            self.__dict__["get"] = look if AWAITS_NATIVELY else getter(look, CacheManager.get)
+        if mine.set is CacheManager.set:
+            self.__dict__["set"] = setter(self._keep, CacheManager.set)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` if there is none or it has expired."""

@@ -16,10 +16,18 @@ from holdall._arguments import (
     check_ttl,
 )
 from holdall._cached import AWAITS_NATIVELY
-from holdall._core import BlobMetadata, ConflictError, HoldallError, Tier, hot_get_or_else
+from holdall._core import (
+    BlobMetadata,
+    ConflictError,
+    HoldallError,
+    Tier,
+    hot_get_or_else,
+    hot_get_or_missing,
+)
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall._tiers import Held, StorageCore, fits, hit, validated
+from holdall._warm import storage_getter
 from holdall.errors import BatchError
 from holdall.types import Durability, Format, StorageStats, Ttl
 
@@ -96,10 +104,17 @@ class StorageManager(StorageCore):
         return default if value is MISSING else self._out(value, copy)
 
     def _warm(self, tier: Tier) -> None:
-        """A plain hit needs no coroutine; all else goes the way of the class."""
-        if AWAITS_NATIVELY and not self._copy and type(self).get is StorageManager.get:
-            ordinary = partial(StorageManager.get, proxy(self))
-            self.__dict__["get"] = hot_get_or_else(tier, ordinary, Held)
+        """A plain hit goes the shortest way; all else goes that of the class."""
+        if self._copy or type(self).get is not StorageManager.get:
+            return
+        ordinary = partial(StorageManager.get, proxy(self))
+        self.__dict__["get"] = (
+            hot_get_or_else(tier, ordinary, Held)
+            if AWAITS_NATIVELY
+            else storage_getter(
+                hot_get_or_missing(tier, MISSING, Held), ordinary, StorageManager.get
+            )
+        )
 
     async def set(
         self,

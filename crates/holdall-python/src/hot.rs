@@ -25,6 +25,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hot_get, module)?)?;
     module.add_function(wrap_pyfunction!(hot_set, module)?)?;
     module.add_function(wrap_pyfunction!(hot_get_or_else, module)?)?;
+    module.add_function(wrap_pyfunction!(hot_get_or_missing, module)?)?;
     Ok(())
 }
 
@@ -93,7 +94,11 @@ unsafe extern "C" fn get<const AWAITED: bool>(
     // arguments are borrowed for the time of the call; what is returned is a new reference.
     unsafe {
         let py = Python::assume_attached();
-        let plain = (count == 1 && names.is_null()).then(|| [*given, ptr::null_mut()]);
+        let plain = match count {
+            1 if names.is_null() => Some([*given, ptr::null_mut()]),
+            2 if names.is_null() => Some([*given, *given.add(1)]),
+            _ => None,
+        };
         let named = || arguments(given, count, names, [c"key", c"default"], 1);
         let Some([key, default]) = plain.or_else(named) else {
             PyTypeError::new_err("get() takes a key and a default").restore(py);
@@ -169,8 +174,52 @@ const fn get_of<const AWAITED: bool>() -> ffi::PyMethodDef {
     }
 }
 
-/// `get` of a memory over a store: the tuple that it belongs to has the memory, a function for all
-/// that is no plain hit, and the class of values in memory that wrap another one.
+/// A plain hit in a memory over a store: a new reference, or null without an exception if there is
+/// none. The tuple `slf` has the memory, and the class of values in memory that wrap another one.
+///
+/// # Safety
+/// As for [`get`]; `slf` is a tuple that [`belongings`] made, and `key` is borrowed.
+unsafe fn plain_hit(slf: *mut PyObject, key: *mut PyObject) -> PyResult<*mut PyObject> {
+    // SAFETY: the interpreter lock is held; what is in the tuple is borrowed and lives as long as it;
+    // `look` gives a reference that is ours.
+    unsafe {
+        let py = Python::assume_attached();
+        let memory = ffi::PyTuple_GetItem(slf, 0);
+        let memory = as_tier(Bound::<PyAny>::ref_from_ptr(py, &memory));
+        let looked = || memory.look(Bound::<PyAny>::ref_from_ptr(py, &key));
+        let found = catch_unwind(AssertUnwindSafe(looked));
+        let Some(value) = found.unwrap_or_else(|_| Err(errors::panicked(py)))? else {
+            return Ok(ptr::null_mut());
+        };
+        let value = value.into_ptr();
+        if ffi::Py_TYPE(value).cast() != ffi::PyTuple_GetItem(slf, 2) {
+            return Ok(value);
+        }
+        // What is wrapped is the second item of it.
+        let inner = ffi::PyTuple_GetItem(value, 1);
+        ffi::Py_XINCREF(inner);
+        ffi::Py_DECREF(value);
+        if inner.is_null() { Err(PyErr::fetch(py)) } else { Ok(inner) }
+    }
+}
+
+/// `get(key)` of a memory over a store: the value of a plain hit, else what the tuple has for that.
+unsafe extern "C" fn get_or_missing(slf: *mut PyObject, key: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as for `get`; `slf` is the tuple that `hot_get_or_missing` made.
+    unsafe {
+        match plain_hit(slf, key) {
+            Ok(value) if value.is_null() => ffi::Py_NewRef(ffi::PyTuple_GetItem(slf, 1)),
+            Ok(value) => value,
+            Err(error) => {
+                error.restore(Python::assume_attached());
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// `get` of a memory over a store, its result complete as an awaitable if it is a plain hit: for all
+/// else the tuple has a function.
 unsafe extern "C" fn get_or_else(
     slf: *mut PyObject,
     given: *const *mut PyObject,
@@ -182,28 +231,11 @@ unsafe extern "C" fn get_or_else(
     unsafe {
         let py = Python::assume_attached();
         if names.is_null() && (count == 1 || count == 2) {
-            let memory = ffi::PyTuple_GetItem(slf, 0);
-            let memory = as_tier(Bound::<PyAny>::ref_from_ptr(py, &memory));
-            let looked = || memory.look(Bound::<PyAny>::ref_from_ptr(py, &*given));
-            match catch_unwind(AssertUnwindSafe(looked)) {
-                Ok(Ok(Some(value))) => {
-                    let value = value.into_ptr();
-                    if ffi::Py_TYPE(value).cast() != ffi::PyTuple_GetItem(slf, 2) {
-                        return ready(value);
-                    }
-                    // What is wrapped is the second item of it.
-                    let inner = ffi::PyTuple_GetItem(value, 1);
-                    ffi::Py_XINCREF(inner);
-                    ffi::Py_DECREF(value);
-                    return if inner.is_null() { inner } else { ready(inner) };
-                }
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => {
+            match plain_hit(slf, *given) {
+                Ok(value) if value.is_null() => {}
+                Ok(value) => return ready(value),
+                Err(error) => {
                     error.restore(py);
-                    return ptr::null_mut();
-                }
-                Err(_) => {
-                    errors::panicked(py).restore(py);
                     return ptr::null_mut();
                 }
             }
@@ -249,6 +281,13 @@ static TIER_OR_ELSE: Definition = Definition(ffi::PyMethodDef {
     ml_doc: c"The value under a key, or `default`; a missing one is read from the disk.".as_ptr(),
 });
 
+static TIER_OR_MISSING: Definition = Definition(ffi::PyMethodDef {
+    ml_name: c"get".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunction: get_or_missing },
+    ml_flags: ffi::METH_O,
+    ml_doc: c"The value of a plain hit in memory.".as_ptr(),
+});
+
 /// The fastest `get` of a cache: a function `get(key, default=None)`.
 ///
 /// With `awaited` its result is to be awaited, which is faster than a coroutine up to CPython 3.11.
@@ -274,9 +313,31 @@ fn hot_get_or_else<'py>(
     or_else: &Bound<'py, PyAny>,
     wrapper: &Bound<'py, PyType>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let belongings = (tier, or_else, wrapper).into_pyobject(tier.py())?;
+    let belongings = belongings(tier, or_else, wrapper)?;
     // SAFETY: the code of this definition expects a tuple of these three.
-    unsafe { bound(&TIER_OR_ELSE, belongings.as_any()) }
+    unsafe { bound(&TIER_OR_ELSE, &belongings) }
+}
+
+/// The fastest look for a plain hit in a memory over a store: a function `get(key)`, whose result is
+/// `missing` if there is none; `wrapper` is the class of wrapped values.
+#[pyfunction]
+fn hot_get_or_missing<'py>(
+    tier: &Bound<'py, Tier>,
+    missing: &Bound<'py, PyAny>,
+    wrapper: &Bound<'py, PyType>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let belongings = belongings(tier, missing, wrapper)?;
+    // SAFETY: the code of this definition expects a tuple of these three.
+    unsafe { bound(&TIER_OR_MISSING, &belongings) }
+}
+
+/// What a function of a memory over a store belongs to.
+fn belongings<'py>(
+    tier: &Bound<'py, Tier>,
+    otherwise: &Bound<'py, PyAny>,
+    wrapper: &Bound<'py, PyType>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok((tier, otherwise, wrapper).into_pyobject(tier.py())?.into_any())
 }
 
 /// A function that belongs to an object.
