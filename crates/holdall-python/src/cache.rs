@@ -4,6 +4,7 @@
 //! reported and dropped afterwards. So a `fork` finds it free, and a callback may use the cache.
 #![allow(unsafe_code, reason = "objects are let go of where PyO3 does not know of the lock")]
 
+mod direct;
 mod told;
 
 use std::sync::{Arc, Weak};
@@ -165,67 +166,6 @@ impl Sweep for Shared {
     }
 }
 
-impl Cache {
-    /// The value under a key, if there is one that has not expired. The caller holds the
-    /// interpreter lock, but need not have told PyO3 so.
-    pub(crate) fn look(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-        let Ok(sought) = SoughtKey::new(key) else { return Err(keyed::refused(key)) };
-        let py = key.py();
-        let mut gone = Gone::new();
-        let now = self.shared.clock.coarse_millis();
-        let found = self
-            .shared
-            .engine(py)
-            .get(sought.hash, |held| sought.is(held), now, &mut gone)
-            .map(|value| value.clone_ref(py));
-        if found.is_none() {
-            self.shared.report_hot(gone);
-            keyed::check(key)?;
-        }
-        Ok(found)
-    }
-
-    /// Keeps a value, in place of whatever is there; `ttl` left out is the default. The caller holds
-    /// the interpreter lock, but need not have told PyO3 so.
-    pub(crate) fn keep(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let checked = |ttl: &Bound<'_, PyAny>| convert::unchecked_ttl(ttl, "set");
-        let ttl = ttl.map_or(Ok(Ttl::Default), checked)?;
-        keyed::check_for(key, "set")?;
-        let weight = self.shared.weight(value)?;
-        self.keep_all(value.py(), ttl, [(SoughtKey::new(key)?, value, weight)])
-    }
-
-    /// Keeps values whose keys and sizes were looked at, in one go.
-    fn keep_all<'a, 'py: 'a>(
-        &self,
-        py: Python<'py>,
-        ttl: Ttl,
-        entries: impl IntoIterator<Item = (SoughtKey<'a, 'py>, &'a Bound<'py, PyAny>, u64)>,
-    ) -> PyResult<()> {
-        let shared = &*self.shared;
-        let mut gone = Gone::new();
-        let now = shared.clock.coarse_millis();
-        let expires_at = shared.expiry(ttl, now);
-        let mut engine = shared.engine(py);
-        for (sought, value, bytes) in entries {
-            let (key, value) = (sought.hold(), value.clone().unbind());
-            let entry = NewEntry { hash: sought.hash, key, value, bytes, expires_at };
-            engine.insert(entry, |one, other| same(py, one, other), now, &mut gone);
-        }
-        drop(engine);
-        if let (Some(at), Some(housekeeping)) = (expires_at, &shared.housekeeping) {
-            housekeeping.expires(at, now);
-        }
-        shared.report_hot(gone);
-        Ok(())
-    }
-}
-
 #[pymethods]
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Cache {
@@ -288,31 +228,16 @@ impl Cache {
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let mut sought = Vec::with_capacity(keys.len());
-        for key in &keys {
-            sought.push(SoughtKey::new(key).map_err(|_| keyed::refused(key))?);
-        }
-        // All look-ups before anything else: the processor fetches several entries at a time.
-        let mut gone = Gone::new();
-        let values: Vec<Option<Py<PyAny>>> = {
-            let now = self.shared.clock.coarse_millis();
-            let mut engine = self.shared.engine(py);
-            let mut look = |sought: &SoughtKey<'_, '_>| {
-                let value = engine.get(sought.hash, |held| sought.is(held), now, &mut gone);
-                value.map(|value| value.clone_ref(py))
-            };
-            sought.iter().map(&mut look).collect()
+        // What follows may run code of a key, which may change a list.
+        let keys: Vec<Bound<'_, PyAny>> = match keys.cast_exact::<PyList>() {
+            Ok(keys) => keys.iter().collect(),
+            Err(_) => keys.try_iter()?.collect::<PyResult<_>>()?,
         };
-        self.shared.report(py, gone);
         let found = PyDict::new(py);
-        for (key, value) in keys.iter().zip(values) {
-            match value {
-                Some(value) => found.set_item(key, value)?,
-                None => keyed::check(key)?,
-            }
-        }
-        Ok(found)
+        let mut gone = Gone::new();
+        let looked = self.look_many(&keys, &mut gone, |key, value| found.set_item(key, value));
+        self.shared.report(py, gone);
+        looked.map(|()| found)
     }
 
     /// Keeps several values; all keys are checked before anything is kept.
