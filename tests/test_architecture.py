@@ -17,7 +17,7 @@ BINDING = ROOT / "crates" / "holdall-python" / "src"
 
 RUST_LAYERS = (
     {"error", "fork"},
-    {"cancel", "clock", "config", "format", "key", "pool"},
+    {"blocks", "cancel", "clock", "config", "format", "key", "pool"},
     {"lock", "signing"},
     {"record"},
     {"cache", "index"},

@@ -28,6 +28,7 @@ from holdall.errors import (
     SerializationError,
     UnknownFormatError,
 )
+from holdall.formats._joblib_arrays import classes as joblib_classes
 
 
 def joined(parts):
@@ -207,6 +208,70 @@ def test_arrays_from_joblib_are_writable_and_files_can_be_mapped(tmp_path):
     (tmp_path / "x").write_bytes(encoded("joblib", np.arange(10_000.0)))
     assert joblib.load(tmp_path / "x", mmap_mode="r")[7] == 7
     back("joblib", np.arange(3))[0] = 1
+
+
+large_arrays = [
+    np.arange(20_000.0).reshape(100, 200),
+    np.asfortranarray(np.arange(20_000.0).reshape(100, 200)),
+    np.arange(40_000.0)[::2],
+    np.arange(20_000, dtype=">i8"),
+    np.zeros(20_000, dtype="M8[s]"),
+    np.zeros(9_000, dtype=[("x", "i2"), ("y", "f8")]),
+    np.full(9_000, None),
+    np.ma.masked_array(np.arange(20_000.0), np.arange(20_000) % 2),
+]
+
+
+def test_joblib_has_the_bytes_of_joblib_and_takes_arrays_without_a_copy():
+    assert joblib_classes() is not None, "joblib works in another way now"
+    for array in large_arrays:
+        for value in (array, {"a": array, "b": [array, 1]}):
+            theirs = io.BytesIO()
+            joblib.dump(value, theirs, protocol=5)
+            assert encoded("joblib", value) == theirs.getvalue()
+    array = large_arrays[0]
+    parts = formats.find("joblib").encode([array], {})
+    assert any(np.shares_memory(np.frombuffer(part, "u1"), array) for part in parts)
+
+
+def test_joblib_makes_of_a_bytearray_what_joblib_makes_of_the_file():
+    for array in large_arrays:
+        for value in (array, {"a": array, "b": [array, 1]}):
+            data = bytearray(encoded("joblib", value))
+            wanted, found = (joblib.load(io.BytesIO(data)), formats.find("joblib").decode(data, {}))
+            assert repr(found) == repr(wanted)
+            one, other = (
+                (found, wanted) if isinstance(value, np.ndarray) else (found["a"], wanted["a"])
+            )
+            assert type(one) is type(other)
+            assert (one.dtype, one.flags.writeable) == (other.dtype, True)
+            assert one.flags.f_contiguous == other.flags.f_contiguous
+            assert one.flags.aligned
+
+
+def test_an_array_keeps_the_memory_of_a_joblib_file_only_if_it_is_most_of_it():
+    most, part = np.arange(100_000.0), np.arange(20_000.0)
+    data = bytearray(encoded("joblib", [most, part]))
+    found = formats.find("joblib").decode(data, {})
+    assert np.shares_memory(found[0], np.frombuffer(data, "u1"))
+    assert found[1].base is None
+    found[0][:] = 0
+    assert (found[1] == part).all()
+
+
+def test_joblib_does_it_all_where_its_inner_parts_are_unknown(monkeypatch):
+    monkeypatch.setattr("holdall.formats.joblib.classes", lambda: None)
+    value = {"a": np.arange(20_000.0), "b": "text"}
+    data = encoded("joblib", value)
+    for whole in (data, bytearray(data)):
+        assert repr(formats.find("joblib").decode(whole, {})) == repr(value)
+
+
+def test_a_joblib_file_that_says_a_wrong_length_is_an_error_and_reads_nothing_else():
+    data = encoded("joblib", np.arange(20_000.0))
+    for cut in (8, 1_000, 150_000):
+        with pytest.raises(DeserializationError):
+            formats.find("joblib").decode(bytearray(data[:-cut]), {})
 
 
 def deep():

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 import holdall
@@ -49,6 +50,29 @@ def test_threads_share_one_manager_from_its_first_call_on(tmp_path, kind):
 
     together(work)
     assert manager.get_stats()["entries"] == THREADS * 30 + 1
+
+
+@pytest.mark.parametrize("format", ["npy", "joblib", "bytes"])
+def test_a_large_value_that_its_owner_changes_while_it_is_saved_is_whole(tmp_path, format):
+    """What is read is not of one moment, but it is what was checked and signed."""
+    array = np.zeros(3_000_000)
+    value = memoryview(array).cast("B") if format == "bytes" else array
+    over = threading.Event()
+
+    def change():
+        while not over.is_set():
+            np.add(array, 1, out=array)
+
+    other = threading.Thread(target=change)
+    other.start()
+    try:
+        with sync.BlobManager(tmp_path) as blobs:
+            for _ in range(4):
+                blobs.save("k", value, format)
+                assert len(blobs.load("k")) == len(value)
+    finally:
+        over.set()
+        other.join()
 
 
 def test_threads_lose_no_update_that_is_conditional(tmp_path):

@@ -207,8 +207,9 @@ class BlobCore:
         try:
             codec = formats.find(record.format)
             given = formats.taken(codec, options, codec.decode_options)
-            # A bytearray becomes the memory of an array, which takes no time.
-            is_long = len(data) > MAX_BYTES and type(data) is not bytearray
+            # A bytearray becomes the memory of the array, which takes no time.
+            is_array = record.format == "npy" and type(data) is bytearray
+            is_long = len(data) > MAX_BYTES and not is_array
             if codec.heavy and not self._driver.blocking and is_long:
                 return await self._driver.offload(codec.decode, data, given)
             return codec.decode(data, given)
@@ -252,7 +253,8 @@ class BlobCore:
             large, record = found
             try:
                 # An array keeps the memory that it is read into.
-                data = await self._wait(large.read(record.format == "npy"))
+                keeps = formats.find(record.format).keeps_memory
+                data = await self._wait(large.read(keeps))
                 return await self._decoded(data, record, options, "load"), record
             except BlobCorruptError:
                 # Damaged, or edited by another program: the whole way tells, and takes an edit.

@@ -309,6 +309,11 @@ def hot_get_or_missing(tier: Tier, missing: object, wrapper: type) -> Callable[[
 
 # -- streams for the codecs ---------------------------------------------------------------------
 
+def pickle_plain(value: object) -> list[bytes] | None:
+    """A pickle of plain data, in parts; `None` if there is anything else in it. Other threads run at
+    every frame.
+    """
+
 @final
 class FrameSink:
     """A file object that collects what a pickler writes and lets other threads run at every frame."""

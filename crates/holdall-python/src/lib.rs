@@ -17,6 +17,7 @@ mod logs;
 mod memory;
 mod metadata;
 mod pieces;
+mod plain;
 mod ready;
 mod settings;
 mod store;
@@ -47,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<streams::FrameSource>()?;
     module.add_class::<tier::Tier>()?;
     module.add_function(wrap_pyfunction!(bridge::abandon, module)?)?;
+    module.add_function(wrap_pyfunction!(plain::pickle_plain, module)?)?;
     module.add_function(wrap_pyfunction!(settings::formats, module)?)?;
     module.add_function(wrap_pyfunction!(settings::resolve_settings, module)?)?;
     module.add_function(wrap_pyfunction!(logs::drain_logs, module)?)?;

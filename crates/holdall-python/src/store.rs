@@ -353,13 +353,16 @@ impl Store {
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, format.map(Format::from_name).transpose())?;
-        self.run(
-            py,
-            move |blobs| blobs.locate(&key, format),
-            |py, (path, found)| {
+        let answer =
+            |py: Python<'_>, (path, found): (std::path::PathBuf, holdall::BlobMetadata)| {
                 object(py, (path.to_string_lossy().into_owned(), metadata(py, found)?))
-            },
-        )
+            };
+        if !self.blocking
+            && let Some(found) = self.blobs.locate_cached(&key, format)
+        {
+            return bridge::done(py, answer(py, found)?);
+        }
+        self.run(py, move |blobs| blobs.locate(&key, format), answer)
     }
 
     /// Removes a value; whether there was one.

@@ -24,7 +24,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// A lock that is given up for an instant is taken again before a waiting thread has woken up, and
 /// only the interpreter's own switch interval helps it, 5 ms later: so this stays away longer.
-fn let_others_run(py: Python<'_>) {
+pub(crate) fn let_others_run(py: Python<'_>) {
     const HELD: Duration = Duration::from_millis(1);
     const AWAY: Duration = Duration::from_micros(100);
     thread_local! {

@@ -19,6 +19,7 @@ pub use stream::{BlobReader, BlobWriter};
 use self::group::Group;
 use self::signed::Signer;
 use crate::backend::{Backend, Condition, Durability, Object, Part, Placed, Put};
+use crate::blocks::LONG;
 use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
@@ -137,17 +138,21 @@ impl BlobManager {
         }
         let size: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
         self.check_size(size)?;
-        let signature = if format.is_signed() {
-            Some(self.signer.seal(&*self.backend, &key, format, &mut parts)?)
-        } else {
-            None
-        };
+        let (mut signature, mut seal) = (None, None);
+        if format.is_signed() {
+            if size >= LONG && self.backend.signs_while_writing() {
+                seal = Some(self.signer.seal(&*self.backend, &key, format)?);
+            } else {
+                signature = Some(self.signer.sign(&*self.backend, &key, format, &mut parts)?);
+            }
+        }
         Ok(Put {
             key,
             format,
             codec: Codec::None,
             parts,
             signature,
+            seal,
             ttl: options.ttl.millis(None),
             tags: options.tags,
             metadata: options.metadata,
@@ -288,6 +293,20 @@ impl BlobManager {
             }
         });
         named(found, "locate", key)
+    }
+
+    /// As [`BlobManager::locate`], but only if it takes some microseconds and cannot block. `None`
+    /// says nothing about the value.
+    #[must_use]
+    pub fn locate_cached(
+        &self,
+        key: &str,
+        format: Option<Format>,
+    ) -> Option<(std::path::PathBuf, BlobMetadata)> {
+        let key = Key::new(key).ok()?;
+        let (path, record) = self.backend.locate_cached(&key, format)?;
+        let is_it = format.is_none_or(|wanted| fits(wanted, &record));
+        is_it.then(|| (path, BlobMetadata::new(key, record)))
     }
 
     /// Removes a value; answers whether there was one. With `if_match` only the value with that

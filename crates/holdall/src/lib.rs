@@ -28,6 +28,7 @@
 
 pub mod backend;
 mod blob;
+pub(crate) mod blocks;
 pub mod cache;
 pub mod cancel;
 pub mod clock;

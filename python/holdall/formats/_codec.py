@@ -39,6 +39,7 @@ class Codec(Protocol):
         name: The word that `format=` takes.
         encode_options: The options that `encode` takes.
         decode_options: The options that `decode` takes.
+        keeps_memory: Whether a value may keep the `bytearray` that it is decoded from.
         heavy: Whether the size of a value decides on which thread it is encoded and decoded.
     """
 
@@ -46,6 +47,7 @@ class Codec(Protocol):
     encode_options: ClassVar[frozenset[str]]
     decode_options: ClassVar[frozenset[str]]
     heavy: ClassVar[bool]
+    keeps_memory: ClassVar[bool]
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The bytes of a value, in one part or several; `SerializationError` if it has none."""

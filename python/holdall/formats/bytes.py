@@ -15,6 +15,7 @@ class BytesCodec:
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     heavy: ClassVar[bool] = False
+    keeps_memory: ClassVar[bool] = False
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The bytes themselves, not copied; of a memoryview, its items in C order."""

@@ -21,6 +21,7 @@ class CustomJsonCodec:
     encode_options: ClassVar[frozenset[str]] = frozenset({"custom_encoder"})
     decode_options: ClassVar[frozenset[str]] = frozenset({"custom_decoder"})
     heavy: ClassVar[bool] = False
+    keeps_memory: ClassVar[bool] = False
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The text of `json.dumps`, as UTF-8."""

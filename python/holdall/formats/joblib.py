@@ -6,11 +6,16 @@ Reading it can run code, as a pickle can, so it is signed and checked like one.
 from __future__ import annotations
 
 import io
+import pickle
 from typing import Any, ClassVar, Final
 
 from holdall.errors import ConfigurationError
 from holdall.formats._codec import NO_OPTIONS, Options, Parts, instance
+from holdall.formats._joblib_arrays import Written, classes
 from holdall.formats.pickle import PROTOCOL, unpicklable, unreadable
+
+PROTO: Final = pickle.PROTO
+"""What an uncompressed file of joblib begins with."""
 
 
 class JoblibCodec:
@@ -20,47 +25,38 @@ class JoblibCodec:
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
     heavy: ClassVar[bool] = True
+    keeps_memory: ClassVar[bool] = True
 
     def encode(self, value: Any, options: Options) -> Parts:
-        """The parts as joblib wrote them, not joined; never in joblib's own compression."""
+        """The parts as joblib writes them, not joined; of a large array, its own memory.
+
+        Never in joblib's own compression.
+        """
         joblib = _joblib()
-        sink = _Sink()
+        sink = Written()
+        made = classes()
         try:
-            joblib.dump(value, sink, compress=0, protocol=PROTOCOL)
+            if made is None:
+                joblib.dump(value, sink, compress=0, protocol=PROTOCOL)
+            else:
+                made[0](sink, protocol=PROTOCOL).dump(value)
         except MemoryError:
             raise
         except Exception as error:
             raise unpicklable(self.name, value, error) from error
         return sink.parts
 
-    def decode(self, data: bytes, options: Options) -> Any:
+    def decode(self, data: bytes | bytearray, options: Options) -> Any:
         """The object; files that joblib itself wrote are read too, compressed or not."""
         joblib = _joblib()
         try:
-            value = joblib.load(io.BytesIO(data))
+            made = classes() if type(data) is bytearray and data.startswith(PROTO) else None
+            value = joblib.load(io.BytesIO(data)) if made is None else made[1](data).load()
         except MemoryError:
             raise
         except Exception as error:
             raise unreadable(self.name, error) from error
         return instance(value, options)
-
-
-class _Sink:
-    """The file object that joblib writes to; it asks for the position, to align arrays."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self._position = 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        # A view is valid during the call only.
-        part = data if type(data) is bytes else bytes(data)
-        self.parts.append(part)
-        self._position += len(part)
-        return len(part)
-
-    def tell(self) -> int:
-        return self._position
 
 
 def _joblib() -> Any:

@@ -51,6 +51,7 @@ class JsonCodec:
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
     heavy: ClassVar[bool] = False
+    keeps_memory: ClassVar[bool] = False
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The text, as UTF-8, without spaces."""

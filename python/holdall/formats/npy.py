@@ -23,6 +23,7 @@ class NpyCodec:
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     heavy: ClassVar[bool] = True
+    keeps_memory: ClassVar[bool] = True
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The header, and the array's own buffer as a second part."""
@@ -40,8 +41,7 @@ class NpyCodec:
         header = _header(numpy, array)
         if array.nbytes == 0:
             return header
-        flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
-        return [header, memoryview(flat.view(numpy.uint8))]
+        return [header, memory_of(array)]
 
     def decode(self, data: bytes | bytearray, options: Options) -> Any:
         """A writable array; its memory is its own, or the `bytearray` that was given."""
@@ -54,6 +54,12 @@ class NpyCodec:
                 f"({type(error).__name__})",
                 "save the array again, objects with the format pickle",
             ) from error
+
+
+def memory_of(array: Any) -> memoryview:
+    """The memory of an array that is contiguous and not empty, as bytes, as it lies there."""
+    flat = (array if array.flags.c_contiguous else array.T).reshape(-1)
+    return memoryview(flat.view("u1"))
 
 
 def map_file(path: str) -> Any:

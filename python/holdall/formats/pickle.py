@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 from typing import Any, ClassVar, Final
 
-from holdall._core import FrameSink, FrameSource
+from holdall._core import FrameSink, FrameSource, pickle_plain
 from holdall._size import MAX_BYTES, is_small
 from holdall.errors import DeserializationError, SerializationError
 from holdall.formats._codec import NO_OPTIONS, Options, Parts, instance
@@ -23,12 +23,16 @@ class PickleCodec:
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
     heavy: ClassVar[bool] = True
+    keeps_memory: ClassVar[bool] = False
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The pickle; a large one is streamed, and other threads run at every frame of it."""
         try:
             if is_small(value):
                 return pickle.dumps(value, PROTOCOL)
+            plain = pickle_plain(value)
+            if plain is not None:
+                return plain
             sink = FrameSink()
             pickle.Pickler(sink, PROTOCOL).dump(value)
             return sink.parts()

@@ -15,6 +15,7 @@ class StringCodec:
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     decode_options: ClassVar[frozenset[str]] = NO_OPTIONS
     heavy: ClassVar[bool] = False
+    keeps_memory: ClassVar[bool] = False
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The text as UTF-8; a lone surrogate has no UTF-8 form and is refused."""

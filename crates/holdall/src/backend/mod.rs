@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
 use crate::record::Record;
-use crate::signing::Tag;
+use crate::signing::{Seal, Tag};
 
 pub use stream::{Reading, Writing};
 
@@ -123,6 +123,9 @@ pub struct Put {
     pub parts: Vec<Part>,
     /// The signature over it, for formats that need one.
     pub signature: Option<Tag>,
+    /// What makes the signature while the parts are written, of which it then is the trailer; only
+    /// for backends that can, see [`Backend::signs_while_writing`].
+    pub seal: Option<Seal>,
     /// How long it lives, milliseconds; `None` is for ever.
     pub ttl: Option<u64>,
     /// Tags of the value.
@@ -147,6 +150,7 @@ impl Put {
             codec: Codec::None,
             parts,
             signature: None,
+            seal: None,
             ttl: None,
             tags: Vec::new(),
             metadata: None,
@@ -259,6 +263,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(found.map(|found| (found.record, Box::new(found.content) as _)))
     }
 
+    /// Whether a large value may come with [`Put::seal`] in place of its signature.
+    fn signs_while_writing(&self) -> bool {
+        false
+    }
+
     /// Begins a value that is written piece by piece; `None` if this backend takes values as a
     /// whole only.
     ///
@@ -351,6 +360,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] where values are no files.
     fn locate(&self, key: &Key) -> Result<Option<(std::path::PathBuf, Record)>>;
+
+    /// As [`Backend::locate`], but only if that takes some microseconds and cannot block, and if
+    /// the beginning of the file can be read without waiting, too. `None` says nothing.
+    fn locate_cached(
+        &self,
+        _key: &Key,
+        _wanted: Option<Format>,
+    ) -> Option<(std::path::PathBuf, Record)> {
+        None
+    }
 
     /// Which store this is; part of every signature.
     ///

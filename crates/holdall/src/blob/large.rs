@@ -2,6 +2,7 @@
 
 use super::{Blob, BlobManager, BlobReader, Trust, fits, named, wrong_format};
 use crate::backend::Found;
+use crate::blocks::LONG;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::key::Key;
@@ -60,16 +61,30 @@ impl BlobManager {
             let error = Error::new(ErrorKind::InvalidArgument, "the memory has another length");
             return named(Err(error), "load", &key);
         }
-        reader.seek_to(0);
-        reader.fill(memory)?;
-        let record = reader.metadata().record();
-        if record.format.is_signed() && self.options.trust == Trust::Own {
-            let checked = Key::new(&key).and_then(|key| {
-                let (format, tag) = (record.format, record.signature);
-                self.signer.check(&**self.backend(), &key, format, memory, tag)
-            });
-            return named(checked, "load", &key);
-        }
-        Ok(())
+        let (format, tag) = {
+            let record = reader.metadata().record();
+            (record.format, record.signature)
+        };
+        let is_verified = format.is_signed() && self.options.trust == Trust::Own;
+        let filled = Key::new(&key).and_then(|key| {
+            let backend = &**self.backend();
+            if is_verified
+                && memory.len() >= LONG as usize
+                && let Some(tag) = &tag
+                && let Some(seal) = self.signer.seal_of(backend, &key, format, tag)?
+                && reader.fill_signed(memory, &seal, tag)?
+            {
+                return Ok(());
+            }
+            // What is not signed, or not as it should be: then the checksum tells damage from
+            // distrust.
+            reader.seek_to(0);
+            reader.fill(memory)?;
+            if is_verified {
+                self.signer.check(backend, &key, format, memory, tag)?;
+            }
+            Ok(())
+        });
+        named(filled, "load", &key)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A signature is made only over bytes that this process encoded, or verified in the same call.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::key::Key;
 use crate::record::Record;
-use crate::signing::{KeySource, Tag, trailer, unsigned};
+use crate::signing::{KeySource, Keyring, Seal, Tag, trailer, unsigned};
 
 /// Signs what a manager saves, and verifies what it loads.
 #[derive(Debug)]
@@ -27,18 +28,42 @@ impl Signer {
         Self { keys, is_noted: AtomicBool::new(false) }
     }
 
+    /// The keys that sign here; the store notes which.
+    fn signing(&self, backend: &dyn Backend) -> Result<Arc<Keyring>> {
+        let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
+        if !self.is_noted.swap(true, Ordering::Relaxed) {
+            backend.note_signer(&keyring.first().fingerprint())?;
+        }
+        Ok(keyring)
+    }
+
+    /// What signs a payload while it is written.
+    pub(super) fn seal(&self, backend: &dyn Backend, key: &Key, format: Format) -> Result<Seal> {
+        let keyring = self.signing(backend)?;
+        Ok(keyring.seal(&backend.store_id()?, format.name(), key.as_str()))
+    }
+
+    /// What verifies a payload while it is read; `None` if the key is not known.
+    pub(super) fn seal_of(
+        &self,
+        backend: &dyn Backend,
+        key: &Key,
+        format: Format,
+        tag: &Tag,
+    ) -> Result<Option<Seal>> {
+        let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
+        Ok(keyring.seal_of(tag, &backend.store_id()?, format.name(), key.as_str()))
+    }
+
     /// Signs a payload and appends the signature to it.
-    pub(super) fn seal(
+    pub(super) fn sign(
         &self,
         backend: &dyn Backend,
         key: &Key,
         format: Format,
         parts: &mut Vec<Part>,
     ) -> Result<Tag> {
-        let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
-        if !self.is_noted.swap(true, Ordering::Relaxed) {
-            backend.note_signer(&keyring.first().fingerprint())?;
-        }
+        let keyring = self.signing(backend)?;
         for part in parts.iter_mut() {
             // What is signed must be what is written.
             if let Part::Volatile(bytes) = part {

@@ -6,11 +6,12 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{BlobManager, BlobMetadata, Save, SaveOptions, missing, named};
 use crate::backend::{Part, Put, Reading, Writing};
+use crate::blocks::{LONG, Turns, share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
 use crate::record::Record;
-use crate::signing::trailer;
+use crate::signing::{Seal, Tag, trailer};
 
 /// A value that is open for reading; what is saved under its key later does not change it.
 ///
@@ -30,10 +31,8 @@ pub struct BlobReader {
 /// How much is read between two steps of the checksum.
 const PIECE: usize = 512 * 1_024;
 
-/// From so many bytes on, reading and the checksum share the work between two threads.
-const LONG: usize = 4 << 20;
-/// Pieces that were read and wait for the checksum.
-const AHEAD: usize = 8;
+/// How much of a large value one thread reads and checks at a time: a huge page.
+const BLOCK: usize = 2 << 20;
 
 /// What was read so far, from the beginning.
 struct Check {
@@ -58,7 +57,7 @@ impl BlobReader {
 
     /// Fills memory that is as long as what is left, and compares the checksum at the end.
     pub(super) fn fill(&mut self, memory: &mut [u8]) -> Result<()> {
-        if memory.len() < LONG {
+        if memory.len() < LONG as usize {
             let mut filled = 0;
             while filled < memory.len() {
                 // So that what was read is in the processor's cache when it is hashed.
@@ -67,48 +66,34 @@ impl BlobReader {
             }
             return Ok(());
         }
-        let reading = &*self.reading;
-        let key = &self.metadata.key;
-        let check = self.check.as_mut().filter(|check| check.upto == 0 && self.position == 0);
-        // One thread reads while another takes the checksum of what was read.
-        let hashed = std::thread::scope(|scope| {
-            let (pieces, incoming) = std::sync::mpsc::sync_channel::<&[u8]>(AHEAD);
-            let hasher = std::thread::Builder::new().name("holdall-check".into()).spawn_scoped(
-                scope,
-                move || {
-                    let mut state = Xxh3Default::new();
-                    for piece in incoming {
-                        state.update(piece);
-                    }
-                    state
-                },
-            );
-            let hasher = hasher.map_err(|error| Error::io(error, "a thread"))?;
-            let mut position = self.position;
-            for piece in memory.chunks_mut(PIECE) {
-                let mut filled = 0;
-                while filled < piece.len() {
-                    match reading.read_at(&mut piece[filled..], position)? {
-                        0 => return Err(damaged()),
-                        count => {
-                            filled += count;
-                            position += count as u64;
-                        }
-                    }
-                }
-                // It only ends with its channel.
-                let _ = pieces.send(piece);
-            }
-            drop(pieces);
-            hasher.join().map_err(|_| Error::new(ErrorKind::Io, "the check has panicked"))
+        let turns = Turns::new();
+        // So that no two threads ask for the same huge page.
+        let first = match memory.as_ptr().align_offset(BLOCK) {
+            0 => BLOCK,
+            offset => offset,
+        };
+        let read = read_blocks(&*self.reading, memory, first, &turns, |index, block| {
+            turns.add(index, block);
         });
-        let state = named(hashed, "read", key)?;
+        named(read, "read", &self.metadata.key)?;
         self.position += memory.len() as u64;
-        if let Some(check) = check {
-            check.state = state;
+        if let Some(check) = self.check.as_mut().filter(|check| check.upto == 0) {
+            check.state = turns.into_checksum();
             check.upto = self.position;
         }
         named(self.compare(), "read", &self.metadata.key.clone())
+    }
+
+    /// As [`fill`](Self::fill), but answers whether it is what was signed, which leaves nothing to a
+    /// checksum.
+    pub(super) fn fill_signed(&self, memory: &mut [u8], seal: &Seal, tag: &Tag) -> Result<bool> {
+        let turns = Turns::new();
+        let mac = seal.blocks(memory.len() as u64, BLOCK);
+        read_blocks(&*self.reading, memory, mac.first(), &turns, |index, block| {
+            mac.take(index, block);
+        })?;
+        let (rest, count) = self.rest()?;
+        Ok(mac.is(tag) && rest[..count] == trailer::append(tag))
     }
 
     /// What the store knows of the value.
@@ -183,12 +168,8 @@ impl BlobReader {
         Ok(count)
     }
 
-    /// At the end: whether all that was read is what was saved.
-    fn compare(&mut self) -> Result<()> {
-        let Some(mut check) = self.check.take_if(|check| check.upto == self.length) else {
-            return Ok(());
-        };
-        // The signature is covered too, and one byte more would be too many.
+    /// What follows the value: its signature, if all is well; one byte more would be too many.
+    fn rest(&self) -> Result<([u8; trailer::LENGTH + 1], usize)> {
         let mut rest = [0; trailer::LENGTH + 1];
         let mut count = 0;
         while count < rest.len() {
@@ -197,12 +178,47 @@ impl BlobReader {
                 more => count += more,
             }
         }
+        Ok((rest, count))
+    }
+
+    /// At the end: whether all that was read is what was saved.
+    fn compare(&mut self) -> Result<()> {
+        let Some(mut check) = self.check.take_if(|check| check.upto == self.length) else {
+            return Ok(());
+        };
+        // The signature is covered too.
+        let (rest, count) = self.rest()?;
         check.state.update(&rest[..count]);
         let record = self.metadata.record();
         let is_whole =
             self.length + count as u64 == record.length && check.state.digest() == record.checksum;
         if is_whole { Ok(()) } else { Err(damaged()) }
     }
+}
+
+/// Reads a value from its beginning on into all of `memory`, in blocks that `each` is given; the
+/// first one is `first` bytes long.
+fn read_blocks(
+    reading: &dyn Reading,
+    memory: &mut [u8],
+    first: usize,
+    turns: &Turns,
+    each: impl Fn(usize, &[u8]) + Sync,
+) -> Result<()> {
+    let (head, rest) = memory.split_at_mut(first.min(memory.len()));
+    let blocks = std::iter::once(head).chain(rest.chunks_mut(BLOCK));
+    share(blocks, turns, |index, block, _| {
+        let begin = index.checked_sub(1).map_or(0, |before| first + before * BLOCK);
+        let mut filled = 0;
+        while filled < block.len() {
+            match reading.read_at(&mut block[filled..], (begin + filled) as u64)? {
+                0 => return Err(damaged()),
+                count => filled += count,
+            }
+        }
+        each(index, block);
+        Ok(())
+    })
 }
 
 fn damaged() -> Error {

@@ -22,6 +22,7 @@
 //! UTF-8, `payload` the bytes of the file before the [`trailer`].
 
 mod file;
+mod seal;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use seal::Seal;
 pub use source::KeySource;
 
 /// The version of the input, and of the trailer.
@@ -149,6 +151,23 @@ impl Keyring {
         Tag { key_id: self.first.id(), mac: mac.into() }
     }
 
+    /// What the first key needs to sign a payload block by block, as `sign` does.
+    pub(crate) fn seal(&self, store_id: &[u8], format: &str, key: &str) -> Seal {
+        Seal::new(self.first.clone(), lead(&self.first, store_id, format, key))
+    }
+
+    /// What it takes to verify a payload block by block; `None` if the key is not in the ring.
+    pub(crate) fn seal_of(
+        &self,
+        tag: &Tag,
+        store_id: &[u8],
+        format: &str,
+        key: &str,
+    ) -> Option<Seal> {
+        let signer = self.keys().find(|signer| signer.id() == tag.key_id)?;
+        Some(Seal::new(signer.clone(), lead(signer, store_id, format, key)))
+    }
+
     /// Checks the signature of a payload, given in the same or other parts.
     ///
     /// [`ErrorKind::Untrusted`] if there is no signature, if its key is not in the ring, or if it
@@ -185,6 +204,16 @@ impl Keyring {
     }
 }
 
+/// The fields before the payload.
+fn lead(signer: &SigningKey, store_id: &[u8], format: &str, key: &str) -> Vec<u8> {
+    let mut lead = Vec::new();
+    for field in [&[VERSION][..], &signer.id(), store_id, format.as_bytes(), key.as_bytes()] {
+        lead.extend_from_slice(&(field.len() as u64).to_le_bytes());
+        lead.extend_from_slice(field);
+    }
+    lead
+}
+
 fn mac<'a>(
     signer: &SigningKey,
     store_id: &[u8],
@@ -193,10 +222,7 @@ fn mac<'a>(
     payload: impl Iterator<Item = &'a [u8]> + Clone,
 ) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(&signer.0);
-    for field in [&[VERSION][..], &signer.id(), store_id, format.as_bytes(), key.as_bytes()] {
-        hasher.update(&(field.len() as u64).to_le_bytes());
-        hasher.update(field);
-    }
+    hasher.update(&lead(signer, store_id, format, key));
     let mut length = 0;
     for part in payload {
         hasher.update(part);

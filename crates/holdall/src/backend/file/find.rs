@@ -165,7 +165,7 @@ pub(crate) fn foreign_generation(stat: &Stat) -> u64 {
 }
 
 /// When the content was last changed, milliseconds since 1970, and whether that is a whole one.
-fn modified(stat: &Stat) -> (u64, bool) {
+pub(super) fn modified(stat: &Stat) -> (u64, bool) {
     let millis = micros(stat.st_mtime, stat.st_mtime_nsec) / 1_000;
     (millis, nanos(stat.st_mtime_nsec).is_multiple_of(1_000_000))
 }

@@ -260,6 +260,10 @@ impl Backend for FileBackend {
         Ok(found.filter(|(record, _)| !record.is_expired(&self.options.clock)))
     }
 
+    fn signs_while_writing(&self) -> bool {
+        true
+    }
+
     fn writer(&self) -> Result<Option<Box<dyn Writing>>> {
         Ok(Some(Box::new(FileWriting::new(self.opened()?, self.options.clone())?)))
     }
@@ -399,6 +403,13 @@ impl Backend for FileBackend {
         }
         let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
         Ok(live.map(|(path, record)| (opened.path.join(path), record)))
+    }
+
+    fn locate_cached(&self, key: &Key, wanted: Option<Format>) -> Option<(PathBuf, Record)> {
+        let opened = self.opened_already()?;
+        let (path, record) = opened.locate_cached(key, wanted)?;
+        let is_live = !record.is_expired(&self.options.clock);
+        is_live.then(|| (opened.path.join(path), record))
     }
 
     fn store_id(&self) -> Result<[u8; 16]> {

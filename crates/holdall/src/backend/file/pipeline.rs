@@ -1,17 +1,19 @@
-//! Large values: one thread writes while another takes the checksum.
+//! Large values on their way to a file: two threads copy, check, sign and write blocks of them.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
-use xxhash_rust::xxh3::Xxh3Default;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
-use super::temp::PIECE;
 use crate::backend::Part;
+use crate::blocks::{Turns, share};
+use crate::signing::{Seal, Tag, trailer};
 
-/// Pieces that were prepared and wait to be written.
-const AHEAD: usize = 4;
+/// How much of a value one thread prepares and writes at a time: what its processor's cache holds,
+/// beside the pages of the file.
+const BLOCK: usize = 512 * 1_024;
 
 /// The bytes of a piece that nobody changes any more: themselves, or a copy in `copy` if their
 /// owner may write to them.
@@ -26,65 +28,109 @@ pub(super) fn steady<'a>(part: &Part, piece: &'a [u8], copy: &'a mut Vec<u8>) ->
     }
 }
 
-/// A piece on its way to the file, and the buffer to be used again.
-enum Piece<'a> {
-    Lent(&'a [u8]),
-    Copied(Vec<u8>),
+/// Writes the parts one after the other to an empty file; answers with the checksum of the whole.
+/// What is written is what the checksum was taken of, whatever the owners of volatile parts do
+/// meanwhile.
+pub(super) fn write(file: &File, parts: &[Part], length: u64) -> std::io::Result<u64> {
+    let turns = Turns::new();
+    write_blocks(file, parts, length, BLOCK, &turns, |_, _| {})?;
+    Ok(turns.into_checksum().digest())
 }
 
-/// Writes the parts one after the other to the end of a file; answers with the checksum of the
-/// whole. What is written is what the checksum was taken of, whatever the owners of volatile parts
-/// do meanwhile.
-pub(super) fn write(file: &File, parts: &[Part]) -> std::io::Result<u64> {
-    thread::scope(|scope| {
-        let (pieces, incoming) = sync_channel::<Piece<'_>>(AHEAD);
-        let (emptied, buffers) = sync_channel::<Vec<u8>>(AHEAD + 2);
-        let writer = thread::Builder::new()
-            .name("holdall-write".into())
-            .spawn_scoped(scope, move || write_all(file, &incoming, &emptied))?;
-        let mut checksum = Xxh3Default::new();
-        'all: for part in parts {
-            for piece in part.bytes().chunks(PIECE) {
-                let piece = match part {
-                    Part::Stable(_) => Piece::Lent(piece),
-                    Part::Volatile(_) => {
-                        let mut copy = buffers.try_recv().unwrap_or_default();
-                        copy.clear();
-                        copy.extend_from_slice(piece);
-                        Piece::Copied(copy)
-                    }
-                };
-                match &piece {
-                    Piece::Lent(bytes) => checksum.update(bytes),
-                    Piece::Copied(bytes) => checksum.update(bytes),
-                }
-                if pieces.send(piece).is_err() {
-                    // The writer has failed, and says why.
-                    break 'all;
-                }
-            }
-        }
-        drop(pieces);
-        match writer.join() {
-            Ok(written) => written.map(|()| checksum.digest()),
-            Err(_) => Err(std::io::Error::other("the thread that writes has panicked")),
-        }
+/// As [`write`], with the signature behind the parts, which is of what was written, too.
+pub(super) fn write_sealed(
+    file: &File,
+    parts: &[Part],
+    length: u64,
+    seal: &Seal,
+) -> std::io::Result<(u64, Tag)> {
+    let turns = Turns::new();
+    let mac = seal.blocks(length, BLOCK);
+    write_blocks(file, parts, length, mac.first(), &turns, |index, block| mac.take(index, block))?;
+    let tag = mac.finish();
+    let end = trailer::append(&tag);
+    file.write_all_at(&end, length)?;
+    let mut checksum = turns.into_checksum();
+    checksum.update(&end);
+    Ok((checksum.digest(), tag))
+}
+
+/// Writes the parts in blocks that `each` is given before they are written; the first one is
+/// `first` bytes long.
+fn write_blocks(
+    file: &File,
+    parts: &[Part],
+    length: u64,
+    first: usize,
+    turns: &Turns,
+    each: impl Fn(usize, &[u8]) + Sync,
+) -> std::io::Result<()> {
+    reserve(file, length)?;
+    let content = Content::new(parts);
+    let length = content.length;
+    let mut begin = 0;
+    let blocks = std::iter::from_fn(move || {
+        let end = length.min(if begin == 0 { first } else { begin + BLOCK });
+        let block = begin..end;
+        begin = end;
+        (!block.is_empty()).then_some(block)
+    });
+    share(blocks, turns, |index, block: Range<usize>, copy| {
+        let begin = block.start as u64;
+        let bytes = content.steady(block, copy);
+        turns.add(index, bytes);
+        each(index, bytes);
+        // In whatever order: nobody sees the file before all of it is there.
+        file.write_all_at(bytes, begin)
     })
 }
 
-fn write_all(
-    mut file: &File,
-    incoming: &Receiver<Piece<'_>>,
-    emptied: &SyncSender<Vec<u8>>,
-) -> std::io::Result<()> {
-    for piece in incoming {
-        match piece {
-            Piece::Lent(bytes) => file.write_all(bytes)?,
-            Piece::Copied(bytes) => {
-                file.write_all(&bytes)?;
-                let _ = emptied.try_send(bytes);
-            }
-        }
+/// Reserves the room: pages taken at once cost less than pages taken one after the other, and a
+/// disk without room says so now. Where it is not supported, it was not needed.
+fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Parts as one piece of memory.
+struct Content<'a> {
+    /// With where each of them begins.
+    parts: Vec<(usize, &'a Part)>,
+    length: usize,
+}
+
+impl<'a> Content<'a> {
+    fn new(parts: &'a [Part]) -> Self {
+        let mut length = 0;
+        let parts = parts.iter().filter(|part| !part.bytes().is_empty()).map(|part| {
+            let begin = length;
+            length += part.bytes().len();
+            (begin, part)
+        });
+        let parts = parts.collect();
+        Self { parts, length }
+    }
+
+    /// A range that is not empty, as nobody changes it any more: as it is where it lies in one
+    /// stable part, else a copy in `copy`.
+    fn steady<'b>(&'b self, range: Range<usize>, copy: &'b mut Vec<u8>) -> &'b [u8] {
+        let from = self.parts.partition_point(|(begin, _)| *begin <= range.start) - 1;
+        if let (begin, Part::Stable(bytes)) = self.parts[from]
+            && range.end <= begin + bytes.len()
+        {
+            return &bytes[range.start - begin..range.end - begin];
+        }
+        copy.clear();
+        for (begin, part) in &self.parts[from..] {
+            if *begin >= range.end {
+                break;
+            }
+            let bytes = part.bytes();
+            let here = range.start.saturating_sub(*begin)..(range.end - begin).min(bytes.len());
+            copy.extend_from_slice(&bytes[here]);
+        }
+        copy
+    }
 }

@@ -4,9 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, OFlags, Timespec, Timestamps, flock, openat, unlinkat,
-};
+use rustix::fs::{AtFlags, FlockOperation, OFlags, Timespec, Timestamps, flock, openat, unlinkat};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
@@ -14,11 +12,11 @@ use super::dir::{FILE_MODE, flush};
 use super::pipeline;
 use super::stamps::Stamps;
 use crate::backend::Part;
+use crate::blocks::LONG;
+use crate::signing::{Seal, Tag, trailer};
 
 /// How much of a value passes through the processor's cache at a time.
-pub(super) const PIECE: usize = 256 * 1_024;
-/// From so many bytes on, writing and the checksum share the work between two threads.
-const LONG: u64 = 4 << 20;
+const PIECE: usize = 256 * 1_024;
 
 /// A file without a name of its own yet; removed when dropped before it was placed.
 pub(crate) struct Temp<'a> {
@@ -89,13 +87,7 @@ impl<'a> Temp<'a> {
         }
         let length: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
         if length >= LONG {
-            // Pages taken at once cost less than pages taken one after the other, and a disk without
-            // room says so now. Where it is not supported, it was not needed.
-            let room = rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length);
-            if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = room {
-                return Err(error.into());
-            }
-            return Ok((length, pipeline::write(&self.file, parts)?));
+            return Ok((length, pipeline::write(&self.file, parts, length)?));
         }
         let mut checksum = Xxh3Default::new();
         let mut copy = Vec::new();
@@ -107,6 +99,18 @@ impl<'a> Temp<'a> {
             }
         }
         Ok((length, checksum.digest()))
+    }
+
+    /// Writes the parts and signs them on the way; answers with length and checksum of the whole,
+    /// of which the signature is the end.
+    pub(crate) fn write_sealed(
+        &mut self,
+        parts: &[Part],
+        seal: &Seal,
+    ) -> std::io::Result<(u64, u64, Tag)> {
+        let length = parts.iter().map(|part| part.bytes().len() as u64).sum();
+        let (checksum, tag) = pipeline::write_sealed(&self.file, parts, length, seal)?;
+        Ok((length + trailer::LENGTH as u64, checksum, tag))
     }
 
     /// Sets the time of the last change to a whole millisecond, by which our own files are told

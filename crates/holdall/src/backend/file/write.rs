@@ -116,12 +116,19 @@ impl Opened {
     }
 
     /// Writes the bytes, and flushes them with their probable stamp if they must be durable.
-    fn stage(&self, put: Put, terms: Terms<'_>) -> Result<Staged<'_>> {
+    fn stage(&self, mut put: Put, terms: Terms<'_>) -> Result<Staged<'_>> {
         put.check()?;
         let live = self.live()?;
         let mut temp = live.temp().map_err(|error| error.below(&self.path))?;
         let io = |error| Error::io(error, self.path.clone());
-        let (length, checksum) = temp.write(&put.parts).map_err(io)?;
+        let (length, checksum) = match put.seal.take() {
+            None => temp.write(&put.parts).map_err(io)?,
+            Some(seal) => {
+                let (length, checksum, tag) = temp.write_sealed(&put.parts, &seal).map_err(io)?;
+                put.signature = Some(tag);
+                (length, checksum)
+            }
+        };
         let count = live.clock.count(put.key.stripe());
         let staged = Staged { put, temp, length, checksum, stamped: None, count };
         let mut staged = self.flush_staged(staged, terms)?;

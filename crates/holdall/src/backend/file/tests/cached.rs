@@ -87,3 +87,29 @@ fn a_value_that_others_replace_all_the_time_is_never_torn() {
         }
     });
 }
+
+#[test]
+fn a_file_is_located_without_waiting_only_while_it_is_the_value_as_it_was_saved() {
+    let hands = ManualClock::new();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = FileOptions { clock: hands.clock(), ..Default::default() };
+    let it = Fixture { backend: FileBackend::new(dir.path(), options), dir };
+    let located = || it.backend.locate_cached(&key("a/k"), None);
+    let record = it.put("a/k", Format::Npy, "an array");
+    assert_eq!(located(), Some((it.path("a/k.npy"), record.clone())));
+    assert_eq!(located(), it.backend.locate(&key("a/k")).expect("found"));
+    it.put("a/k", Format::Bytes, "bytes");
+    assert_eq!(located().expect("just written").0, it.path("a/k.bin"));
+    assert_eq!(it.backend.locate_cached(&key("a/k"), Some(Format::Npy)), None);
+    let opened = it.backend.opened().expect("open");
+    let live = opened.live().expect("writable");
+    live.clock.begin(key("a/k").stripe());
+    assert_eq!(located(), None, "a writer is at work");
+    live.clock.finish(key("a/k").stripe());
+    fs::write(it.path("a/k.bin"), "BYTES").expect("edited");
+    assert_eq!(located(), None, "it was edited");
+    it.backend.put(Put { ttl: Some(1_000), ..put("a/k", Format::Npy, "1") }).expect("put");
+    assert!(located().is_some());
+    hands.advance(std::time::Duration::from_secs(2));
+    assert_eq!(located(), None, "it has expired");
+}

@@ -1,0 +1,161 @@
+//! Large values in blocks, which two threads share.
+//!
+//! Each thread takes the next block, and does all that there is to do with it while it lies in the
+//! cache of its processor: what is read from memory twice takes twice as long. Only the checksum
+//! has an order; a thread waits until it is its block's turn.
+
+use std::panic::resume_unwind;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// From so many bytes on, a value is worth a second thread.
+pub(crate) const LONG: u64 = 4 << 20;
+
+/// The checksum of blocks that are ready in any order.
+pub(crate) struct Turns {
+    progress: Mutex<Progress>,
+    turned: Condvar,
+}
+
+struct Progress {
+    next: usize,
+    checksum: Xxh3Default,
+    /// A block failed, and its turn will never come.
+    is_over: bool,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        let progress = Progress { next: 0, checksum: Xxh3Default::new(), is_over: false };
+        Self { progress: Mutex::new(progress), turned: Condvar::new() }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a block after all that come before it; does nothing if one of them failed.
+    pub(crate) fn add(&self, index: usize, block: &[u8]) {
+        let mut progress = self.progress();
+        while progress.next != index && !progress.is_over {
+            progress = self.turned.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !progress.is_over {
+            progress.checksum.update(block);
+            progress.next += 1;
+            drop(progress);
+            self.turned.notify_all();
+        }
+    }
+
+    fn end(&self) {
+        self.progress().is_over = true;
+        self.turned.notify_all();
+    }
+
+    /// The checksum of all blocks that were added.
+    pub(crate) fn into_checksum(self) -> Xxh3Default {
+        self.progress.into_inner().unwrap_or_else(PoisonError::into_inner).checksum
+    }
+}
+
+/// Ends the work of the other thread unless all went well, whatever ended it here.
+struct Ender<'a>(&'a Turns, bool);
+
+impl Drop for Ender<'_> {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.end();
+        }
+    }
+}
+
+/// Does `work` for every block, with its number and a buffer to be used again, on this thread and,
+/// where the machine has another processor, one more. After a failure no block is begun.
+pub(crate) fn share<T: Send, E: Send>(
+    blocks: impl Iterator<Item = T> + Send,
+    turns: &Turns,
+    work: impl Fn(usize, T, &mut Vec<u8>) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let blocks = Mutex::new(blocks.enumerate());
+    let run = || {
+        let mut ender = Ender(turns, false);
+        let mut buffer = Vec::new();
+        while !turns.progress().is_over {
+            let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((index, block)) = next else { break };
+            work(index, block, &mut buffer)?;
+        }
+        ender.1 = true;
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let other = has_two_processors()
+            .then(|| thread::Builder::new().name("holdall-large".into()).spawn_scoped(scope, run));
+        let own = run();
+        // Without a second thread it takes longer, that is all.
+        match other {
+            Some(Ok(other)) => own.and(other.join().unwrap_or_else(|panic| resume_unwind(panic))),
+            Some(Err(_)) | None => own,
+        }
+    })
+}
+
+fn has_two_processors() -> bool {
+    static TWO: OnceLock<bool> = OnceLock::new();
+    *TWO.get_or_init(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use xxhash_rust::xxh3::xxh3_64;
+
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_the_whole_whoever_is_first() {
+        let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n * 7) as u8).collect();
+        let turns = Turns::new();
+        let done = share(data.chunks(1_000), &turns, |index, block, _| {
+            if index % 3 == 0 {
+                thread::yield_now();
+            }
+            turns.add(index, block);
+            Ok::<(), ()>(())
+        });
+        assert_eq!(done, Ok(()));
+        assert_eq!(turns.into_checksum().digest(), xxh3_64(&data));
+    }
+
+    #[test]
+    fn a_failed_block_ends_the_work_and_nobody_waits_for_it() {
+        for bad in [0, 1, 2, 99] {
+            let turns = Turns::new();
+            let done = share(0..100, &turns, |index, _, _| {
+                if index == bad {
+                    return Err(index);
+                }
+                turns.add(index, &[0]);
+                Ok(())
+            });
+            assert_eq!(done, Err(bad));
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_block_reaches_the_caller_and_nobody_waits_for_it() {
+        for bad in [0, 1, 50] {
+            let turns = Turns::new();
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                share(0..100, &turns, |index, _, _| {
+                    assert!(index != bad, "as the test wants it");
+                    turns.add(index, &[0]);
+                    Ok::<(), ()>(())
+                })
+            }));
+            assert!(caught.is_err());
+        }
+    }
+}
