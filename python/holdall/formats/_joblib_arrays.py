@@ -96,7 +96,7 @@ def _pickler() -> Any:
 
     from holdall.formats.npy import memory_of
 
-    class ArrayPickler(NumpyPickler):
+    class ArrayPickler(NumpyPickler):  # type: ignore[misc]  # joblib has no types
         least = LEAST
 
         def save(self, obj: Any) -> None:
@@ -106,7 +106,8 @@ def _pickler() -> Any:
                 or obj.nbytes < self.least
                 or not (obj.flags.c_contiguous or obj.flags.f_contiguous)
             ):
-                return super().save(obj)
+                super().save(obj)
+                return
             wrapper = self._create_array_wrapper(obj)
             super().save(wrapper)
             self.framer.commit_frame(force=True)
@@ -114,7 +115,6 @@ def _pickler() -> Any:
             padding = alignment - (self.file_handle.tell() + 1) % alignment
             self.file_handle.write(bytes([padding]) + b"\xff" * padding)
             self.file_handle.lend(memory_of(obj))
-            return None
 
     return ArrayPickler
 
@@ -129,7 +129,7 @@ def _unpickler() -> Any:
         else {}
     )
 
-    class ArrayUnpickler(NumpyUnpickler):
+    class ArrayUnpickler(NumpyUnpickler):  # type: ignore[misc]  # joblib has no types
         dispatch = NumpyUnpickler.dispatch.copy()
         least = LEAST
 
@@ -140,10 +140,10 @@ def _unpickler() -> Any:
         def load_build(self) -> None:
             state = self.stack[-1]
             if type(self.stack[-2]) is not NumpyArrayWrapper or not self._is_plain(state):
-                return super().load_build()
+                super().load_build()
+                return
             del self.stack[-1]
             self.stack[-1] = self._array(state)
-            return None
 
         dispatch[pickle.BUILD[0]] = load_build
 
