@@ -164,11 +164,34 @@ def idle(folder: Any) -> tuple[Save, Store | None]:
     return save, None
 
 
+class Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        """Takes it."""
+        return len(data)
+
+
+def bare(folder: Any) -> tuple[Save, Store | None]:
+    """Python's own pickler in a thread, which writes nowhere: what its table of objects costs."""
+
+    async def save(key: str, value: Any) -> None:
+        await asyncio.to_thread(lambda: pickle.Pickler(Nowhere(), 5).dump(value))
+
+    return save, None
+
+
 PEERS = ("specification", "pathlib", "diskcache", "lmdb", "obstore")
 
 
 def _scenario(
-    name: str, work: str, title: str, about: str, target: Target, launcher: str = ""
+    name: str,
+    work: str,
+    title: str,
+    about: str,
+    target: Target,
+    launcher: str = "",
+    floors: tuple[Contender, ...] = (),
 ) -> Scenario:
     mine = ours_durable if launcher else ours
     peers = ("pathlib, flushed", "lmdb, flushed") if launcher else PEERS
@@ -183,6 +206,7 @@ def _scenario(
         contenders=(
             Contender("holdall", "holdall", lag(mine, work)),
             *(Contender(peer, "peer", lag(theirs(peer), work)) for peer in peers),
+            *floors,
             Contender("idle loop", "floor", lag(idle, work)),
         ),
         targets=(target,),
@@ -199,8 +223,9 @@ SCENARIOS = [
     ),
     _scenario(
         "graph", "graph", "Loop lag: one graph of small objects pickled, 54 MiB",
-        "The peers pickle it in a thread.",
+        "The peers pickle it in a thread; so does the bare pickler, which writes nowhere.",
         Target("54 MiB graph pickled: max lag below 30 ms", "below", 30, floor="idle loop"),
+        floors=(Contender("pickle.Pickler, no file", "floor", lag(bare, "graph")),),
     ),
     _scenario(
         "many",

@@ -4,14 +4,35 @@
 //! cache of its processor: what is read from memory twice takes twice as long. Only the checksum
 //! has an order; a thread waits until it is its block's turn.
 
+use std::hash::Hasher as _;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use xxhash_rust::xxh3::Xxh3Default;
+use twox_hash::XxHash3_64;
+
+use crate::fork;
 
 /// From so many bytes on, a value is worth a second thread.
 pub(crate) const LONG: u64 = 4 << 20;
+
+/// XXH3-64 of what comes in pieces.
+pub(crate) struct Checksum(XxHash3_64);
+
+impl Checksum {
+    pub(crate) fn new() -> Self {
+        Self(XxHash3_64::new())
+    }
+
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        self.0.write(piece);
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.0.finish()
+    }
+}
 
 /// The checksum of blocks that are ready in any order.
 pub(crate) struct Turns {
@@ -21,14 +42,14 @@ pub(crate) struct Turns {
 
 struct Progress {
     next: usize,
-    checksum: Xxh3Default,
+    checksum: Checksum,
     /// A block failed, and its turn will never come.
     is_over: bool,
 }
 
 impl Turns {
     pub(crate) fn new() -> Self {
-        let progress = Progress { next: 0, checksum: Xxh3Default::new(), is_over: false };
+        let progress = Progress { next: 0, checksum: Checksum::new(), is_over: false };
         Self { progress: Mutex::new(progress), turned: Condvar::new() }
     }
 
@@ -56,7 +77,7 @@ impl Turns {
     }
 
     /// The checksum of all blocks that were added.
-    pub(crate) fn into_checksum(self) -> Xxh3Default {
+    pub(crate) fn into_checksum(self) -> Checksum {
         self.progress.into_inner().unwrap_or_else(PoisonError::into_inner).checksum
     }
 }
@@ -72,8 +93,34 @@ impl Drop for Ender<'_> {
     }
 }
 
+/// A thread that is at work on blocks.
+struct Worker;
+
+impl Worker {
+    /// Begins if fewer than `most` are at work in this process: where several values are under way,
+    /// more threads than processors only wait for each other.
+    fn begin(most: u64) -> Option<Self> {
+        // A forked child has none of its parent's threads.
+        let here = fork::generation() << 32;
+        let begun = AT_WORK.fetch_update(Ordering::AcqRel, Ordering::Acquire, |was| {
+            let count = if was >> 32 == here >> 32 { was & 0xffff_ffff } else { 0 };
+            (count < most).then_some(here | (count + 1))
+        });
+        begun.is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How many workers there are; in the high half, for which process that holds.
+static AT_WORK: AtomicU64 = AtomicU64::new(0);
+
 /// Does `work` for every block, with its number and a buffer to be used again, on this thread and,
-/// where the machine has another processor, one more. After a failure no block is begun.
+/// where a processor is free of such work, one more. After a failure no block is begun.
 pub(crate) fn share<T: Send, E: Send>(
     blocks: impl Iterator<Item = T> + Send,
     turns: &Turns,
@@ -91,9 +138,15 @@ pub(crate) fn share<T: Send, E: Send>(
         ender.1 = true;
         Ok(())
     };
+    let _worker = Worker::begin(u64::MAX);
     thread::scope(|scope| {
-        let other = has_two_processors()
-            .then(|| thread::Builder::new().name("holdall-large".into()).spawn_scoped(scope, run));
+        let other = Worker::begin(processors()).map(|worker| {
+            let run = || {
+                let _worker = worker;
+                run()
+            };
+            thread::Builder::new().name("holdall-large".into()).spawn_scoped(scope, run)
+        });
         let own = run();
         // Without a second thread it takes longer, that is all.
         match other {
@@ -103,9 +156,9 @@ pub(crate) fn share<T: Send, E: Send>(
     })
 }
 
-fn has_two_processors() -> bool {
-    static TWO: OnceLock<bool> = OnceLock::new();
-    *TWO.get_or_init(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1))
+fn processors() -> u64 {
+    static COUNT: OnceLock<u64> = OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, |count| count.get() as u64))
 }
 
 #[cfg(test)]

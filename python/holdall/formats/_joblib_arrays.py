@@ -6,6 +6,7 @@ The bytes are the same: that is tried once, and where it does not hold, joblib d
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import io
 import pickle
@@ -92,11 +93,12 @@ def classes() -> tuple[Any, Any] | None:
 
 def _pickler() -> Any:
     import numpy
-    from joblib.numpy_pickle import NumpyPickler
 
     from holdall.formats.npy import memory_of
 
-    class ArrayPickler(NumpyPickler):  # type: ignore[misc]  # joblib has no types
+    joblib = importlib.import_module("joblib.numpy_pickle")
+
+    class ArrayPickler(joblib.NumpyPickler):  # type: ignore[misc,name-defined]  # joblib has no types
         least = LEAST
 
         def save(self, obj: Any) -> None:
@@ -121,16 +123,14 @@ def _pickler() -> Any:
 
 def _unpickler() -> Any:
     import numpy
-    from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
-    native = (
-        {"ensure_native_byte_order": True}
-        if "ensure_native_byte_order" in inspect.signature(NumpyUnpickler).parameters
-        else {}
-    )
+    joblib = importlib.import_module("joblib.numpy_pickle")
+    # As joblib.load asks for it, where it can be asked for.
+    takes = inspect.signature(joblib.NumpyUnpickler).parameters
+    native = {"ensure_native_byte_order": True} if "ensure_native_byte_order" in takes else {}
 
-    class ArrayUnpickler(NumpyUnpickler):  # type: ignore[misc]  # joblib has no types
-        dispatch = NumpyUnpickler.dispatch.copy()
+    class ArrayUnpickler(joblib.NumpyUnpickler):  # type: ignore[misc,name-defined]  # joblib has no types
+        dispatch = joblib.NumpyUnpickler.dispatch.copy()
         least = LEAST
 
         def __init__(self, data: bytearray) -> None:
@@ -139,7 +139,7 @@ def _unpickler() -> Any:
 
         def load_build(self) -> None:
             state = self.stack[-1]
-            if type(self.stack[-2]) is not NumpyArrayWrapper or not self._is_plain(state):
+            if type(self.stack[-2]) is not joblib.NumpyArrayWrapper or not self._is_plain(state):
                 super().load_build()
                 return
             del self.stack[-1]

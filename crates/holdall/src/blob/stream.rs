@@ -2,11 +2,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use xxhash_rust::xxh3::Xxh3Default;
-
 use super::{BlobManager, BlobMetadata, Save, SaveOptions, missing, named};
 use crate::backend::{Part, Put, Reading, Writing};
-use crate::blocks::{LONG, Turns, share};
+use crate::blocks::{Checksum, LONG, Turns, share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
@@ -36,7 +34,7 @@ const BLOCK: usize = 2 << 20;
 
 /// What was read so far, from the beginning.
 struct Check {
-    state: Xxh3Default,
+    state: Checksum,
     upto: u64,
 }
 
@@ -51,7 +49,7 @@ impl BlobReader {
         let signature = record.signature.map_or(0, |_| trailer::LENGTH as u64);
         let length = record.length.saturating_sub(signature);
         let check = !record.foreign && record.codec == Codec::None;
-        let check = check.then(|| Check { state: Xxh3Default::new(), upto: 0 });
+        let check = check.then(|| Check { state: Checksum::new(), upto: 0 });
         Self { reading, metadata: BlobMetadata::new(key, record), length, position: 0, check }
     }
 
