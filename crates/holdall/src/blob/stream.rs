@@ -53,8 +53,10 @@ impl BlobReader {
         Self { reading, metadata: BlobMetadata::new(key, record), length, position: 0, check }
     }
 
-    /// Fills memory that is as long as what is left, and compares the checksum at the end.
+    /// Fills memory that is as long as the value, from its beginning on, and compares the checksum
+    /// at the end.
     pub(super) fn fill(&mut self, memory: &mut [u8]) -> Result<()> {
+        debug_assert_eq!((self.position, memory.len() as u64), (0, self.length));
         if memory.len() < LONG as usize {
             let mut filled = 0;
             while filled < memory.len() {
