@@ -60,16 +60,13 @@ impl Housekeeping {
     /// To be called after a write of something that expires at `at`, without holding any lock
     /// that `sweep` takes. Costs a few nanoseconds unless the thread has to be woken or started.
     pub fn expires(&self, at: u64, now: u64) {
-        if let Some(crew) = &*CREW.load() {
-            let plan = crew.plan.load(Ordering::SeqCst);
-            if self.joined.load(Ordering::SeqCst) == crew.number
-                && plan <= at.saturating_add(PAUSE)
-                && now <= plan.saturating_add(OVERDUE)
-            {
-                return;
-            }
+        let plan = PLAN.load(Ordering::SeqCst);
+        if self.joined.load(Ordering::SeqCst) != CURRENT.load(Ordering::SeqCst)
+            || plan > at.saturating_add(PAUSE)
+            || now > plan.saturating_add(OVERDUE)
+        {
+            self.wake(at);
         }
-        self.wake(at);
     }
 
     #[cold]
@@ -106,14 +103,16 @@ impl Drop for Housekeeping {
 }
 
 static CREW: ArcSwapOption<Crew> = ArcSwapOption::const_empty();
+/// The number of that crew, and when its thread will look next: `u64::MAX` is "when told", and while it
+/// is looking. Beside it, because every write looks at them.
+static CURRENT: AtomicU64 = AtomicU64::new(0);
+static PLAN: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The thread and the caches it looks after; made anew in each process.
 struct Crew {
     process: u32,
     /// Different for each crew, also across a fork.
     number: u64,
-    /// When the thread will look next: `u64::MAX` is "when told", and while it is looking.
-    plan: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -134,7 +133,6 @@ impl Crew {
         Self {
             process: std::process::id(),
             number: NUMBER.fetch_add(1, Ordering::SeqCst),
-            plan: AtomicU64::new(u64::MAX),
             state: Mutex::new(State { caches: Vec::new(), earliest, running, left }),
             changed: Condvar::new(),
         }
@@ -150,12 +148,25 @@ impl Crew {
                 return Arc::clone(crew);
             }
             let crew = Arc::new(Self::new());
-            CREW.compare_and_swap(&current, Some(crew));
+            let number = crew.number;
+            let before = CREW.compare_and_swap(&current, Some(crew));
+            if before.as_ref().map(|crew| crew.number) == current.as_ref().map(|crew| crew.number) {
+                // The plan of another process's thread is none.
+                PLAN.store(u64::MAX, Ordering::SeqCst);
+                CURRENT.store(number, Ordering::SeqCst);
+            }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says when the thread will look next.
+    fn plan(&self, plan: u64) {
+        if CURRENT.load(Ordering::SeqCst) == self.number {
+            PLAN.store(plan, Ordering::SeqCst);
+        }
     }
 
     fn run(&self) {
@@ -166,7 +177,7 @@ impl Crew {
                 state.left = false;
                 state.earliest = u64::MAX;
                 // Until the round is over, every write reports its expiry to `earliest`.
-                self.plan.store(u64::MAX, Ordering::SeqCst);
+                self.plan(u64::MAX);
                 state.caches.retain(|cache| cache.strong_count() > 0);
                 if state.caches.is_empty() {
                     state.running = false;
@@ -191,7 +202,7 @@ impl Crew {
                 }
             }
             let plan = next.min(state.earliest).max(soonest);
-            self.plan.store(plan, Ordering::SeqCst);
+            self.plan(plan);
             let now = clock.coarse_millis();
             if plan <= now {
                 return;
