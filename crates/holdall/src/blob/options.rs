@@ -78,6 +78,10 @@ pub struct BlobOptions {
     pub signing_key: KeySource,
     /// The largest value that is saved or read, bytes. Default: 8 GiB.
     pub max_value_bytes: u64,
+    /// Values of fewer bytes are kept in a database of the store instead of files of their own;
+    /// at most [`MOST_INLINE`](crate::backend::file::MOST_INLINE). Values that are there stay as
+    /// they are until they are saved again. Default: 0, so that every value is a file.
+    pub inline_below: u64,
     /// What a load makes of a damaged value. Default: an error.
     pub on_corrupt: OnCorrupt,
     /// Go on, without memory, on a file system that other machines share. Default: no.
@@ -90,7 +94,7 @@ pub struct BlobOptions {
 
 impl Default for BlobOptions {
     fn default() -> Self {
-        let FileOptions { allow_network_fs, lock_timeout, max_value_bytes, clock } =
+        let FileOptions { allow_network_fs, lock_timeout, max_value_bytes, inline_below, clock } =
             FileOptions::default();
         Self {
             base_path: PathBuf::from("tmp/storage"),
@@ -98,6 +102,7 @@ impl Default for BlobOptions {
             trust: Trust::default(),
             signing_key: KeySource::discovered(),
             max_value_bytes,
+            inline_below,
             on_corrupt: OnCorrupt::default(),
             allow_network_fs,
             lock_timeout,
@@ -112,6 +117,7 @@ impl BlobOptions {
             allow_network_fs: self.allow_network_fs,
             lock_timeout: self.lock_timeout,
             max_value_bytes: self.max_value_bytes,
+            inline_below: self.inline_below,
             clock: self.clock.clone(),
         };
         FileBackend::new(&self.base_path, options)

@@ -10,7 +10,11 @@ mod sqlite;
 
 pub(crate) use self::group::GroupCommit;
 pub(crate) use self::row::Row;
-pub(crate) use self::sqlite::SqliteIndex;
+pub(crate) use self::sqlite::{SqliteIndex, Standing};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::error::Result;
 
@@ -19,8 +23,23 @@ use crate::error::Result;
 pub(crate) enum Change {
     /// Records a file; ignored if a row with a higher generation is there.
     Put(Row),
+    /// Keeps a value together with its row, whatever was there.
+    Keep(Arc<Kept>),
     /// Forgets a file; with a generation only if the row is not newer than that.
     Remove { key: String, generation: Option<u64> },
+}
+
+/// A value that lies in the database, and what it replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// What is known of it.
+    pub row: Row,
+    /// The value.
+    pub content: Bytes,
+    /// The row that is there, as the caller, who holds the lock of the key, has seen it.
+    pub old: Option<Row>,
+    /// The row that is there is damaged, so that nobody knows what it counted for.
+    pub mends: bool,
 }
 
 /// What the store holds, counted in the transactions that change it.

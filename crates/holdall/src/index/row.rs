@@ -145,9 +145,9 @@ pub(super) fn checksum(key: &[u8], fields: &[u8]) -> u64 {
     hash.digest()
 }
 
-/// The error that tells the caller to throw the index away.
+/// The error that says that a row, or what leads to it, is not what was committed.
 pub(super) fn damaged() -> Error {
-    Error::new(ErrorKind::Corrupt, "the index is damaged")
+    Error::new(ErrorKind::Corrupt, "a row of the database is damaged")
 }
 
 fn too_long(what: &str, most: usize) -> Error {

@@ -76,6 +76,10 @@ impl Opened {
         if !live.coherent || !matches!(self.stamps, Stamps::Attributes) {
             return None;
         }
+        if self.hints_inline(key) {
+            // SQLite may wait for a disk.
+            return None;
+        }
         let (stripe, format) = (key.stripe(), wanted.or_else(|| self.hint(key))?);
         // As in `settled`: in calm, the first file of ours is the value.
         let before = live.clock.count(stripe);

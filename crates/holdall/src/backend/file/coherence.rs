@@ -11,7 +11,9 @@
 //!     16   8  generation               24  4  boot id, the first four bytes of its hash
 //!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
 //!     32   4  1 if files and index may differ
-//!     36   4  formats that files of this store have had, one bit each; highest bit: all are known
+//!     36   4  formats that files of this store have had, one bit each; bit 29: inline values;
+//!             highest bit: all formats are known
+//!     40   4  how often a value went from a file into the database of inline values, or back
 //!  4,096   8 x 4,096                   the stripes
 //! ```
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
@@ -39,9 +41,12 @@ const BOOT: usize = 24;
 const STATE: usize = 28;
 const DIVERGED: usize = 32;
 const FORMATS: usize = 36;
+const MOVES: usize = 40;
 
 /// Set if every format that a file of this store ever had has its bit.
 const ALL_KNOWN: u32 = 1 << 31;
+/// Set if the store ever had inline values.
+const INLINE: u32 = 1 << 29;
 
 /// Somebody uses the store, or did when it came to an end.
 const IN_USE: u32 = 0;
@@ -239,6 +244,29 @@ impl ClockFile {
         }
     }
 
+    /// Notes, before the first of them is there, that the store has inline values.
+    pub(crate) fn note_inline(&self) {
+        let formats = self.half(FORMATS);
+        if formats.load(Ordering::Acquire) & INLINE == 0 {
+            formats.fetch_or(INLINE, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether the store ever had inline values.
+    pub(crate) fn has_inline(&self) -> bool {
+        self.half(FORMATS).load(Ordering::Acquire) & INLINE != 0
+    }
+
+    /// Notes that values are in two places, before they leave the older one.
+    pub(crate) fn note_move(&self) {
+        self.half(MOVES).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that was noted.
+    pub(crate) fn moves(&self) -> u32 {
+        self.half(MOVES).load(Ordering::Acquire)
+    }
+
     /// Says whether all formats are noted that files of this store have.
     pub(crate) fn set_formats_known(&self, known: bool) {
         if known {
@@ -328,7 +356,7 @@ fn reserve(file: &OwnedFd) -> Result<()> {
 /// Formats with one suffix share a bit.
 fn bit(format: Format) -> u32 {
     let same = |other: &Format| other.suffix() == format.suffix();
-    1 << Format::all().iter().position(same).unwrap_or(30).min(30)
+    1 << Format::all().iter().position(same).unwrap_or(28).min(28)
 }
 
 impl Drop for ClockFile {

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::dir::open_file;
 use super::open::Opened;
+use crate::backend::Object;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
@@ -27,6 +28,14 @@ pub(crate) struct Candidate {
     pub(crate) format: Format,
     /// The stamp, if it is one of this store for this key.
     pub(crate) stamp: Option<Stamp>,
+}
+
+/// The value of a key, wherever it lies.
+pub(crate) enum Winner {
+    /// In a file, not read yet.
+    File(Candidate),
+    /// In the database, checked.
+    Inline(Object),
 }
 
 /// How thoroughly to look.
@@ -229,18 +238,32 @@ impl Opened {
         Ok(stamped)
     }
 
-    /// The file that is the value of a key.
+    /// The value of a key: a file, or an inline value.
     ///
     /// # Errors
     /// As [`Opened::find`], and [`ErrorKind::Conflict`] if two files claim the key and neither
-    /// carries a stamp.
+    /// carries a stamp; [`ErrorKind::Corrupt`] for a damaged inline value.
     pub(crate) fn winner(
         &self,
         key: &Key,
         first: Option<Format>,
         search: Search,
-    ) -> Result<Option<Candidate>> {
+    ) -> Result<Option<Winner>> {
+        let is_calm = search == Search::First;
+        let guess = is_calm && self.hints_inline(key);
+        // In calm a key is in one place only, so whoever has a file does not ask the database.
+        if guess && let Ok(Some(object)) = self.inline_value(key) {
+            return Ok(Some(Winner::Inline(object)));
+        }
         let found = self.find(key, first, search)?;
+        let stamp = found.first().and_then(|found| found.stamp.as_ref());
+        let file = stamp.map(|stamp| stamp.record.generation);
+        if (file.is_none() || !is_calm)
+            && let Some(object) = self.inline_beside(key, file)?
+        {
+            self.set_inline_hint(key);
+            return Ok(Some(Winner::Inline(object)));
+        }
         if found.len() > 1 && found.iter().all(|one| one.stamp.is_none()) {
             let names: Vec<_> = found.iter().map(|one| one.path.as_str()).collect();
             let cause = format!("several files claim this key: {}", names.join(", "));
@@ -248,7 +271,7 @@ impl Opened {
                 .at(self.path.clone())
                 .remedy("remove all but one of them, or save the key anew"));
         }
-        Ok(found.into_iter().next())
+        Ok(found.into_iter().next().map(Winner::File))
     }
 
     fn candidate(&self, key: &Key, path: String, suffix: &str) -> Result<Option<Candidate>> {

@@ -2,8 +2,8 @@
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
 //! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`
-//! and `scan` are the operations; `find` tells which file is a key's; `flush` makes names survive a
-//! power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
+//! and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in
+//! a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
 //! `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
@@ -12,6 +12,7 @@ mod coherence;
 mod dir;
 mod find;
 mod flush;
+mod inline;
 mod layout;
 mod open;
 mod own;
@@ -37,6 +38,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use self::find::Search;
+pub use self::inline::MOST_INLINE;
+use self::inline::Page;
 use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
 use self::stream::FileWriting;
@@ -62,6 +65,9 @@ pub struct FileOptions {
     pub lock_timeout: Duration,
     /// The largest file that is read, bytes. Default: 8 GiB.
     pub max_value_bytes: u64,
+    /// Values of fewer bytes are kept in the store's database instead of files of their own; at
+    /// most [`MOST_INLINE`]. Default: 0, so that every value is a file.
+    pub inline_below: u64,
     /// What tells the time.
     pub clock: Clock,
 }
@@ -72,8 +78,17 @@ impl Default for FileOptions {
             allow_network_fs: false,
             lock_timeout: Duration::from_secs(30),
             max_value_bytes: 8 << 30,
+            inline_below: 0,
             clock: Clock::system(),
         }
+    }
+}
+
+impl FileOptions {
+    fn terms(&self) -> Terms<'_> {
+        let Self { clock, lock_timeout, inline_below, .. } = self;
+        let inline_below = (*inline_below).min(MOST_INLINE);
+        Terms { clock, lock_timeout: *lock_timeout, inline_below }
     }
 }
 
@@ -113,14 +128,7 @@ impl FileBackend {
     }
 
     fn terms(&self) -> Terms<'_> {
-        Terms { clock: &self.options.clock, lock_timeout: self.options.lock_timeout }
-    }
-
-    fn rows(&self, question: impl Fn(&dyn Index) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
-        let opened = self.opened()?;
-        opened.ensure_index(self.terms())?;
-        let live = opened.live()?;
-        live.catalog.ask(&live.clock, |index| question(index))
+        self.options.terms()
     }
 
     /// Pages through rows until there are enough that have not expired.
@@ -133,8 +141,9 @@ impl FileBackend {
         let mut found = Vec::new();
         let mut after = after.map(|key| key.as_str().to_owned());
         loop {
-            let rows = self.rows(|index| page(index, after.as_deref()))?;
-            let is_last = rows.len() < limit;
+            let ask = |index: &dyn Index| page(index, after.as_deref());
+            let Page { rows, is_last } =
+                self.opened()?.page(self.terms(), limit, inline::by_key, ask)?;
             after = rows.last().map(|row| row.key.clone());
             let entries = rows.into_iter().filter_map(entry);
             found.extend(entries.filter(|(_, record)| !record.is_expired(&self.options.clock)));
@@ -143,6 +152,19 @@ impl FileBackend {
                 return Ok(found);
             }
         }
+    }
+
+    /// The record of a value, and its file if it has one.
+    fn look(&self, key: &Key) -> Result<Option<(Option<PathBuf>, Record)>> {
+        let opened = self.opened()?;
+        let found = opened.read_head(key, self.options.max_value_bytes)?;
+        match &found {
+            Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
+            Some(_) => {}
+            None => self.forget_gone(&opened, key),
+        }
+        let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
+        Ok(live.map(|(path, record)| (path.map(|path| opened.path.join(path)), record)))
     }
 
     /// Remembers, for listings, a file that another program put there or changed.
@@ -269,7 +291,7 @@ impl Backend for FileBackend {
     }
 
     fn head(&self, key: &Key) -> Result<Option<Record>> {
-        Ok(self.locate(key)?.map(|(_, record)| record))
+        Ok(self.look(key)?.map(|(_, record)| record))
     }
 
     fn set_ttl(
@@ -316,7 +338,9 @@ impl Backend for FileBackend {
         let mut after: Option<(u64, String)> = None;
         loop {
             let from = after.as_ref().map(|(expires_at, key)| (*expires_at, key.as_str()));
-            let rows = self.rows(|index| index.expired(now, from, BATCH))?;
+            let expired = |index: &dyn Index| index.expired(now, from, BATCH);
+            let Page { rows, .. } =
+                self.opened()?.page(self.terms(), BATCH, inline::by_end, expired)?;
             let Some(last) = rows.last() else { return Ok(count) };
             after = Some((last.expires_at.unwrap_or(now), last.key.clone()));
             let keys =
@@ -338,7 +362,8 @@ impl Backend for FileBackend {
         let mut failed = None;
         let mut after: Option<String> = None;
         loop {
-            let rows = self.rows(|index| index.page("", after.as_deref(), BATCH))?;
+            let all = |index: &dyn Index| index.page("", after.as_deref(), BATCH);
+            let Page { rows, .. } = opened.page(self.terms(), BATCH, inline::by_key, all)?;
             let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
             after = Some(last.key.clone());
             let own = rows.iter().filter(|row| !row.foreign);
@@ -356,11 +381,8 @@ impl Backend for FileBackend {
     }
 
     fn totals(&self) -> Result<Totals> {
-        let opened = self.opened()?;
-        opened.ensure_index(self.terms())?;
-        let live = opened.live()?;
-        let totals = live.catalog.ask(&live.clock, |index| index.totals())?;
-        Ok(Totals { entries: totals.entries, total_size: totals.total_size })
+        let (entries, total_size) = self.opened()?.totals(self.terms())?;
+        Ok(Totals { entries, total_size })
     }
 
     fn version(&self, key: &Key) -> Option<u64> {
@@ -394,15 +416,12 @@ impl Backend for FileBackend {
     }
 
     fn locate(&self, key: &Key) -> Result<Option<(PathBuf, Record)>> {
-        let opened = self.opened()?;
-        let found = opened.read_head(key, self.options.max_value_bytes)?;
-        match &found {
-            Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
-            Some(_) => {}
-            None => self.forget_gone(&opened, key),
-        }
-        let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
-        Ok(live.map(|(path, record)| (opened.path.join(path), record)))
+        let Some((path, record)) = self.look(key)? else { return Ok(None) };
+        let Some(path) = path else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the value is inline, not a file")
+                .remedy("save it again with inline_below=0, or load it without a mapping"));
+        };
+        Ok(Some((path, record)))
     }
 
     fn locate_cached(&self, key: &Key, wanted: Option<Format>) -> Option<(PathBuf, Record)> {

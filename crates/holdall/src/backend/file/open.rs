@@ -14,6 +14,7 @@ use super::catalog::Catalog;
 use super::coherence::{ClockFile, Found};
 use super::dir::open_folder;
 use super::flush::{FlushedFolders, make_base};
+use super::inline::{self, Inline};
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
 use super::place::{network_file_system, refuse_if_others_write};
 use super::private::PrivateFolder;
@@ -28,6 +29,8 @@ use crate::record::StoreMark;
 
 /// How many keys are remembered with the format that was last seen of them.
 const HINTS: usize = 1 << 16;
+/// Remembered in place of a format where the value was inline.
+const HINT_INLINE: u8 = u8::MAX;
 
 /// An open store, shared by all managers of the process that use this directory.
 pub(crate) struct Opened {
@@ -39,6 +42,8 @@ pub(crate) struct Opened {
     pub(crate) stamps: Stamps,
     pub(crate) flushed: FlushedFolders,
     hints: Box<[AtomicU8]>,
+    /// There are inline values, though the store can only be read.
+    pub(crate) sealed_inline: bool,
     /// What is needed for writing and for memory; absent on a read-only or network file system.
     live: Option<Live>,
     /// Why it is absent.
@@ -52,6 +57,7 @@ pub(crate) struct Live {
     pub(crate) clock: ClockFile,
     pub(crate) locks: StripeLocks,
     pub(crate) catalog: Catalog,
+    pub(crate) inline: Arc<Inline>,
     names: AtomicU64,
     seed: u64,
     /// Held by the one thread that finds out whether this process is the last user.
@@ -123,6 +129,7 @@ impl Opened {
                 stamps,
                 flushed: FlushedFolders::default(),
                 hints,
+                sealed_inline: false,
                 live: Some(live),
                 read_only: None,
             })),
@@ -134,6 +141,8 @@ impl Opened {
                 tracing::warn!(path = %path.display(), "the store is read without memory: {error}");
                 let own = open_folder(base.as_fd(), OWN).ok();
                 let store = own.as_ref().map(StoreFile::read).transpose()?.flatten();
+                let sealed_inline =
+                    own.as_ref().is_some_and(|own| open_folder(own.as_fd(), inline::FOLDER).is_ok());
                 let stamps = own.and_then(|own| open_folder(own.as_fd(), "stamps").ok());
                 let stamps = stamps.map_or(Stamps::Attributes, Stamps::Folder);
                 let read_only = Some(refused);
@@ -145,6 +154,7 @@ impl Opened {
                     stamps,
                     flushed: FlushedFolders::default(),
                     hints,
+                    sealed_inline,
                     live: None,
                     read_only,
                 }))
@@ -184,6 +194,15 @@ impl Opened {
     /// The format that was last seen of a key; a guess, to look there first.
     pub(crate) fn hint(&self, key: &Key) -> Option<Format> {
         Format::from_id(self.hints[key.hash() as usize % HINTS].load(Ordering::Relaxed))
+    }
+
+    /// Whether the value that was last seen of a key was inline; a guess too.
+    pub(crate) fn hints_inline(&self, key: &Key) -> bool {
+        self.hints[key.hash() as usize % HINTS].load(Ordering::Relaxed) == HINT_INLINE
+    }
+
+    pub(crate) fn set_inline_hint(&self, key: &Key) {
+        self.hints[key.hash() as usize % HINTS].store(HINT_INLINE, Ordering::Relaxed);
     }
 
     pub(crate) fn set_hint(&self, key: &Key, format: Format) {
@@ -260,6 +279,11 @@ impl Live {
             }
         };
         let catalog = Catalog::new(index, is_new && coherent, found == Found::Abandoned);
+        if open_folder(own.as_fd(), inline::FOLDER).is_ok() {
+            // The clock file may have been lost.
+            clock.note_inline();
+        }
+        let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent)?);
         drop(opening);
         if let Err(error) = temp::sweep(&temporary, &stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
@@ -271,6 +295,7 @@ impl Live {
             clock,
             locks,
             catalog,
+            inline,
             names,
             seed,
             closing: Mutex::new(()),
@@ -314,6 +339,7 @@ impl Live {
         if self.as_last_user(|| {
             // No write may be under way: it would be taken for one that is on the disk.
             let _all = self.locks.lock_all(timeout)?;
+            self.inline.close()?;
             self.catalog.close(|trusted| {
                 if trusted {
                     self.clock.set_closed();
@@ -322,6 +348,7 @@ impl Live {
         })? {
             return Ok(());
         }
+        self.inline.close()?;
         self.catalog.close(|_| ())
     }
 
@@ -393,7 +420,7 @@ mod tests {
         let one = Opened::open_on(dir.path(), options, network).expect("opened");
         let two = Opened::open_on(dir.path(), options, network).expect("opened");
         let time = Clock::system();
-        let terms = || Terms { clock: &time, lock_timeout: OPTIONS.lock_timeout };
+        let terms = || Terms { clock: &time, lock_timeout: OPTIONS.lock_timeout, inline_below: 0 };
         let key = |text: &str| Key::new(text).expect("a valid key");
         let put = |text: &str| Put::new(key(text), Format::Json, vec![b"1".to_vec().into()]);
         let entries = |opened: &Opened| {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use super::find::{Candidate, Search};
+use super::find::{Candidate, Search, Winner};
 use super::open::Opened;
 use crate::backend::{Found, Object};
 use crate::error::{Error, ErrorKind, Result};
@@ -85,7 +85,14 @@ impl Opened {
         large: u64,
     ) -> Result<Option<Found>> {
         self.settled(key, |search| {
-            let Some(found) = self.winner(key, wanted, search)? else { return Ok(None) };
+            let found = match self.winner(key, wanted, search)? {
+                Some(Winner::File(found)) => found,
+                Some(Winner::Inline(object)) => {
+                    within(object.record.length, limit)?;
+                    return Ok(Some(Sight { ours: true, it: Found::Whole(object) }));
+                }
+                None => return Ok(None),
+            };
             let size = found.stat.st_size as u64;
             if let Some(stamp) = &found.stamp
                 && (large..=limit).contains(&size)
@@ -103,17 +110,28 @@ impl Opened {
         })
     }
 
-    /// Reads the record of a value; the content only if it was touched since it was placed.
-    pub(crate) fn read_head(&self, key: &Key, limit: u64) -> Result<Option<(String, Record)>> {
+    /// Reads the record of a value, and the path of its file if it has one; the content of that
+    /// only if it was touched since it was placed.
+    pub(crate) fn read_head(
+        &self,
+        key: &Key,
+        limit: u64,
+    ) -> Result<Option<(Option<String>, Record)>> {
         self.settled(key, |search| {
-            let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
+            let found = match self.winner(key, None, search)? {
+                Some(Winner::File(found)) => found,
+                Some(Winner::Inline(object)) => {
+                    return Ok(Some(Sight { ours: true, it: (None, object.record) }));
+                }
+                None => return Ok(None),
+            };
             let record = self.record_of(&found, limit)?;
             if record.length >= LONG {
                 // Whoever opens it next, to map it, finds its beginning in the kernel's cache and
                 // need not wait. A failure shows there.
                 let _ = rustix::io::pread(&found.file, &mut [0_u8; 64], 0);
             }
-            Ok(Some(Sight { ours: found.stamp.is_some(), it: (found.path, record) }))
+            Ok(Some(Sight { ours: found.stamp.is_some(), it: (Some(found.path), record) }))
         })
     }
 
@@ -127,16 +145,20 @@ impl Opened {
     }
 }
 
+/// Refuses what is larger than this manager reads.
+pub(super) fn within(size: u64, limit: u64) -> Result<()> {
+    if size <= limit {
+        return Ok(());
+    }
+    let cause = format!("the value has {size} bytes, max_value_bytes allows {limit}");
+    Err(Error::new(ErrorKind::InvalidArgument, cause)
+        .remedy("raise max_value_bytes if the value is yours"))
+}
+
 /// The content of a file, whose size is looked at before memory is taken.
 fn content(found: &Candidate, limit: u64) -> Result<Vec<u8>> {
     let size = found.stat.st_size as u64;
-    if size > limit {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("the value has {size} bytes, max_value_bytes allows {limit}"),
-        )
-        .remedy("raise max_value_bytes if the value is yours"));
-    }
+    within(size, limit)?;
     // One byte more than expected: a file that has grown shows itself without another call.
     let mut content =
         Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1));

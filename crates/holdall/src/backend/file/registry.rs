@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 use super::catalog::Suspended;
+use super::inline::SuspendedValues;
 use super::layout::open_base;
 use super::open::{OpenOptions, Opened};
 use crate::error::Result;
@@ -59,6 +60,7 @@ fn registry() -> MutexGuard<'static, Vec<Weak<Opened>>> {
 struct Fork {
     // Declared in the order in which they are given back.
     suspended: Vec<Suspended<'static>>,
+    values: Vec<SuspendedValues<'static>>,
     stores: Vec<Arc<Opened>>,
     _registry: MutexGuard<'static, Vec<Weak<Opened>>>,
 }
@@ -70,14 +72,22 @@ thread_local! {
 extern "C" fn prepare() {
     let registry = registry();
     let stores: Vec<Arc<Opened>> = registry.iter().filter_map(Weak::upgrade).collect();
-    let live = stores.iter().filter_map(|opened| opened.maybe_live());
-    let suspended = live.map(|live| {
+    let live = || stores.iter().filter_map(|opened| opened.maybe_live());
+    let suspended = live().map(|live| {
         let suspended = live.catalog.suspend();
         // SAFETY: the guard borrows from a store in `stores`, which `Fork` keeps alive for
         // longer: its fields are dropped in the order of their declaration.
         unsafe { std::mem::transmute::<Suspended<'_>, Suspended<'static>>(suspended) }
     });
-    let fork = Fork { suspended: suspended.collect(), stores, _registry: registry };
+    let suspended = suspended.collect();
+    // In this order: whoever fills an index asks the values too.
+    let values = live().map(|live| {
+        let suspended = live.inline.suspend();
+        // SAFETY: as above.
+        unsafe { std::mem::transmute::<SuspendedValues<'_>, SuspendedValues<'static>>(suspended) }
+    });
+    let values = values.collect();
+    let fork = Fork { suspended, values, stores, _registry: registry };
     FORK.with(|slot| *slot.borrow_mut() = Some(fork));
 }
 
@@ -90,6 +100,9 @@ extern "C" fn child() {
         let Some(mut fork) = slot.borrow_mut().take() else { return };
         for suspended in fork.suspended.drain(..) {
             // What it guards is never used again in this process.
+            std::mem::forget(suspended);
+        }
+        for suspended in fork.values.drain(..) {
             std::mem::forget(suspended);
         }
         for opened in fork.stores.drain(..) {

@@ -3,7 +3,8 @@
 use std::os::fd::AsFd as _;
 
 use super::dir::flush;
-use super::find::{Candidate, Search};
+use super::find::Search;
+use super::inline::{Inlines, newest};
 use super::open::Opened;
 use super::write::{Terms, begin, commit, finish};
 use crate::backend::{Condition, Durability};
@@ -58,19 +59,22 @@ impl Opened {
         cancel::check()?;
         begin(live, &stripes);
         let mut changes = Vec::with_capacity(doomed.len());
+        let mut inline = Inlines::of(self, doomed);
         let mut paths: Vec<(usize, String)> = Vec::new();
         let mut results = Vec::with_capacity(doomed.len());
         for (at, (key, which)) in doomed.iter().enumerate() {
-            let result = self.remove_one(at, key, which, terms, &mut paths);
+            let result = self.remove_one(at, key, which, terms, &mut paths, &mut inline);
             if matches!(result, Ok(Removal { forgotten: true, .. })) {
                 changes.push(Change::Remove { key: key.as_str().to_owned(), generation: None });
             }
             results.push(result);
         }
+        inline.commit(live, &mut results);
         commit(live, changes);
         finish(live, &stripes);
         drop(guard);
         if durability == Durability::Disk {
+            inline.flush(live, &mut results);
             let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
             for ((at, _), flushed) in
                 paths.iter().zip(self.flushed.flush_names(self.base.as_fd(), &self.path, &names))
@@ -90,28 +94,44 @@ impl Opened {
         which: &Doomed,
         terms: Terms<'_>,
         paths: &mut Vec<(usize, String)>,
+        inlines: &mut Inlines,
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
-        let record = found.first().map(Candidate::current).transpose()?;
+        let inline = inlines.take(at)?;
+        if inline.is_damaged && found.is_empty() && matches!(which, Doomed::Any(Condition::Any)) {
+            // What it was is not known any more; to remove it is the remedy.
+            inlines.doom(at, key);
+            return Ok(Removal { was_alive: true, removed: true, forgotten: false });
+        }
+        let inline_generation = inline.record.as_ref().map(|record| record.generation);
+        let record = newest(&found, inline.record)?;
         if !which.applies_to(record.as_ref(), terms)? {
             // A row without a file is an entry of the index only.
             let forgotten = found.is_empty();
             return Ok(Removal { was_alive: false, removed: false, forgotten });
         }
         let stamped = found.iter().filter(|one| one.stamp.is_some()).count();
-        if stamped == 0 && found.len() > 1 {
+        if stamped == 0 && found.len() > 1 && !inline.is_there {
             return Err(Error::new(ErrorKind::Conflict, "several files claim this key")
                 .at(self.path.clone())
                 .remedy("remove all but one of them by hand"));
         }
-        let was_alive = record.is_some_and(|record| !record.is_expired(terms.clock));
+        let was_alive = record.as_ref().is_some_and(|record| !record.is_expired(terms.clock));
         // The winner last: after a crash it is still the winner. What other programs put beside
         // our own files stays.
-        for old in found.iter().take(stamped.max(1)).rev() {
+        let inline_wins = inline_generation == record.map(|record| record.generation);
+        if inline.is_there && !inline_wins {
+            self.evict_inline(self.live()?, &[key]);
+        }
+        let least = usize::from(!inline.is_there);
+        for old in found.iter().take(stamped.max(least)).rev() {
             self.unlink(&old.path, &old.stat)?;
             paths.push((at, old.path.clone()));
         }
-        Ok(Removal { was_alive, removed: true, forgotten: true })
+        if inline.is_there && inline_wins {
+            inlines.doom(at, key);
+        }
+        Ok(Removal { was_alive, removed: true, forgotten: !found.is_empty() })
     }
 
     /// Gives a value another end, by another stamp on the same file.
@@ -127,8 +147,9 @@ impl Opened {
         let guard = live.locks.lock(stripes.to_vec(), terms.lock_timeout)?;
         cancel::check()?;
         let found = self.find(key, None, Search::All)?;
-        let Some(winner) = found.first() else { return Ok(None) };
-        let current = winner.current()?;
+        let inline = self.inline_record(key)?;
+        let inline_generation = inline.record.as_ref().map(|record| record.generation);
+        let Some(current) = newest(&found, inline.record)? else { return Ok(None) };
         if current.foreign {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -139,12 +160,24 @@ impl Opened {
         if current.is_expired(terms.clock) {
             return Ok(None);
         }
-        live.clock.raise_generation(current.generation);
+        let follows = current.generation;
+        live.clock.raise_generation(follows);
         let record = Record {
             generation: live.clock.next_generation(terms.clock.wall_micros()),
             expiry: ttl.map(|millis| Expiry::after(millis, terms.clock)),
             ..current
         };
+        if inline_generation == Some(follows) {
+            begin(live, &stripes);
+            let set = self.restamp_inline(live, key, &record);
+            finish(live, &stripes);
+            drop(guard);
+            if durability == Durability::Disk && set.is_ok() {
+                live.inline.flush()?;
+            }
+            return set.map(|()| Some(record));
+        }
+        let Some(winner) = found.first() else { return Ok(None) };
         let bytes = self.stamp_for(live, key, record.clone())?.encode();
         begin(live, &stripes);
         let set = self
@@ -171,5 +204,5 @@ pub(crate) struct Removal {
     /// Its file is gone.
     pub(crate) removed: bool,
     /// The index has to forget the key.
-    forgotten: bool,
+    pub(super) forgotten: bool,
 }

@@ -28,9 +28,9 @@ const BATCH: usize = 2_000;
 const DEPTH: usize = 40;
 
 /// A file of this store that the scan has found.
-struct Seen {
-    path: String,
-    record: Record,
+pub(super) struct Seen {
+    pub(super) path: String,
+    pub(super) record: Record,
     stat: Stat,
 }
 
@@ -78,6 +78,7 @@ impl Opened {
         }
         let mut found: HashMap<Key, Seen> = HashMap::new();
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
+        self.settle_inline(live, &mut found)?;
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
         let kept = self.kept_foreign_rows(live, &found)?;
@@ -178,12 +179,17 @@ impl Opened {
             _ => found.insert(key, this),
         };
         if let Some(outdated) = outdated {
-            tracing::info!(path = ?outdated.path, "removing what a dead writer has left");
-            // Open, so that its inode is not another file's before its stamp is gone.
-            let _open = open_file(self.base.as_fd(), &outdated.path);
-            if let Err(error) = self.unlink(&outdated.path, &outdated.stat) {
-                tracing::warn!(path = ?outdated.path, "it was not removed: {error}");
-            }
+            self.remove_outdated(&outdated);
+        }
+    }
+
+    /// Removes a file that is not the value of its key.
+    pub(super) fn remove_outdated(&self, outdated: &Seen) {
+        tracing::info!(path = ?outdated.path, "removing what a dead writer has left");
+        // Open, so that its inode is not another file's before its stamp is gone.
+        let _open = open_file(self.base.as_fd(), &outdated.path);
+        if let Err(error) = self.unlink(&outdated.path, &outdated.stat) {
+            tracing::warn!(path = ?outdated.path, "it was not removed: {error}");
         }
     }
 

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::FileOptions;
-use super::find::Candidate;
+use super::find::{Candidate, Winner};
 use super::open::Opened;
-use super::read::Sight;
+use super::read::{Sight, within};
 use super::temp::{Detached, Temp};
-use super::write::Terms;
 use crate::backend::{Placed, Put, Reading, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
@@ -49,7 +48,15 @@ impl Opened {
         limit: u64,
     ) -> Result<Option<(Record, Box<dyn Reading>)>> {
         self.settled(key, |search| {
-            let Some(found) = self.winner(key, None, search)? else { return Ok(None) };
+            let found = match self.winner(key, None, search)? {
+                Some(Winner::File(found)) => found,
+                Some(Winner::Inline(object)) => {
+                    within(object.record.length, limit)?;
+                    let reading: Box<dyn Reading> = Box::new(object.content);
+                    return Ok(Some(Sight { ours: true, it: (object.record, reading) }));
+                }
+                None => return Ok(None),
+            };
             let record = self.record_of(&found, limit)?;
             let ours = found.stamp.is_some();
             Ok(Some(Sight { ours, it: (record, self.reading(found)) }))
@@ -118,8 +125,15 @@ impl Writing for FileWriting {
         };
         let opened = Arc::clone(&self.opened);
         let temp = Temp::attach(&opened.live()?.temporary, file);
-        let FileOptions { clock, lock_timeout, .. } = &self.options;
-        let terms = Terms { clock, lock_timeout: *lock_timeout };
+        let terms = self.options.terms();
+        if self.length < terms.inline_below {
+            let mut content = vec![0; usize::try_from(self.length).unwrap_or(usize::MAX)];
+            let io = |error| Error::io(error, &opened.path);
+            temp.read_exact_at(&mut content).map_err(io)?;
+            let put = Put { parts: vec![content.into()], ..put };
+            let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
+            return opened.write(vec![put], terms).pop().unwrap_or_else(lost);
+        }
         opened.write_staged(put, temp, self.length, self.checksum.digest(), terms)
     }
 }

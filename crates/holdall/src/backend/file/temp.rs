@@ -113,6 +113,11 @@ impl<'a> Temp<'a> {
         Ok((length + trailer::LENGTH as u64, checksum, tag))
     }
 
+    /// Reads what was written, from the beginning.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8]) -> std::io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, 0)
+    }
+
     /// Sets the time of the last change to a whole millisecond, by which our own files are told
     /// from edited ones.
     pub(crate) fn set_modified(&self, millis: u64) -> Result<(), Errno> {

@@ -16,6 +16,7 @@ mod durable;
 mod foreign;
 mod formats;
 mod index;
+mod inline;
 mod stamps;
 mod writing;
 

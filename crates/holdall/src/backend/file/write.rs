@@ -13,9 +13,10 @@ use rustix::io::Errno;
 
 use super::dir::{make_parent, parent, prune_parents};
 use super::find::{Candidate, Search};
+use super::inline::{self, InlineRecord, newest};
 use super::open::{Live, Opened};
 use super::temp::Temp;
-use crate::backend::{Durability, Placed, Put};
+use crate::backend::{Condition, Durability, Placed, Put};
 use crate::cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,8 @@ const TRIES: usize = 1_000;
 pub(crate) struct Terms<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) lock_timeout: Duration,
+    /// Values of fewer bytes are kept inline.
+    pub(crate) inline_below: u64,
 }
 
 /// A value whose bytes are in a temporary file.
@@ -52,6 +55,8 @@ struct Pending {
     path: String,
     /// Files of the key in other formats.
     displaced: Vec<Candidate>,
+    /// The key has an inline value too.
+    displaces_inline: bool,
     durable: bool,
     version: Option<u64>,
 }
@@ -59,21 +64,34 @@ struct Pending {
 impl Opened {
     /// Places several values, each for itself.
     pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Placed>> {
-        let count = puts.len();
-        let mut results: Vec<Option<Result<Placed>>> = Vec::with_capacity(count);
-        let mut staged: Vec<(usize, Staged<'_>)> = Vec::with_capacity(count);
-        for (at, put) in puts.into_iter().enumerate() {
-            match self.stage(put, terms) {
-                Ok(one) => {
-                    results.push(None);
-                    staged.push((at, one));
-                }
-                Err(error) => results.push(Some(Err(error))),
+        let mut results: Vec<Option<Result<Placed>>> = puts.iter().map(|_| None).collect();
+        let is_small = |put: &Put| put.length() < terms.inline_below;
+        let can_inline = puts.iter().any(is_small) && self.can_inline();
+        for (is_small, run) in inline::runs(puts, if can_inline { terms.inline_below } else { 0 }) {
+            if is_small {
+                self.write_inline(run, terms, &mut results);
+            } else {
+                self.write_files(run, terms, &mut results);
             }
         }
-        self.settle(staged, terms, &mut results);
         let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
         results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
+    }
+
+    fn write_files(
+        &self,
+        puts: Vec<(usize, Put)>,
+        terms: Terms<'_>,
+        results: &mut [Option<Result<Placed>>],
+    ) {
+        let mut staged: Vec<(usize, Staged<'_>)> = Vec::with_capacity(puts.len());
+        for (at, put) in puts {
+            match self.stage(put, terms) {
+                Ok(one) => staged.push((at, one)),
+                Err(error) => results[at] = Some(Err(error)),
+            }
+        }
+        self.settle(staged, terms, results);
     }
 
     /// Places one value whose bytes are in a temporary file already.
@@ -141,7 +159,8 @@ impl Opened {
     fn flush_staged<'a>(&'a self, mut staged: Staged<'a>, terms: Terms<'_>) -> Result<Staged<'a>> {
         if staged.put.durability == Durability::Disk {
             let current = self.find(&staged.put.key, None, Search::Known)?;
-            let before = current.first().map(Candidate::current).transpose()?;
+            let inline = self.inline_under(&staged.put)?;
+            let before = newest(&current, inline.record)?;
             self.stamp(self.live()?, &mut staged, before.as_ref(), terms)?;
             staged.temp.sync().map_err(|error| Error::io(error.into(), self.path.clone()))?;
         }
@@ -194,6 +213,7 @@ impl Opened {
                 }
             }
         }
+        self.replace_inline(live, &mut placed, results);
         finish(live, &stripes);
         // Still under the locks: the next writer makes them old.
         for (_, one) in placed.iter_mut().filter(|_| live.coherent) {
@@ -214,7 +234,8 @@ impl Opened {
         // Before the search, so that whoever comes next looks for this one too.
         live.clock.note_format(staged.put.format);
         let mut current = self.find(&key, None, Search::Known)?;
-        let before = current.first().map(Candidate::current).transpose()?;
+        let inline = self.inline_under(&staged.put)?;
+        let before = newest(&current, inline.record)?;
         let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
         staged.put.condition.check(there)?;
         let durable = staged.put.durability == Durability::Disk;
@@ -226,8 +247,9 @@ impl Opened {
             Some((record, expected)) if expected == follows && untouched => record,
             _ => {
                 let record = self.stamp(live, &mut staged, before.as_ref(), terms)?;
-                if durable {
-                    // Another writer of this very key came between: rare, so under its lock.
+                if durable || inline.is_there {
+                    // Another writer of this very key came between, or the value moves: rare, so
+                    // under its lock.
                     staged.temp.sync().map_err(|error| Error::io(error.into(), &self.path))?;
                 }
                 record
@@ -235,7 +257,7 @@ impl Opened {
         };
         let path = format!("{}{}", key.name(self.case_rule()), record.format.suffix());
         // What other programs put there goes only if it was the value.
-        let alone = current.len() == 1;
+        let alone = current.len() == 1 && !inline.is_there;
         let replaced = current.iter().position(|old| old.path == path);
         let replaced = replaced.map(|at| current.remove(at));
         current.retain(|old| old.stamp.is_some() || alone);
@@ -256,7 +278,66 @@ impl Opened {
             self.stamps.forget(replaced.stat.st_ino);
         }
         self.set_hint(&key, record.format);
-        Ok(Pending { record, key, path, displaced: current, durable, version: None })
+        Ok(Pending {
+            record,
+            key,
+            path,
+            displaced: current,
+            displaces_inline: inline.is_there,
+            durable,
+            version: None,
+        })
+    }
+
+    /// What lies inline under the key of a value that becomes a file. Where that cannot be found
+    /// out, the file is placed all the same, unless that depends on it.
+    fn inline_under(&self, put: &Put) -> Result<InlineRecord> {
+        match self.inline_record(&put.key) {
+            Ok(found) if !found.is_damaged || put.condition == Condition::Any => Ok(found),
+            Ok(_) => Err(Error::new(ErrorKind::Corrupt, "the inline value there is damaged")
+                .remedy("save it without a condition, or delete it")),
+            Err(error) if error.kind() == ErrorKind::Corrupt && put.condition == Condition::Any => {
+                tracing::warn!("a file is placed beside inline values that cannot be read: {error}");
+                self.live()?.clock.set_diverged(true);
+                Ok(InlineRecord::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the inline values whose keys have files now. Those are flushed before, or a power
+    /// cut could take both: a move is rare, so that happens under the locks.
+    fn replace_inline(
+        &self,
+        live: &Live,
+        placed: &mut Vec<(usize, Pending)>,
+        results: &mut [Option<Result<Placed>>],
+    ) {
+        let moved = |one: &Pending| one.displaces_inline;
+        let paths: Vec<&str> =
+            placed.iter().filter(|(_, one)| moved(one)).map(|(_, one)| one.path.as_str()).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let flushed = self.flushed.flush_names(self.base.as_fd(), &self.path, &paths);
+        let mut flushed = flushed.into_iter();
+        let mut gone = Vec::with_capacity(paths.len());
+        let mut failed = Vec::new();
+        for (at, one) in placed.iter().filter(|(_, one)| moved(one)) {
+            match flushed.next().unwrap_or(Ok(())) {
+                Ok(()) => gone.push(&one.key),
+                Err(error) => failed.push((*at, error)),
+            }
+        }
+        self.evict_inline(live, &gone);
+        if !failed.is_empty() {
+            // Both are there, and the file is the newer one.
+            live.clock.set_diverged(true);
+        }
+        for (at, error) in failed {
+            placed.retain(|(other, _)| *other != at);
+            results[at] = Some(Err(error));
+        }
     }
 
     /// Gives a temporary file its record, as the successor of `current`.
@@ -267,27 +348,9 @@ impl Opened {
         before: Option<&Record>,
         terms: Terms<'_>,
     ) -> Result<Record> {
-        if let Some(before) = before {
-            live.clock.raise_generation(before.generation);
-        }
-        let now = terms.clock.wall_micros();
-        let updated = now / 1_000;
-        let alive = before.filter(|before| !before.is_expired(terms.clock));
         let put = &staged.put;
-        let record = Record {
-            generation: live.clock.next_generation(now),
-            format: put.format,
-            codec: put.codec,
-            length: staged.length,
-            checksum: staged.checksum,
-            created: alive.map_or(updated, |before| before.created),
-            updated,
-            expiry: put.ttl.map(|millis| Expiry::after(millis, terms.clock)),
-            signature: put.signature,
-            tags: put.tags.clone(),
-            metadata: put.metadata.clone(),
-            foreign: false,
-        };
+        let record = record(live, put, staged.length, staged.checksum, before, terms);
+        let updated = record.updated;
         let bytes = self.stamp_for(live, &put.key, record.clone())?.encode();
         let durable = put.durability == Durability::Disk;
         let io = |error: std::io::Error| Error::io(error, self.path.clone());
@@ -348,6 +411,37 @@ impl Opened {
         self.stamps.forget(stat.st_ino);
         prune_parents(self.base.as_fd(), path);
         Ok(())
+    }
+}
+
+/// The record of a value with this content, as the successor of `before`.
+pub(super) fn record(
+    live: &Live,
+    put: &Put,
+    length: u64,
+    checksum: u64,
+    before: Option<&Record>,
+    terms: Terms<'_>,
+) -> Record {
+    if let Some(before) = before {
+        live.clock.raise_generation(before.generation);
+    }
+    let now = terms.clock.wall_micros();
+    let updated = now / 1_000;
+    let alive = before.filter(|before| !before.is_expired(terms.clock));
+    Record {
+        generation: live.clock.next_generation(now),
+        format: put.format,
+        codec: put.codec,
+        length,
+        checksum,
+        created: alive.map_or(updated, |before| before.created),
+        updated,
+        expiry: put.ttl.map(|millis| Expiry::after(millis, terms.clock)),
+        signature: put.signature,
+        tags: put.tags.clone(),
+        metadata: put.metadata.clone(),
+        foreign: false,
     }
 }
 

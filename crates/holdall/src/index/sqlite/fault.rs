@@ -21,7 +21,7 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
         ErrorCode::DatabaseBusy
         | ErrorCode::DatabaseLocked
         | ErrorCode::FileLockingProtocolFailed => {
-            Error::new(ErrorKind::Busy, "the index of the store is held by another process")
+            Error::new(ErrorKind::Busy, "the database of the store is held by another process")
                 .remedy("try again, or look for a process that is stopped while using the store")
         }
         ErrorCode::DiskFull => system(libc::ENOSPC, database),
@@ -31,10 +31,10 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
         }
         ErrorCode::ReadOnly => read_only(&error, database),
         ErrorCode::SystemIoFailure if !is_damage(failure.extended_code) => {
-            Error::new(ErrorKind::Io, format!("the index cannot be read or written: {error}"))
+            Error::new(ErrorKind::Io, format!("the database cannot be read or written: {error}"))
         }
         ErrorCode::CannotOpen => {
-            Error::new(ErrorKind::Io, format!("the index cannot be opened: {error}"))
+            Error::new(ErrorKind::Io, format!("the database cannot be opened: {error}"))
         }
         _ => damaged(&error),
     };
@@ -55,17 +55,17 @@ fn read_only(error: &Sqlite, database: &Path) -> Error {
 }
 
 fn damaged(error: &Sqlite) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("the index is damaged: {error}"))
+    Error::new(ErrorKind::Corrupt, format!("the database is damaged: {error}"))
 }
 
 fn system(number: i32, database: &Path) -> Error {
     Error::io(io::Error::from_raw_os_error(number), database)
 }
 
-/// Leaves a trace of damage, because the caller will quietly rebuild.
+/// Leaves a trace of damage, because the caller may quietly rebuild.
 pub(super) fn noted(error: Error) -> Error {
     if error.kind() == ErrorKind::Corrupt {
-        tracing::debug!(%error, "the index has to be rebuilt");
+        tracing::debug!(%error, "a database is damaged");
     }
     error
 }

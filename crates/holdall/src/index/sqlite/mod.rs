@@ -6,8 +6,11 @@
 //! an error and not a signal.
 
 mod fault;
+mod flush;
 mod open;
 mod read;
+mod role;
+mod values;
 mod write;
 
 use std::fs::File;
@@ -18,6 +21,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::Connection;
 
+pub(crate) use self::values::Standing;
+
+use self::flush::SharedFlush;
+use self::role::Role;
 use super::{Change, Index, Row, Totals};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,8 +38,10 @@ const IDLE_READERS: usize = 4;
 /// The index of the folder it was given; opens at the first call.
 #[derive(Debug)]
 pub(crate) struct SqliteIndex {
+    role: &'static Role,
     folder: PathBuf,
     clock: Clock,
+    log: values::Log,
     /// Read-locked by every call and write-locked by whoever opens or closes.
     gate: RwLock<Option<Handles>>,
 }
@@ -45,13 +54,18 @@ struct Handles {
     queue: File,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    flushes: SharedFlush,
 }
 
 impl SqliteIndex {
     /// An index in `folder`, which is made (0700) when missing. Touches nothing yet. Only one
     /// handle for a folder should exist in a process.
     pub(crate) fn new(folder: impl Into<PathBuf>, clock: Clock) -> Self {
-        Self { folder: folder.into(), clock, gate: RwLock::new(None) }
+        Self::of(&role::INDEX, folder.into(), clock)
+    }
+
+    fn of(role: &'static Role, folder: PathBuf, clock: Clock) -> Self {
+        Self { role, folder, clock, log: values::Log::default(), gate: RwLock::new(None) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&Handles) -> Result<T>) -> Result<T> {
@@ -72,20 +86,25 @@ impl SqliteIndex {
     fn open(&self) -> Result<Handles> {
         let folder = open::folder(&self.folder)?;
         let queue = open::queue(&folder)?;
-        let database = open::database(&folder)?;
-        let connection = open::connect(&database)?;
-        if open::is_new(&connection).map_err(|error| fault::explain(error, &database))? {
+        let database = open::database(&folder, self.role)?;
+        let connection = open::connect(&database, self.role)?;
+        let is_new = || open::is_new(&connection).map_err(|error| fault::explain(error, &database));
+        if !self.role.is_truth && is_new()? {
             let _turn = self.turn(&queue)?;
-            open::create(&connection).map_err(|error| fault::explain(error, &database))?;
+            open::create(&connection, self.role).map_err(|error| fault::explain(error, &database))?;
         }
-        open::verify(&connection, &database)?;
-        tracing::debug!(path = %database.display(), "opened the index");
+        open::verify(&connection, &database, self.role)?;
+        if self.role.is_truth {
+            values::count_pages(&connection);
+        }
+        tracing::debug!(path = %database.display(), "opened a database");
         Ok(Handles {
             process: process::id(),
             database,
             queue,
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
+            flushes: SharedFlush::default(),
         })
     }
 
@@ -93,7 +112,7 @@ impl SqliteIndex {
     fn turn<'f>(&self, queue: &'f File) -> Result<ofd::Held<'f>> {
         let deadline = self.clock.boot_millis() + PATIENCE_MILLIS;
         let queue = queue.as_fd();
-        ofd::lock_until(queue, 0, 1, true, &self.clock, deadline, "the index of the store")
+        ofd::lock_until(queue, 0, 1, true, &self.clock, deadline, "the database of the store")
             .map_err(|error| error.at(&self.folder))
     }
 
@@ -110,7 +129,7 @@ impl SqliteIndex {
             let idle = locked(&handles.readers).pop();
             let reader = match idle {
                 Some(reader) => reader,
-                None => open::connect(&handles.database)?,
+                None => open::connect(&handles.database, self.role)?,
             };
             let answer = work(&reader).map_err(|fault| fault.at(&handles.database))?;
             let mut idle = locked(&handles.readers);
@@ -132,7 +151,7 @@ impl Handles {
         if self.process == process::id() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Closed, "the process was forked while the index was open")
+        Err(Error::new(ErrorKind::Closed, "the process was forked while the store was open")
             .remedy("open the store anew in the child"))
     }
 }
@@ -155,7 +174,11 @@ impl Index for SqliteIndex {
             return Ok(());
         }
         let prepared = write::prepare(changes)?;
-        self.write(|writer| write::apply(writer, &prepared))
+        self.write(|writer| {
+            write::apply(writer, &prepared, self.role)?;
+            self.log.has_grown();
+            Ok(())
+        })
     }
 
     fn get(&self, key: &str) -> Result<Option<Row>> {
@@ -163,19 +186,19 @@ impl Index for SqliteIndex {
     }
 
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>> {
-        self.read(|reader| read::page(reader, prefix, after, limit))
+        self.read(|reader| read::page(reader, prefix, after, limit, self.role))
     }
 
     fn expired(&self, now: u64, after: Option<(u64, &str)>, limit: usize) -> Result<Vec<Row>> {
-        self.read(|reader| read::expired(reader, now, after, limit))
+        self.read(|reader| read::expired(reader, now, after, limit, self.role))
     }
 
     fn tagged(&self, tag: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>> {
-        self.read(|reader| read::tagged(reader, tag, after, limit))
+        self.read(|reader| read::tagged(reader, tag, after, limit, self.role))
     }
 
     fn totals(&self) -> Result<Totals> {
-        self.read(|reader| Ok(read::counters(reader)?.totals()))
+        self.read(|reader| Ok(read::counted(reader, self.role)?.totals()))
     }
 
     fn is_complete(&self) -> Result<bool> {
@@ -187,7 +210,7 @@ impl Index for SqliteIndex {
     }
 
     fn check(&self) -> Result<()> {
-        self.read(read::check)
+        self.read(|reader| read::check(reader, self.role))
     }
 
     fn close(&self) -> Result<()> {
@@ -211,6 +234,10 @@ enum Fault {
 }
 
 impl Fault {
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Ours(error) if error.kind() == ErrorKind::Corrupt)
+    }
+
     fn at(self, database: &Path) -> Error {
         match self {
             Self::Sqlite(error) => fault::explain(error, database),

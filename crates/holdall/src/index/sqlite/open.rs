@@ -11,29 +11,13 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::super::row::damaged;
 use super::read::Counters;
+use super::role::Role;
 use super::{Fault, PATIENCE_MILLIS, fault};
 use crate::error::{Error, ErrorKind, Result};
 
-const NAME: &str = "index.sqlite";
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
 const VERSION: i64 = 1;
-
-/// Every object of the schema in the order of their names, word for word as SQLite keeps it.
-const SCHEMA: [(&str, &str); 4] = [
-    (
-        "entry",
-        "CREATE TABLE entry(key BLOB NOT NULL PRIMARY KEY, expires_at INTEGER, row BLOB NOT NULL) \
-         WITHOUT ROWID",
-    ),
-    ("entry_expiry", "CREATE INDEX entry_expiry ON entry(expires_at) WHERE expires_at IS NOT NULL"),
-    ("meta", "CREATE TABLE meta(id INTEGER PRIMARY KEY, value BLOB NOT NULL)"),
-    (
-        "tag",
-        "CREATE TABLE tag(tag BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY(tag, key)) \
-         WITHOUT ROWID",
-    ),
-];
 
 /// The folder with every symbolic link resolved, made 0700 whatever the umask.
 pub(super) fn folder(folder: &Path) -> Result<PathBuf> {
@@ -64,46 +48,67 @@ pub(super) fn queue(folder: &Path) -> Result<File> {
 /// The database file, 0600 whatever the umask; `-wal` and `-shm` inherit that from it.
 ///
 /// It is made under another name and linked: a file that SQLite may have open must never be opened
-/// and closed by us, because a close drops all of the process's POSIX locks on it.
-pub(super) fn database(folder: &Path) -> Result<PathBuf> {
-    let path = folder.join(NAME);
+/// and closed by us, because a close drops all of the process's POSIX locks on it. One that holds
+/// the only copy gets its tables before its name, so that an empty file is never taken for a new one.
+pub(super) fn database(folder: &Path, role: &Role) -> Result<PathBuf> {
+    let path = folder.join(role.name);
     let made = match fs::symlink_metadata(&path) {
         Ok(found) if !found.is_file() => {
-            let cause = "the index is not a regular file";
+            let cause = "the database is not a regular file";
             return Err(Error::new(ErrorKind::Corrupt, cause).at(path));
         }
-        Ok(_) => fs::set_permissions(&path, Permissions::from_mode(0o600)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &path),
-        Err(error) => Err(error),
+        Ok(_) => fs::set_permissions(&path, Permissions::from_mode(0o600))
+            .map_err(|error| Error::io(error, &path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &path, role),
+        Err(error) => Err(Error::io(error, &path)),
     };
-    made.map_err(|error| Error::io(error, &path))?;
+    made?;
     Ok(path)
 }
 
-fn make(folder: &Path, path: &Path) -> io::Result<()> {
-    let draft = folder.join(format!("{NAME}.{:016x}", getrandom::u64()?));
+fn make(folder: &Path, path: &Path, role: &Role) -> Result<()> {
+    let io = |error| Error::io(error, path);
+    let number = getrandom::u64().map_err(|error| io(error.into()))?;
+    let draft = folder.join(format!("{}.{number:016x}", role.name));
     let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&draft)?;
-    let linked = file.set_permissions(Permissions::from_mode(0o600)).and_then(|()| {
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(&draft).map_err(io)?;
+    let linked = file.set_permissions(Permissions::from_mode(0o600)).map_err(io).and_then(|()| {
+        if role.is_truth {
+            fill(&draft, role)?;
+            file.sync_all().map_err(io)?;
+        }
         drop(file);
-        fs::hard_link(&draft, path)
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked.map_err(io),
+        }
     });
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
+    fs::remove_file(&draft).map_err(io)?;
+    linked?;
+    if role.is_truth {
+        sync_folder(folder)?;
+        folder.parent().map_or(Ok(()), sync_folder)?;
     }
+    Ok(())
+}
+
+/// Makes the tables in a file that nobody else knows, and leaves no log beside it.
+fn fill(draft: &Path, role: &Role) -> Result<()> {
+    let connection = connect(draft, role)?;
+    create(&connection, role).map_err(|error| fault::explain(error, draft))?;
+    connection.close().map_err(|(_, error)| fault::explain(error, draft))
 }
 
 /// A connection with our settings; touches the database only when it is first asked.
-pub(super) fn connect(database: &Path) -> Result<Connection> {
+pub(super) fn connect(database: &Path, role: &Role) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    settings(flags, database).map_err(|error| fault::explain(error, database))
+    settings(flags, database, role).map_err(|error| fault::explain(error, database))
 }
 
-fn settings(flags: OpenFlags, database: &Path) -> rusqlite::Result<Connection> {
+fn settings(flags: OpenFlags, database: &Path, role: &Role) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(database, flags)?;
     // Reached only around recovery and checkpoints: writers have queued at our own lock before.
     connection.busy_timeout(Duration::from_millis(PATIENCE_MILLIS))?;
@@ -111,10 +116,10 @@ fn settings(flags: OpenFlags, database: &Path) -> rusqlite::Result<Connection> {
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_prepared_statement_cache_capacity(32);
     connection.execute_batch(
-        "PRAGMA synchronous = OFF; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; \
-         PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; \
-         PRAGMA journal_size_limit = 16777216;",
+        "PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA cell_size_check = ON; \
+         PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
     )?;
+    connection.execute_batch(role.settings)?;
     Ok(connection)
 }
 
@@ -130,12 +135,12 @@ pub(super) fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Makes the tables unless a peer has; the caller holds the writers' lock.
-pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn create(connection: &Connection, role: &Role) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     if is_new(&transaction)? {
-        for (_, sql) in SCHEMA {
+        for (_, sql) in role.schema {
             transaction.execute(sql, [])?;
         }
         let empty = Counters::default().encode();
@@ -147,23 +152,25 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Refuses what is not our database word for word: another version, a missing table, a trigger
 /// that somebody else put there.
-pub(super) fn verify(connection: &Connection, database: &Path) -> Result<()> {
-    let found = recognise(connection).map_err(|fault| fault.at(database));
+pub(super) fn verify(connection: &Connection, database: &Path, role: &Role) -> Result<()> {
+    let found = recognise(connection, role).map_err(|fault| fault.at(database));
     found.map_err(|error| match error.kind() {
-        ErrorKind::Corrupt => error.remedy("the index has to be rebuilt from the files"),
+        ErrorKind::Corrupt if !role.is_truth => {
+            error.remedy("the index has to be rebuilt from the files")
+        }
         _ => error,
     })
 }
 
-fn recognise(connection: &Connection) -> Result<(), Fault> {
+fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     let version = version(connection)?;
     if version != VERSION {
-        let cause = format!("the index has version {version}, not {VERSION}");
+        let cause = format!("the database has version {version}, not {VERSION}");
         return Err(Error::new(ErrorKind::Corrupt, cause).into());
     }
     let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
     let mut rows = statement.query([])?;
-    for (name, sql) in SCHEMA {
+    for (name, sql) in role.schema {
         let row = rows.next()?.ok_or_else(damaged)?;
         if row.get_ref(0)?.as_bytes_or_null().ok().flatten() != Some(name.as_bytes())
             || row.get_ref(1)?.as_bytes_or_null().ok().flatten() != Some(sql.as_bytes())
@@ -176,7 +183,7 @@ fn recognise(connection: &Connection) -> Result<(), Fault> {
     }
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Error::new(ErrorKind::Corrupt, "the index is not in WAL mode").into());
+        return Err(Error::new(ErrorKind::Corrupt, "the database is not in WAL mode").into());
     }
     Ok(())
 }

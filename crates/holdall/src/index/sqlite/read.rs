@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params};
 use super::super::row::{Fields, MAX_KEY, checksum, damaged};
 use super::super::{Row, Totals};
 use super::Fault;
+use super::role::Role;
 use crate::error::Error;
 
 /// No byte of a UTF-8 key is this high, so it ends every range.
@@ -71,14 +72,38 @@ pub(super) fn counters(connection: &Connection) -> Result<Counters, Fault> {
     Ok(Counters::decode(&bytes).ok_or_else(damaged)?)
 }
 
+/// The counters. Where the rows are the only copy and the counters are damaged, they are counted
+/// anew.
+pub(super) fn counted(connection: &Connection, role: &Role) -> Result<Counters, Fault> {
+    match counters(connection) {
+        Err(fault) if role.is_truth && fault.is_damage() => count(connection),
+        counters => counters,
+    }
+}
+
+/// Counts all values; takes time in proportion to their number.
+pub(super) fn count(connection: &Connection) -> Result<Counters, Fault> {
+    let mut statement =
+        connection.prepare_cached("SELECT count(*), coalesce(sum(length(content)), 0) FROM entry")?;
+    let (entries, size): (i64, i64) =
+        statement.query_row([], |columns| Ok((columns.get(0)?, columns.get(1)?)))?;
+    Ok(Counters {
+        entries: u64::try_from(entries).unwrap_or(0),
+        total_size: u128::try_from(size).unwrap_or(0),
+        ..Counters::default()
+    })
+}
+
 pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<Row>, Fault> {
     if key.len() > MAX_KEY {
         return Ok(None);
     }
     let mut statement = connection.prepare_cached("SELECT row FROM entry WHERE key = ?1")?;
-    let bytes: Option<Vec<u8>> =
-        statement.query_row([key.as_bytes()], |row| row.get(0)).optional()?;
-    Ok(bytes.map(|bytes| Row::decode(key.as_bytes(), &bytes)).transpose()?)
+    let found = statement.query_row([key.as_bytes()], |columns| {
+        let bytes = columns.get_ref(0)?.as_blob().map_err(|_| damaged().on_key(key));
+        Ok(bytes.and_then(|bytes| Row::decode(key.as_bytes(), bytes)))
+    });
+    Ok(found.optional()?.transpose()?)
 }
 
 /// The expiry as a column that SQLite can order.
@@ -86,30 +111,46 @@ pub(super) fn column(expires_at: u64) -> i64 {
     i64::try_from(expires_at).unwrap_or(i64::MAX)
 }
 
-/// Runs a statement whose columns are key, expiry and row, and believes none of them.
-fn rows(connection: &Connection, sql: &str, values: impl Params) -> Result<Vec<Row>, Fault> {
+/// Runs a statement whose columns are key, expiry and row, and believes none of them; at most
+/// `limit` rows. Where they are the only copy, one that is damaged does not stop the others: it is
+/// left out, and whoever loads its key is told.
+fn rows(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    limit: usize,
+    role: &Role,
+) -> Result<Vec<Row>, Fault> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut found = statement.query(values)?;
     let mut list: Vec<Row> = Vec::new();
-    while let Some(columns) = found.next()? {
-        let key = columns.get_ref(0)?.as_blob().map_err(|_| damaged())?;
-        let bytes = columns.get_ref(2)?.as_blob().map_err(|_| damaged())?;
-        let row = Row::decode(key, bytes)?;
-        if columns.get::<_, Option<i64>>(1)? != row.expires_at.map(column) {
-            return Err(damaged().on_key(&row.key).into());
+    while list.len() < limit
+        && let Some(columns) = found.next()?
+    {
+        match decoded(columns) {
+            Ok(row) => list.push(row),
+            Err(fault) if role.is_truth && fault.is_damage() => {
+                tracing::warn!("a damaged inline value is not listed");
+            }
+            Err(fault) => return Err(fault),
         }
-        list.push(row);
     }
     Ok(list)
+}
+
+fn decoded(columns: &rusqlite::Row<'_>) -> Result<Row, Fault> {
+    let key = columns.get_ref(0)?.as_blob().map_err(|_| damaged())?;
+    let bytes = columns.get_ref(2)?.as_blob().map_err(|_| damaged())?;
+    let row = Row::decode(key, bytes)?;
+    if columns.get::<_, Option<i64>>(1)? != row.expires_at.map(column) {
+        return Err(damaged().on_key(&row.key).into());
+    }
+    Ok(row)
 }
 
 /// Rows in strictly rising order: a damaged tree may lead to the same page twice.
 fn rising(rows: Vec<Row>) -> Result<Vec<Row>, Error> {
     if rows.is_sorted_by(|one, next| one.key < next.key) { Ok(rows) } else { Err(damaged()) }
-}
-
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// The first key that may follow `after`; what is longer than any key has the same followers as
@@ -124,6 +165,7 @@ pub(super) fn page(
     prefix: &str,
     after: Option<&str>,
     limit: usize,
+    role: &Role,
 ) -> Result<Vec<Row>, Fault> {
     if prefix.len() > MAX_KEY {
         return Ok(Vec::new());
@@ -136,8 +178,10 @@ pub(super) fn page(
     }
     let list = rows(
         connection,
-        "SELECT key, expires_at, row FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3",
-        (&start, &end, at_most(limit)),
+        "SELECT key, expires_at, row FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key",
+        (&start, &end),
+        limit,
+        role,
     )?;
     let within = |row: &Row| row.key.as_bytes() >= &start[..] && row.key.as_bytes() < &end[..];
     if !list.iter().all(within) {
@@ -151,13 +195,16 @@ pub(super) fn expired(
     now: u64,
     after: Option<(u64, &str)>,
     limit: usize,
+    role: &Role,
 ) -> Result<Vec<Row>, Fault> {
     let (from, key) = after.map_or((-1, ""), |(expires_at, key)| (column(expires_at), key));
     let mut list = rows(
         connection,
         "SELECT key, expires_at, row FROM entry WHERE expires_at <= ?1 \
-         AND (expires_at, key) > (?2, ?3) ORDER BY expires_at, key LIMIT ?4",
-        (column(now), from, key.as_bytes(), at_most(limit)),
+         AND (expires_at, key) > (?2, ?3) ORDER BY expires_at, key",
+        (column(now), from, key.as_bytes()),
+        limit,
+        role,
     )?;
     // The column stops at i64::MAX, beyond which it cannot tell the times apart.
     list.retain(|row| row.expires_at.is_some_and(|expires_at| expires_at <= now));
@@ -169,6 +216,7 @@ pub(super) fn tagged(
     tag: &str,
     after: Option<&str>,
     limit: usize,
+    role: &Role,
 ) -> Result<Vec<Row>, Fault> {
     if tag.len() > MAX_KEY {
         return Ok(Vec::new());
@@ -176,8 +224,10 @@ pub(super) fn tagged(
     let list = rows(
         connection,
         "SELECT tag.key, entry.expires_at, entry.row FROM tag LEFT JOIN entry USING(key) \
-         WHERE tag.tag = ?1 AND tag.key >= ?2 ORDER BY tag.key LIMIT ?3",
-        (tag.as_bytes(), first(after), at_most(limit)),
+         WHERE tag.tag = ?1 AND tag.key >= ?2 ORDER BY tag.key",
+        (tag.as_bytes(), first(after)),
+        limit,
+        role,
     )?;
     if !list.iter().all(|row| row.tags.iter().any(|its| its == tag)) {
         return Err(damaged().into());
@@ -186,7 +236,7 @@ pub(super) fn tagged(
 }
 
 /// Reads everything: the pages by SQLite's own check, then every row, tag and counter.
-pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
+pub(super) fn check(connection: &Connection, role: &Role) -> Result<(), Fault> {
     // One transaction, so that a peer's commit cannot come between the count and the counters.
     let transaction = connection.unchecked_transaction()?;
     let verdict: String = transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -198,7 +248,7 @@ pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
     let (mut tags, mut expiring) = (0_u64, 0_u64);
     let mut after: Option<String> = None;
     loop {
-        let list = page(&transaction, "", after.as_deref(), 1_000)?;
+        let list = page(&transaction, "", after.as_deref(), 1_000, role)?;
         let Some(last) = list.last() else { break };
         after = Some(last.key.clone());
         for row in &list {

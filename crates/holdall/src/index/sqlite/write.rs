@@ -3,14 +3,16 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::super::row::damaged;
-use super::super::{Change, Row};
+use super::super::{Change, Kept, Row};
 use super::Fault;
-use super::read::{Counters, column, counters, get};
+use super::read::{Counters, column, count, counted, counters, get};
+use super::role::Role;
 use crate::error::Result;
 
 /// A change with its row already in bytes, so that a refusal comes before any lock.
 pub(super) enum Prepared<'c> {
     Put { row: &'c Row, bytes: Vec<u8> },
+    Keep { kept: &'c Kept, bytes: Vec<u8> },
     Remove { key: &'c str, generation: Option<u64> },
 }
 
@@ -25,23 +27,45 @@ impl<'c> Prepared<'c> {
                 let bytes = row.encode().map_err(|error| error.on_key(&row.key))?;
                 Ok(Self::Put { row, bytes })
             }
+            Change::Keep(kept) => {
+                let bytes = kept.row.encode().map_err(|error| error.on_key(&kept.row.key))?;
+                Ok(Self::Keep { kept, bytes })
+            }
             Change::Remove { key, generation } => Ok(Self::Remove { key, generation: *generation }),
         }
     }
 }
 
 /// Makes all changes or none.
-pub(super) fn apply(writer: &mut Connection, changes: &[Prepared<'_>]) -> Result<(), Fault> {
+pub(super) fn apply(
+    writer: &mut Connection,
+    changes: &[Prepared<'_>],
+    role: &Role,
+) -> Result<(), Fault> {
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let before = counters(&transaction)?;
+    let before = counted(&transaction, role)?;
     let mut totals = before;
+    let mut mended = false;
     for change in changes {
         match change {
             Prepared::Put { row, bytes } => put(&transaction, &mut totals, row, bytes)?,
+            Prepared::Keep { kept, bytes } => {
+                mended |= kept.mends;
+                keep(&transaction, &mut totals, kept, bytes)?;
+            }
             Prepared::Remove { key, generation } => {
-                remove(&transaction, &mut totals, key, *generation)?;
+                match remove(&transaction, &mut totals, key, *generation) {
+                    Err(fault) if role.is_truth && fault.is_damage() => {
+                        mended = true;
+                        forget(&transaction, key)?;
+                    }
+                    removed => removed?,
+                }
             }
         }
+    }
+    if mended {
+        totals = count(&transaction)?;
     }
     if totals != before {
         store(&transaction, totals)?;
@@ -70,10 +94,49 @@ fn put(
          ON CONFLICT(key) DO UPDATE SET expires_at = excluded.expires_at, row = excluded.row",
     )?;
     statement.execute((row.key.as_bytes(), row.expires_at.map(column), bytes))?;
+    tag(transaction, row)
+}
+
+fn tag(transaction: &Transaction<'_>, row: &Row) -> Result<(), Fault> {
     for tag in &row.tags {
         let mut statement =
             transaction.prepare_cached("INSERT OR IGNORE INTO tag(tag, key) VALUES(?1, ?2)")?;
         statement.execute((tag.as_bytes(), row.key.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn keep(
+    transaction: &Transaction<'_>,
+    totals: &mut Counters,
+    kept: &Kept,
+    bytes: &[u8],
+) -> Result<(), Fault> {
+    let Kept { row, content, old, mends } = kept;
+    if *mends {
+        forget(transaction, &row.key)?;
+    }
+    if let Some(old) = old {
+        totals.subtract(old).ok_or_else(damaged)?;
+        if old.tags != row.tags {
+            untag(transaction, old)?;
+        }
+    }
+    totals.add(row).ok_or_else(damaged)?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO entry(key, expires_at, row, content) VALUES(?1, ?2, ?3, ?4) \
+         ON CONFLICT(key) DO UPDATE \
+         SET expires_at = excluded.expires_at, row = excluded.row, content = excluded.content",
+    )?;
+    let key = row.key.as_bytes();
+    statement.execute((key, row.expires_at.map(column), bytes, &content[..]))?;
+    tag(transaction, row)
+}
+
+/// Removes what is left of a damaged row; its tags are looked for one by one.
+fn forget(transaction: &Transaction<'_>, key: &str) -> Result<(), Fault> {
+    for sql in ["DELETE FROM tag WHERE key = ?1", "DELETE FROM entry WHERE key = ?1"] {
+        transaction.prepare_cached(sql)?.execute([key.as_bytes()])?;
     }
     Ok(())
 }

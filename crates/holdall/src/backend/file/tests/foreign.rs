@@ -85,7 +85,8 @@ fn an_edit_that_comes_while_a_file_is_read_is_no_damage() {
     let it = fixture();
     it.put("k", Format::Json, "1");
     let opened = it.backend.opened().expect("open");
-    let found = opened.winner(&key("k"), None, find::Search::All).expect("found").expect("there");
+    let found = opened.winner(&key("k"), None, find::Search::All).expect("found");
+    let Some(find::Winner::File(found)) = found else { panic!("there is a file") };
     fs::write(it.path("k.json"), "edited").expect("edited");
     let record = found.judge(b"edited", it.dir.path()).expect("an edit");
     assert!(record.foreign);

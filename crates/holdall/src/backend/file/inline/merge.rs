@@ -1,0 +1,107 @@
+//! Listings of files and inline values as one.
+
+use std::cmp::Ordering;
+
+use super::super::open::Opened;
+use super::super::write::Terms;
+use crate::error::Result;
+use crate::index::{Index, Row, Totals};
+
+/// How often both are asked again because a value has moved from one to the other meanwhile.
+const RETRIES: usize = 16;
+
+/// Rows of both, in order.
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Row>,
+    /// There are no more behind it.
+    pub(crate) is_last: bool,
+}
+
+/// By key.
+pub(crate) fn by_key(one: &Row, other: &Row) -> Ordering {
+    one.key.cmp(&other.key)
+}
+
+/// By the end of their lives, and then by key.
+pub(crate) fn by_end(one: &Row, other: &Row) -> Ordering {
+    (one.expires_at, &one.key).cmp(&(other.expires_at, &other.key))
+}
+
+impl Opened {
+    /// Asks the index, filled if it is in doubt, and the inline values for a page of `limit` rows,
+    /// which both give in `order`.
+    pub(crate) fn page(
+        &self,
+        terms: Terms<'_>,
+        limit: usize,
+        order: fn(&Row, &Row) -> Ordering,
+        question: impl Fn(&dyn Index) -> Result<Vec<Row>>,
+    ) -> Result<Page> {
+        let (files, inline) = self.both(terms, question)?;
+        Ok(merge(files, inline, limit, order))
+    }
+
+    /// What files and inline values are together.
+    pub(crate) fn totals(&self, terms: Terms<'_>) -> Result<(u64, u64)> {
+        let (files, inline): (Totals, Totals) = self.both(terms, |index| index.totals())?;
+        let size = files.total_size.saturating_add(inline.total_size);
+        Ok((files.entries + inline.entries, size))
+    }
+
+    /// Asks both at a moment at which no value moves between them: it would be seen twice or, what
+    /// is worse, not at all.
+    fn both<T: Default>(
+        &self,
+        terms: Terms<'_>,
+        question: impl Fn(&dyn Index) -> Result<T>,
+    ) -> Result<(T, T)> {
+        self.ensure_index(terms)?;
+        let live = self.live()?;
+        let ask_files = || live.catalog.ask(&live.clock, |index| question(index));
+        if !live.clock.has_inline() {
+            let files = ask_files()?;
+            // One that came first may have been the first of all.
+            if !live.clock.has_inline() {
+                return Ok((files, T::default()));
+            }
+        }
+        let ask = || Ok((ask_files()?, live.inline.ask(|values| question(values))?));
+        for _ in 0..RETRIES {
+            let before = live.clock.moves();
+            let answers = ask()?;
+            if live.clock.moves() == before {
+                return Ok(answers);
+            }
+        }
+        let _all = live.locks.lock_all(terms.lock_timeout)?;
+        ask()
+    }
+}
+
+fn merge(
+    files: Vec<Row>,
+    inline: Vec<Row>,
+    limit: usize,
+    order: fn(&Row, &Row) -> Ordering,
+) -> Page {
+    if inline.is_empty() || files.is_empty() {
+        let rows = if inline.is_empty() { files } else { inline };
+        return Page { is_last: rows.len() < limit, rows };
+    }
+    let is_last = files.len() < limit && inline.len() < limit;
+    // Behind the end of a full page there may be more of its kind.
+    let ends: Vec<Row> = [&files, &inline]
+        .into_iter()
+        .filter(|rows| rows.len() >= limit)
+        .filter_map(|rows| rows.last().cloned())
+        .collect();
+    let mut rows = files;
+    rows.extend(inline);
+    rows.retain(|row| ends.iter().all(|end| order(row, end) != Ordering::Greater));
+    // Of two with one key the newer comes first and stays.
+    rows.sort_by(|one, other| {
+        order(one, other).then_with(|| other.generation.cmp(&one.generation))
+    });
+    rows.dedup_by(|later, earlier| later.key == earlier.key);
+    Page { rows, is_last }
+}

@@ -1,0 +1,177 @@
+//! Inline values: small ones that lie in a database of their own instead of files (decision 0010).
+//!
+//! A key has either a file or an inline value. While one takes the place of the other, and after a
+//! writer has died in between, both are there, and the higher generation is the value. `read` looks
+//! for them, `write` places and removes them, `merge` lists them together with the files.
+
+mod merge;
+mod read;
+mod remove;
+mod settle;
+mod write;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::layout::own_folder;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
+use crate::pool;
+
+pub(super) use self::merge::{Page, by_end, by_key};
+pub(super) use self::remove::Inlines;
+pub(super) use self::write::{InlineRecord, newest, runs};
+
+/// The folder of the database below the store's own.
+pub(super) const FOLDER: &str = "inline";
+
+/// The largest value that may be told to be kept inline, bytes: beyond that files are as fast.
+pub const MOST_INLINE: u64 = 64 * 1_024;
+
+/// The inline values of one store; opened when they are first needed.
+pub(crate) struct Inline {
+    path: PathBuf,
+    own: OwnedFd,
+    /// Locks and mappings between the processes that use it mean something.
+    coherent: bool,
+    current: RwLock<Option<Current>>,
+    /// The log is being folded in, or will be soon.
+    folding: AtomicBool,
+}
+
+struct Current {
+    values: Arc<SqliteIndex>,
+    commits: GroupCommit,
+}
+
+/// Keeps the values closed while a process is forked.
+pub(crate) struct SuspendedValues<'a> {
+    _slot: RwLockWriteGuard<'a, Option<Current>>,
+}
+
+impl Inline {
+    /// Touches nothing yet. `own` is the store's own folder, and `path` is where it lies.
+    pub(crate) fn new(own: &OwnedFd, path: &Path, coherent: bool) -> Result<Self> {
+        let own = own.try_clone().map_err(|error| Error::io(error, path))?;
+        Ok(Self {
+            path: path.join(FOLDER),
+            own,
+            coherent,
+            current: RwLock::new(None),
+            folding: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens the database, made if it is missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where it cannot be used, [`ErrorKind::Corrupt`] if it is no database of
+    /// ours any more: values in files are as well as ever.
+    pub(crate) fn ready(&self) -> Result<()> {
+        self.current().map(|_| ())
+    }
+
+    /// Asks the database.
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&SqliteIndex) -> Result<T>) -> Result<T> {
+        let guard = self.current()?;
+        let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
+        question(&current.values)
+    }
+
+    /// Changes values; concurrent callers share one commit. The caller holds the stripes of the
+    /// keys.
+    pub(crate) fn commit(self: &Arc<Self>, changes: Vec<Change>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let guard = self.current()?;
+        let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
+        current.commits.commit(changes)?;
+        if current.values.has_long_log() && !self.folding.swap(true, Ordering::AcqRel) {
+            let this = Arc::downgrade(self);
+            // It takes two flushes, for which nobody has to wait.
+            pool::execute(move || {
+                if let Some(this) = this.upgrade() {
+                    this.fold();
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// What there is under each of several keys, which the caller has locked.
+    pub(crate) fn standing(&self, keys: &[&str]) -> Result<Vec<Standing>> {
+        self.ask(|values| values.standing(keys))
+    }
+
+    /// Makes what was committed before the call survive a power cut.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.ask(SqliteIndex::flush)
+    }
+
+    fn fold(&self) {
+        let guard = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        // Not opened for this: a fork or the end of the store came first.
+        if let Some(current) = &*guard
+            && let Err(error) = current.values.checkpoint()
+        {
+            tracing::warn!("the log of the inline values was not folded in: {error}");
+        }
+        drop(guard);
+        self.folding.store(false, Ordering::Release);
+    }
+
+    fn current(&self) -> Result<RwLockReadGuard<'_, Option<Current>>> {
+        loop {
+            let guard = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if guard.is_some() {
+                return Ok(guard);
+            }
+            drop(guard);
+            if !self.coherent {
+                return Err(unusable("on a network file system"));
+            }
+            let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            if slot.is_none() {
+                // Refuses a link in its place.
+                drop(own_folder(&self.own, FOLDER)?);
+                let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
+                values.open_now().map_err(lost)?;
+                let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
+                *slot = Some(Current { values, commits });
+            }
+        }
+    }
+
+    /// Waits for the calls under way, closes the database and keeps it closed.
+    pub(crate) fn suspend(&self) -> SuspendedValues<'_> {
+        let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+        SuspendedValues { _slot: slot }
+    }
+
+    /// Folds the log in, flushes everything and closes the database, if it is open.
+    pub(crate) fn close(&self) -> Result<()> {
+        let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        slot.take().map_or(Ok(()), |current| current.values.close())
+    }
+}
+
+/// The error for a store whose inline values cannot be used.
+pub(super) fn unusable(place: &str) -> Error {
+    Error::new(ErrorKind::Io, format!("the store has inline values, which cannot be used {place}"))
+        .remedy("save them again with inline_below=0 where the store is on a local disk")
+}
+
+/// A damaged database is never thrown away.
+fn lost(error: Error) -> Error {
+    if error.kind() != ErrorKind::Corrupt {
+        return error;
+    }
+    error.remedy(
+        "restore .holdall/inline from a backup, or move it away to go on without these values",
+    )
+}

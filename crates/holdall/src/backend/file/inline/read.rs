@@ -1,0 +1,80 @@
+//! Looking for an inline value.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::open::Opened;
+use super::unusable;
+use crate::backend::Object;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::record::Stamp;
+
+impl Opened {
+    /// The inline value of a key, checked. Where the store never had any, that is known without
+    /// asking.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the bytes are not those that were saved; [`ErrorKind::Io`] where
+    /// they cannot be read.
+    pub(crate) fn inline_value(&self, key: &Key) -> Result<Option<Object>> {
+        if !self.may_have_inline() {
+            return Ok(None);
+        }
+        let Some(live) = self.maybe_live() else {
+            return Err(unusable("where its folder cannot be written"));
+        };
+        let found = live.inline.ask(|values| values.value(key.as_str())).map_err(reported)?;
+        let Some((row, content)) = found else { return Ok(None) };
+        let stamp = Stamp::decode(&row.record).filter(|stamp| stamp.key_hash == key.hash());
+        let stamp = stamp.ok_or_else(|| damaged("its record cannot be read"))?;
+        let record = stamp.record;
+        if content.len() as u64 != record.length {
+            let cause = format!("it has {} bytes of {}", content.len(), record.length);
+            return Err(damaged(&cause));
+        }
+        if xxh3_64(&content) != record.checksum {
+            return Err(damaged("its checksum is not the one that was saved"));
+        }
+        Ok(Some(Object { record, content }))
+    }
+
+    /// The inline value beside a file of this generation, if there is one and it is newer.
+    pub(crate) fn inline_beside(&self, key: &Key, file: Option<u64>) -> Result<Option<Object>> {
+        match self.inline_value(key) {
+            Ok(found) => {
+                let newer = |found: &Object| file.is_none_or(|file| found.record.generation > file);
+                Ok(found.filter(newer))
+            }
+            // Values in files do not suffer from the loss of the others.
+            Err(error) if file.is_some() && self.inline_is_lost() => {
+                tracing::warn!("looked at files only: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the database as a whole cannot be used.
+    fn inline_is_lost(&self) -> bool {
+        let ready = self.live().and_then(|live| live.inline.ready());
+        ready.is_err_and(|error| error.kind() != ErrorKind::Busy)
+    }
+
+    /// Whether the store may have inline values.
+    pub(crate) fn may_have_inline(&self) -> bool {
+        self.maybe_live().map_or(self.sealed_inline, |live| live.clock.has_inline())
+    }
+}
+
+/// What a damaged row is reported as; a database that cannot be opened says its own remedy.
+fn reported(error: Error) -> Error {
+    if error.kind() == ErrorKind::Corrupt && error.key().is_some() {
+        return error.remedy("save or delete the key");
+    }
+    error
+}
+
+fn damaged(cause: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the inline value was damaged: {cause}"))
+        .remedy("save or delete the key")
+}

@@ -1,0 +1,87 @@
+//! Removing inline values, and changing how long they live.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use super::super::open::{Live, Opened};
+use super::super::remove::{Doomed, Removal};
+use super::write::{InlineRecord, removal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Change, Kept, Standing};
+use crate::key::Key;
+use crate::record::Record;
+
+/// The inline values of a batch that is removed.
+pub(crate) struct Inlines {
+    /// Of each key; `None` where there are no inline values at all.
+    standing: Option<Result<Vec<Standing>>>,
+    /// Which of them are to go, with their places in the batch.
+    doomed: Vec<usize>,
+    changes: Vec<Change>,
+}
+
+impl Inlines {
+    /// What there is of keys whose locks the caller holds.
+    pub(crate) fn of(opened: &Opened, doomed: &[(Key, Doomed)]) -> Self {
+        let keys = || doomed.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>();
+        let standing = opened.may_have_inline().then(|| {
+            let live = opened.live()?;
+            live.inline.standing(&keys())
+        });
+        Self { standing, doomed: Vec::new(), changes: Vec::new() }
+    }
+
+    /// What there is of one of them; taken once.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub(crate) fn take(&mut self, at: usize) -> Result<InlineRecord> {
+        match &mut self.standing {
+            None => Ok(InlineRecord::default()),
+            Some(Err(error)) => Err(error.again()),
+            Some(Ok(standing)) => {
+                let one = standing.get_mut(at).map(|one| std::mem::replace(one, Standing::Absent));
+                Ok(InlineRecord::of(one.unwrap_or(Standing::Absent)))
+            }
+        }
+    }
+
+    /// Has one removed by the commit that follows.
+    pub(crate) fn doom(&mut self, at: usize, key: &Key) {
+        self.doomed.push(at);
+        self.changes.push(removal(key));
+    }
+
+    /// Removes them with one commit.
+    pub(crate) fn commit(&mut self, live: &Live, results: &mut [Result<Removal>]) {
+        let removed = live.inline.commit(std::mem::take(&mut self.changes));
+        self.tell(removed, results);
+    }
+
+    /// Makes their removal survive a power cut.
+    pub(crate) fn flush(&self, live: &Live, results: &mut [Result<Removal>]) {
+        if !self.doomed.is_empty() {
+            self.tell(live.inline.flush(), results);
+        }
+    }
+
+    fn tell(&self, done: Result<()>, results: &mut [Result<Removal>]) {
+        let Err(error) = done else { return };
+        for at in &self.doomed {
+            results[*at] = Err(error.again());
+        }
+    }
+}
+
+impl Opened {
+    /// Gives an inline value, which the caller has locked, another record.
+    pub(crate) fn restamp_inline(&self, live: &Live, key: &Key, record: &Record) -> Result<()> {
+        let found = live.inline.ask(|values| values.value(key.as_str()))?;
+        let Some((old, content)) = found else {
+            return Err(Error::new(ErrorKind::Io, "the inline value is gone"));
+        };
+        let row = self.row(key, record);
+        let kept = Kept { row, content: Bytes::from(content), old: Some(old), mends: false };
+        live.inline.commit(vec![Change::Keep(Arc::new(kept))])
+    }
+}

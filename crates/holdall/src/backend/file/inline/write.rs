@@ -1,0 +1,307 @@
+//! Placing and removing inline values.
+//!
+//! Locks of the stripes -> what is there -> conditions -> clock odd -> one commit of the database
+//! -> files of the keys go -> clock even -> unlock -> flush of the log where asked for -> answer.
+//! Whatever takes the place of something of the other kind is flushed before that goes, or a power
+//! cut could take both.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::find::{Candidate, Search};
+use super::super::open::{Live, Opened};
+use super::super::write::{Terms, begin, commit, finish, record};
+use crate::backend::{Condition, Durability, Part, Placed, Put};
+use crate::cancel;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Change, Index as _, Kept, Row, Standing};
+use crate::key::Key;
+use crate::record::{Record, Stamp};
+
+/// Puts with their places in the batch.
+type Run = Vec<(usize, Put)>;
+type Results = [Option<Result<Placed>>];
+
+/// A value that is about to be committed.
+struct Pending {
+    at: usize,
+    key: Key,
+    record: Record,
+    kept: Arc<Kept>,
+    /// Files of the key.
+    displaced: Vec<Candidate>,
+    durable: bool,
+}
+
+/// The parts of a batch that are placed one after the other: inline values, and files.
+pub(crate) fn runs(puts: Vec<Put>, inline_below: u64) -> Vec<(bool, Run)> {
+    let is_small = |put: &Put| put.length() < inline_below;
+    let puts = puts.into_iter().enumerate();
+    if inline_below == 0 {
+        return vec![(false, puts.collect())];
+    }
+    let puts: Run = puts.collect();
+    let mut keys = HashSet::with_capacity(puts.len());
+    if puts.iter().all(|(_, put)| keys.insert(put.key.as_str())) {
+        let (small, large): (Run, Run) = puts.into_iter().partition(|(_, put)| is_small(put));
+        return vec![(true, small), (false, large)];
+    }
+    // The second value of a key follows the first.
+    puts.into_iter().map(|one| (is_small(&one.1), vec![one])).collect()
+}
+
+impl Opened {
+    /// Whether small values can be kept inline here; else they become files.
+    pub(crate) fn can_inline(&self) -> bool {
+        match self.live().and_then(|live| live.inline.ready()) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!("small values become files: {error}");
+                false
+            }
+        }
+    }
+
+    /// Places inline values of different keys, each for itself.
+    pub(crate) fn write_inline(&self, puts: Run, terms: Terms<'_>, results: &mut Results) {
+        let mut alive = Vec::with_capacity(puts.len());
+        for (at, put) in puts {
+            match put.check() {
+                Ok(()) => alive.push((at, put)),
+                Err(error) => results[at] = Some(Err(error)),
+            }
+        }
+        if alive.is_empty() {
+            return;
+        }
+        let places: Vec<usize> = alive.iter().map(|(at, _)| *at).collect();
+        if let Err(error) = self.place_inline(alive, terms, results) {
+            for at in places {
+                results[at].get_or_insert_with(|| Err(error.again()));
+            }
+        }
+    }
+
+    fn place_inline(&self, puts: Run, terms: Terms<'_>, results: &mut Results) -> Result<()> {
+        let live = self.live()?;
+        let mut stripes: Vec<usize> = puts.iter().map(|(_, put)| put.key.stripe()).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        let guard = live.locks.lock(stripes.clone(), terms.lock_timeout)?;
+        cancel::check()?;
+        // Before the search, so that whoever comes next looks for them too.
+        live.clock.note_inline();
+        let keys: Vec<&str> = puts.iter().map(|(_, put)| put.key.as_str()).collect();
+        let standing = live.inline.standing(&keys)?;
+        begin(live, &stripes);
+        let mut pending = Vec::with_capacity(puts.len());
+        for ((at, put), standing) in puts.into_iter().zip(standing) {
+            match self.prepare_inline(live, at, put, standing, terms) {
+                Ok(one) => pending.push(one),
+                Err(error) => results[at] = Some(Err(error)),
+            }
+        }
+        let mut pending = commit_each(live, pending, results);
+        self.replace_files(live, &mut pending, results);
+        finish(live, &stripes);
+        // Still under the locks: the next writer makes them old.
+        let version = |key: &Key| live.clock.version(key.stripe()).filter(|_| live.coherent);
+        let placed: Vec<_> =
+            pending.into_iter().map(|one| (one.at, one.durable, version(&one.key), one)).collect();
+        drop(guard);
+        let flushed = if placed.iter().any(|(_, durable, ..)| *durable) {
+            // No flush happens under a lock.
+            live.inline.flush()
+        } else {
+            Ok(())
+        };
+        for (at, durable, version, one) in placed {
+            let flushed = if durable { again(&flushed) } else { Ok(()) };
+            results[at] = Some(flushed.map(|()| Placed { record: one.record, version }));
+        }
+        Ok(())
+    }
+
+    fn prepare_inline(
+        &self,
+        live: &Live,
+        at: usize,
+        put: Put,
+        standing: Standing,
+        terms: Terms<'_>,
+    ) -> Result<Pending> {
+        put.check()?;
+        let files = self.find(&put.key, None, Search::Known)?;
+        let mends = standing == Standing::Damaged;
+        if mends && put.condition != Condition::Any {
+            return Err(Error::new(ErrorKind::Corrupt, "the inline value that is there is damaged")
+                .remedy("save it without a condition, or delete it"));
+        }
+        let (row, inline) = recorded(standing);
+        let before = newest(&files, inline)?;
+        let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
+        put.condition.check(there)?;
+        let content = content(&put.parts);
+        let checksum = xxh3_64(&content);
+        let record =
+            record(live, &put, content.len() as u64, checksum, before.as_ref(), terms);
+        let kept = Arc::new(Kept { row: self.row(&put.key, &record), content, old: row, mends });
+        // What other programs put there goes only if it was the value.
+        let alone = files.len() == 1 && kept.old.is_none();
+        let displaced = files.into_iter().filter(|file| file.stamp.is_some() || alone).collect();
+        let durable = put.durability == Durability::Disk;
+        Ok(Pending { at, key: put.key, record, kept, displaced, durable })
+    }
+
+    /// Removes what the new values replace: their files, and rows of files that are gone already.
+    fn replace_files(&self, live: &Live, pending: &mut Vec<Pending>, results: &mut Results) {
+        let moved = pending.iter().any(|one| !one.displaced.is_empty());
+        if moved && let Err(error) = live.inline.flush() {
+            // The files are still the values.
+            let keys = pending.iter().filter(|one| !one.displaced.is_empty());
+            let changes = keys.map(|one| removal(&one.key)).collect();
+            if live.inline.commit(changes).is_err() {
+                live.clock.set_diverged(true);
+            }
+            pending.retain(|one| {
+                if !one.displaced.is_empty() {
+                    results[one.at] = Some(Err(error.again()));
+                }
+                one.displaced.is_empty()
+            });
+        }
+        let mut changes = Vec::new();
+        // Where files were removed by hand, the index may still list them.
+        let index_has = |key: &Key| {
+            let row = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
+            !matches!(row, Ok(None))
+        };
+        let has_files = pending.iter().any(|one| one.kept.old.is_none()) && self.lists_files(live);
+        for one in pending.iter_mut() {
+            let displaced = std::mem::take(&mut one.displaced);
+            if displaced.is_empty() {
+                if has_files && one.kept.old.is_none() && index_has(&one.key) {
+                    changes.push(removal(&one.key));
+                }
+                continue;
+            }
+            live.clock.note_move();
+            self.unlink_displaced(live, &displaced);
+            changes.push(removal(&one.key));
+        }
+        commit(live, changes);
+        for one in pending {
+            self.set_inline_hint(&one.key);
+        }
+    }
+
+    /// Removes files that no longer count; a failure has both looked at until it is settled.
+    fn unlink_displaced(&self, live: &Live, files: &[Candidate]) {
+        for old in files {
+            if let Err(error) = self.unlink(&old.path, &old.stat) {
+                tracing::warn!(path = ?old.path, "an outdated file was not removed: {error}");
+                live.clock.set_diverged(true);
+            }
+        }
+    }
+
+    fn lists_files(&self, live: &Live) -> bool {
+        let totals = live.catalog.ask(&live.clock, |index| index.totals());
+        totals.map_or(true, |totals| totals.entries > 0)
+    }
+
+    /// What lies inline under a key whose lock the caller holds: the row if it is there, and
+    /// whether something is.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub(crate) fn inline_record(&self, key: &Key) -> Result<InlineRecord> {
+        if !self.may_have_inline() {
+            return Ok(InlineRecord::default());
+        }
+        let mut found = self.live()?.inline.standing(&[key.as_str()])?;
+        Ok(InlineRecord::of(found.pop().unwrap_or(Standing::Absent)))
+    }
+
+    /// Removes inline values whose keys have files by now; a failure has both looked at until it
+    /// is settled.
+    pub(crate) fn evict_inline(&self, live: &Live, keys: &[&Key]) {
+        if keys.is_empty() {
+            return;
+        }
+        live.clock.note_move();
+        if let Err(error) = live.inline.commit(keys.iter().map(|key| removal(key)).collect()) {
+            tracing::warn!("an outdated inline value was not removed: {error}");
+            live.clock.set_diverged(true);
+        }
+    }
+}
+
+/// What lies inline under a key.
+#[derive(Default)]
+pub(crate) struct InlineRecord {
+    pub(crate) is_there: bool,
+    pub(crate) is_damaged: bool,
+    pub(crate) record: Option<Record>,
+}
+
+impl InlineRecord {
+    pub(super) fn of(standing: Standing) -> Self {
+        let is_there = standing != Standing::Absent;
+        let is_damaged = standing == Standing::Damaged;
+        Self { is_there, is_damaged, record: recorded(standing).1 }
+    }
+}
+
+/// The record of whichever is the value: the newest of ours, else what another program put there.
+pub(crate) fn newest(files: &[Candidate], inline: Option<Record>) -> Result<Option<Record>> {
+    let Some(first) = files.first() else { return Ok(inline) };
+    let inline_wins = inline.as_ref().is_some_and(|inline| {
+        first.stamp.as_ref().is_none_or(|stamp| stamp.record.generation < inline.generation)
+    });
+    if inline_wins { Ok(inline) } else { first.current().map(Some) }
+}
+
+/// Commits all at once, or each by itself where a damaged page stands in the way of some.
+fn commit_each(live: &Live, pending: Vec<Pending>, results: &mut Results) -> Vec<Pending> {
+    let change = |one: &Pending| Change::Keep(Arc::clone(&one.kept));
+    let together = live.inline.commit(pending.iter().map(change).collect());
+    let Err(error) = together else { return pending };
+    let one_by_one = pending.len() > 1 && error.kind() == ErrorKind::Corrupt;
+    let placed = pending.into_iter().filter(|one| {
+        let committed =
+            if one_by_one { live.inline.commit(vec![change(one)]) } else { Err(error.again()) };
+        committed.map_err(|error| results[one.at] = Some(Err(error))).is_ok()
+    });
+    placed.collect()
+}
+
+pub(super) fn removal(key: &Key) -> Change {
+    Change::Remove { key: key.as_str().to_owned(), generation: None }
+}
+
+fn recorded(standing: Standing) -> (Option<Row>, Option<Record>) {
+    let Standing::There(row) = standing else { return (None, None) };
+    let record = Stamp::decode(&row.record).map(|stamp| stamp.record);
+    (Some(*row), record)
+}
+
+/// All parts in one piece; what their owners may change is copied.
+fn content(parts: &[Part]) -> Bytes {
+    if let [Part::Stable(only)] = parts {
+        return only.clone();
+    }
+    let mut content = BytesMut::with_capacity(parts.iter().map(|part| part.bytes().len()).sum());
+    for part in parts {
+        content.extend_from_slice(part.bytes());
+    }
+    content.freeze()
+}
+
+fn again(result: &Result<()>) -> Result<()> {
+    result.as_ref().map_err(Error::again).copied()
+}
+
