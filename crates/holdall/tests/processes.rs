@@ -76,12 +76,28 @@ fn check(store: &BlobManager, key: &str) -> Option<(u64, u64)> {
     Some((number, record.generation))
 }
 
+/// A manager that keeps the smaller ones of these values inline.
+fn inline(folder: &Path) -> BlobManager {
+    let base_path = folder.into();
+    BlobManager::with_options(BlobOptions { base_path, inline_below: 500, ..<_>::default() })
+}
+
 /// What listings and statistics say must be what lies there.
 fn check_index(store: &BlobManager, folder: &Path) {
     let listed: Vec<String> =
         store.keys("").collect::<Result<_, _>>().expect("the index can be read");
     let mut lying = BTreeSet::new();
     let mut size = 0;
+    for key in &listed {
+        match store.locate(key, None) {
+            Ok((path, _)) => assert!(path.exists()),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+                size += store.metadata(key).expect("there").size;
+                lying.insert(key.clone());
+            }
+        }
+    }
     for path in files(folder) {
         size += path.metadata().expect("it is there").len();
         let name = path.strip_prefix(folder).expect("below").with_extension("");
@@ -108,7 +124,8 @@ const KEYS: [&str; 6] = ["a", "b", "folder/c", "folder/d", "folder/deep/e", "oth
 fn helper_that_does_everything_at_random() {
     let (folder, number) = given();
     end_with_parent();
-    let store = BlobManager::new(folder);
+    let is_inline = number >= INLINE && number % 2 == 0;
+    let store = if is_inline { inline(&folder) } else { BlobManager::new(folder) };
     let mut dice = Dice(number + 1);
     let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut saw = |key: &'static str, generation: u64| {
@@ -146,18 +163,32 @@ fn helper_that_does_everything_at_random() {
     }
 }
 
+/// Of the helpers with such a number every other keeps values inline.
+const INLINE: u64 = 100;
+
 #[test]
 fn readers_see_whole_values_in_order_whatever_other_processes_do() {
     let folder = tempfile::tempdir().expect("a temporary directory");
+    processes_that_do_everything_at_random(folder.path(), 1);
+}
+
+#[test]
+fn readers_see_whole_values_in_order_where_files_and_inline_values_replace_each_other() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    processes_that_do_everything_at_random(folder.path(), INLINE);
+    assert!(folder.path().join(".holdall/inline").exists());
+}
+
+fn processes_that_do_everything_at_random(folder: &Path, first: u64) {
     let helper = "helper_that_does_everything_at_random";
     let helpers: Vec<_> =
-        (1..=4).map(|number| Helper::start(helper, folder.path(), number)).collect();
+        (first..first + 4).map(|number| Helper::start(helper, folder, number)).collect();
     for helper in helpers {
         assert!(helper.finish());
     }
-    let store = BlobManager::new(folder.path());
-    check_index(&store, folder.path());
-    assert_eq!(temporary_files(folder.path()), [""; 0]);
+    let store = BlobManager::new(folder);
+    check_index(&store, folder);
+    assert_eq!(temporary_files(folder), [""; 0]);
     for key in KEYS {
         check(&store, key);
     }
@@ -361,14 +392,27 @@ fn after_step(step: u64) -> (&'static str, Option<u64>) {
 #[ignore = "run by the test below, in its own process"]
 fn helper_that_writes_until_it_is_killed() {
     let (folder, from) = given();
-    end_with_parent();
     let store = BlobManager::new(folder);
+    write_until_killed(from, |_| &store);
+}
+
+#[test]
+#[ignore = "run by the test below, in its own process"]
+fn helper_that_writes_files_and_inline_values_until_it_is_killed() {
+    let (folder, from) = given();
+    let stores = [BlobManager::new(&folder), inline(&folder)];
+    write_until_killed(from, |step| &stores[usize::from(step % 3 != 0)]);
+}
+
+fn write_until_killed<'s>(from: u64, store: impl Fn(u64) -> &'s BlobManager) {
+    end_with_parent();
     for step in from..from + 1_000_000 {
+        let store = store(step);
         match after_step(step) {
             (key, Some(number)) => {
                 let durability = (step % 16 == 0).then_some(Durability::Disk);
                 let options = SaveOptions { durability, ..SaveOptions::default() };
-                save(&store, key, number, options).expect("saved");
+                save(store, key, number, options).expect("saved");
             }
             (key, None) => {
                 store.delete(key, None).expect("deleted or not there");
@@ -381,11 +425,21 @@ fn helper_that_writes_until_it_is_killed() {
 
 #[test]
 fn a_killed_writer_leaves_the_old_or_the_new_value_and_hinders_nobody() {
+    kill_writers("helper_that_writes_until_it_is_killed", 0);
+}
+
+#[test]
+fn a_writer_killed_while_files_and_inline_values_replace_each_other_leaves_the_old_or_the_new() {
+    kill_writers("helper_that_writes_files_and_inline_values_until_it_is_killed", 500);
+}
+
+fn kill_writers(helper: &str, inline_below: u64) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let options = BlobOptions {
         base_path: folder.path().into(),
         // Whoever has to wait for the dead fails.
         lock_timeout: Duration::from_secs(2),
+        inline_below,
         ..BlobOptions::default()
     };
     let is_long = std::env::var_os("HOLDALL_LONG").is_some();
@@ -403,8 +457,7 @@ fn a_killed_writer_leaves_the_old_or_the_new_value_and_hinders_nobody() {
         StorageManager::with_memory(BlobManager::with_options(options.clone()), memory)
     };
     while time.boot_millis() < end || kills < 4 {
-        let mut victim =
-            Helper::start("helper_that_writes_until_it_is_killed", folder.path(), next);
+        let mut victim = Helper::start(helper, folder.path(), next);
         let first = next;
         let steps = if dice.roll(4) == 0 { 0 } else { 1 + dice.roll(60) };
         let mut done = |line: String| {

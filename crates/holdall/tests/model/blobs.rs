@@ -61,7 +61,13 @@ enum Step {
     Reopen {
         close: bool,
         lose_index: bool,
+        inline_below: u64,
     },
+}
+
+/// Values have one byte or more, and those with a signature 65 or more.
+fn inline_below() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0_u64), Just(2), Just(66), Just(1_000)]
 }
 
 fn key() -> std::ops::Range<usize> {
@@ -106,8 +112,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Clear),
         3 => key().prop_map(Step::Edit),
         1 => key().prop_map(Step::Remove),
-        1 => (any::<bool>(), any::<bool>())
-            .prop_map(|(close, lose_index)| Step::Reopen { close, lose_index }),
+        2 => (any::<bool>(), any::<bool>(), inline_below()).prop_map(
+            |(close, lose_index, inline_below)| Step::Reopen { close, lose_index, inline_below }
+        ),
     ]
 }
 
@@ -120,6 +127,15 @@ struct Entry {
     tags: Vec<String>,
     metadata: Option<Vec<u8>>,
     foreign: bool,
+    inline: bool,
+}
+
+impl Entry {
+    /// The bytes that are stored.
+    fn stored(&self) -> u64 {
+        let signature = if self.format.is_signed() && !self.foreign { 64 } else { 0 };
+        self.payload.len() as u64 + signature
+    }
 }
 
 struct World {
@@ -130,29 +146,31 @@ struct World {
     /// The ETags that the store has told.
     etags: BTreeMap<&'static str, String>,
     values: u64,
+    inline_below: u64,
 }
 
-fn open(folder: &Path, hands: &ManualClock) -> BlobManager {
+fn open(folder: &Path, hands: &ManualClock, inline_below: u64) -> BlobManager {
     BlobManager::with_options(BlobOptions {
         base_path: folder.into(),
         clock: hands.clock(),
         signing_key: KeySource::text(SECRET).expect("long enough"),
+        inline_below,
         ..BlobOptions::default()
     })
 }
 
 impl World {
     /// With `ahead` the store's clock is years before that of the file system.
-    fn new(ahead: bool) -> Self {
+    fn new(ahead: bool, inline_below: u64) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let hands = ManualClock::new();
         if ahead {
             const NEW_YEAR_2100: u64 = 4_102_444_800_000_000;
             hands.set_wall_micros(NEW_YEAR_2100);
         }
-        let store = open(folder.path(), &hands);
+        let store = open(folder.path(), &hands, inline_below);
         let (model, etags) = (BTreeMap::new(), BTreeMap::new());
-        Self { folder, hands, store, model, etags, values: 0 }
+        Self { folder, hands, store, model, etags, values: 0, inline_below }
     }
 
     fn now(&self) -> u64 {
@@ -209,7 +227,8 @@ impl World {
         let parts = vec![payload.clone().into()];
         let save = Save { key: key.into(), format, parts, options };
         let ends = ttl.map(|ms| self.now() + ms);
-        let entry = Entry { payload, format, ends, tags: tags.clone(), metadata, foreign: false };
+        let (tags, foreign, inline) = (tags.clone(), false, false);
+        let entry = Entry { payload, format, ends, tags, metadata, foreign, inline };
         (save, entry, holds)
     }
 
@@ -223,7 +242,8 @@ impl World {
         match saved {
             Ok(_) => {
                 assert!(holds, "the condition did not hold");
-                self.model.insert(key, entry);
+                let inline = entry.stored() < self.inline_below;
+                self.model.insert(key, Entry { inline, ..entry });
             }
             Err(error) => {
                 assert!(!holds, "{error}");
@@ -272,13 +292,18 @@ impl World {
     }
 
     fn edit(&mut self, key: &'static str) {
+        if self.model.get(key).is_some_and(|entry| entry.inline) {
+            // There is no file to be edited.
+            return;
+        }
         let payload = self.next_payload();
         let format = self.model.get(key).map_or(Format::String, |entry| entry.format);
         let path = self.path(key, format);
         std::fs::create_dir_all(path.parent().expect("it has one")).expect("made");
         std::fs::write(path, &payload).expect("written");
         let (ends, tags, metadata) = (None, Vec::new(), None);
-        let entry = Entry { payload, format, ends, tags, metadata, foreign: true };
+        let (foreign, inline) = (true, false);
+        let entry = Entry { payload, format, ends, tags, metadata, foreign, inline };
         self.model.insert(key, entry);
     }
 
@@ -353,11 +378,13 @@ impl World {
             }
             Step::Edit(key) => self.edit(KEYS[*key]),
             Step::Remove(key) => {
-                if let Some(entry) = self.model.remove(KEYS[*key]) {
-                    std::fs::remove_file(self.path(KEYS[*key], entry.format)).expect("there");
+                let key = KEYS[*key];
+                if let Some(entry) = self.model.get(key).filter(|entry| !entry.inline).cloned() {
+                    self.model.remove(key);
+                    std::fs::remove_file(self.path(key, entry.format)).expect("there");
                 }
             }
-            Step::Reopen { close, lose_index } => {
+            Step::Reopen { close, lose_index, inline_below } => {
                 if *close {
                     self.store.close().expect("closed");
                 }
@@ -366,7 +393,8 @@ impl World {
                     let index = self.folder.path().join(".holdall/index");
                     let _ = std::fs::remove_dir_all(index);
                 }
-                self.store = open(self.folder.path(), &self.hands);
+                self.inline_below = *inline_below;
+                self.store = open(self.folder.path(), &self.hands, *inline_below);
             }
         }
     }
@@ -398,6 +426,7 @@ impl World {
                     tags: record.tags.clone(),
                     metadata: record.metadata.clone(),
                     foreign: record.foreign,
+                    inline: self.store.locate(key, None).is_err(),
                 };
                 assert_eq!(&found, expected);
                 assert_eq!(loaded.metadata.etag, head.etag);
@@ -409,15 +438,17 @@ impl World {
         self.check_listings(&listed);
         let mut files = folder::files(self.folder.path());
         files.sort();
-        let entries = self.model.iter();
+        let entries = self.model.iter().filter(|(_, entry)| !entry.inline);
         let mut expected: Vec<_> =
             entries.map(|(key, entry)| self.path(key, entry.format)).collect();
         expected.sort();
         assert_eq!(files, expected);
         assert_eq!(folder::temporary_files(self.folder.path()), [""; 0]);
         let size: u64 = files.iter().map(|path| path.metadata().expect("there").len()).sum();
+        let inline = self.model.values().filter(|entry| entry.inline);
+        let size = size + inline.map(Entry::stored).sum::<u64>();
         let stats = self.store.get_stats().expect("counted");
-        assert_eq!((stats.entries, stats.total_size), (files.len() as u64, size));
+        assert_eq!((stats.entries, stats.total_size), (self.model.len() as u64, size));
     }
 
     fn check_listings(&self, heads: &[BlobMetadata]) {
@@ -462,9 +493,10 @@ proptest! {
     #[test]
     fn a_store_answers_as_a_map_would(
         ahead: bool,
+        inline_below in inline_below(),
         steps in prop::collection::vec(step(), 1..50),
     ) {
-        let mut world = World::new(ahead);
+        let mut world = World::new(ahead, inline_below);
         for step in &steps {
             world.take(step);
             world.check();

@@ -141,8 +141,9 @@ impl Opened {
                 tracing::warn!(path = %path.display(), "the store is read without memory: {error}");
                 let own = open_folder(base.as_fd(), OWN).ok();
                 let store = own.as_ref().map(StoreFile::read).transpose()?.flatten();
-                let sealed_inline =
-                    own.as_ref().is_some_and(|own| open_folder(own.as_fd(), inline::FOLDER).is_ok());
+                let sealed_inline = own
+                    .as_ref()
+                    .is_some_and(|own| open_folder(own.as_fd(), inline::FOLDER).is_ok());
                 let stamps = own.and_then(|own| open_folder(own.as_fd(), "stamps").ok());
                 let stamps = stamps.map_or(Stamps::Attributes, Stamps::Folder);
                 let read_only = Some(refused);

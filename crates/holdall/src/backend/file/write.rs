@@ -297,7 +297,9 @@ impl Opened {
             Ok(_) => Err(Error::new(ErrorKind::Corrupt, "the inline value there is damaged")
                 .remedy("save it without a condition, or delete it")),
             Err(error) if error.kind() == ErrorKind::Corrupt && put.condition == Condition::Any => {
-                tracing::warn!("a file is placed beside inline values that cannot be read: {error}");
+                tracing::warn!(
+                    "a file is placed beside inline values that cannot be read: {error}"
+                );
                 self.live()?.clock.set_diverged(true);
                 Ok(InlineRecord::default())
             }

@@ -91,7 +91,8 @@ impl SqliteIndex {
         let is_new = || open::is_new(&connection).map_err(|error| fault::explain(error, &database));
         if !self.role.is_truth && is_new()? {
             let _turn = self.turn(&queue)?;
-            open::create(&connection, self.role).map_err(|error| fault::explain(error, &database))?;
+            open::create(&connection, self.role)
+                .map_err(|error| fault::explain(error, &database))?;
         }
         open::verify(&connection, &database, self.role)?;
         if self.role.is_truth {

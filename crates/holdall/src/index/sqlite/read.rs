@@ -83,8 +83,8 @@ pub(super) fn counted(connection: &Connection, role: &Role) -> Result<Counters, 
 
 /// Counts all values; takes time in proportion to their number.
 pub(super) fn count(connection: &Connection) -> Result<Counters, Fault> {
-    let mut statement =
-        connection.prepare_cached("SELECT count(*), coalesce(sum(length(content)), 0) FROM entry")?;
+    let mut statement = connection
+        .prepare_cached("SELECT count(*), coalesce(sum(length(content)), 0) FROM entry")?;
     let (entries, size): (i64, i64) =
         statement.query_row([], |columns| Ok((columns.get(0)?, columns.get(1)?)))?;
     Ok(Counters {

@@ -15,11 +15,7 @@ const BATCH: usize = 2_000;
 impl Opened {
     /// Compares the files that a scan has found, which holds every lock, with the inline values.
     /// A database that cannot be read keeps nobody from the files.
-    pub(crate) fn settle_inline(
-        &self,
-        live: &Live,
-        files: &mut HashMap<Key, Seen>,
-    ) -> Result<()> {
+    pub(crate) fn settle_inline(&self, live: &Live, files: &mut HashMap<Key, Seen>) -> Result<()> {
         if !live.clock.has_inline() || !live.coherent {
             return Ok(());
         }

@@ -137,8 +137,11 @@ impl Opened {
         let files = self.find(&put.key, None, Search::Known)?;
         let mends = standing == Standing::Damaged;
         if mends && put.condition != Condition::Any {
-            return Err(Error::new(ErrorKind::Corrupt, "the inline value that is there is damaged")
-                .remedy("save it without a condition, or delete it"));
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the inline value that is there is damaged",
+            )
+            .remedy("save it without a condition, or delete it"));
         }
         let (row, inline) = recorded(standing);
         let before = newest(&files, inline)?;
@@ -146,8 +149,7 @@ impl Opened {
         put.condition.check(there)?;
         let content = content(&put.parts);
         let checksum = xxh3_64(&content);
-        let record =
-            record(live, &put, content.len() as u64, checksum, before.as_ref(), terms);
+        let record = record(live, &put, content.len() as u64, checksum, before.as_ref(), terms);
         let kept = Arc::new(Kept { row: self.row(&put.key, &record), content, old: row, mends });
         // What other programs put there goes only if it was the value.
         let alone = files.len() == 1 && kept.old.is_none();
@@ -304,4 +306,3 @@ fn content(parts: &[Part]) -> Bytes {
 fn again(result: &Result<()>) -> Result<()> {
     result.as_ref().map_err(Error::again).copied()
 }
-

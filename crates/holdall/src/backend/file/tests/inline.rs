@@ -126,7 +126,8 @@ fn a_database_that_is_lost_is_never_thrown_away_and_files_go_on_working() {
     for garbage in [&b"not a database "[..], b""] {
         let garbage = garbage.repeat(1_000);
         fs::write(&path, &garbage).expect("overwritten");
-        let it = Fixture { backend: on(it.dir.path(), BELOW), dir: tempfile::tempdir().expect("any") };
+        let it =
+            Fixture { backend: on(it.dir.path(), BELOW), dir: tempfile::tempdir().expect("any") };
         let error = it.get("inline").expect_err("lost");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("restore .holdall/inline from a backup"), "{error}");
