@@ -12,6 +12,8 @@ from holdall._sentinels import DEFAULT, Default
 
 _ZERO = timedelta(0)
 _LONGEST = timedelta.max.total_seconds()
+MAX_INLINE = 65_536
+"""The most bytes of an inline value, plus one."""
 DURABILITIES = ("process", "disk")
 _KEY_REMEDY = "use a non-empty str that is valid UTF-8 and has no NUL"
 
@@ -102,6 +104,18 @@ def check_tags(tags: Iterable[str], operation: str) -> tuple[str, ...]:
             operation=operation,
         )
     return found
+
+
+def check_inline_below(value: object) -> None:
+    """A number of bytes that a database keeps as well as files do."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INLINE:
+        raise told(
+            InvalidArgumentError,
+            f"inline_below={value!r} is not allowed"
+            if isinstance(value, int | float)
+            else f"inline_below is an int, not {type(value).__name__}",
+            f"give a number of bytes from 0 to {MAX_INLINE:,}",
+        )
 
 
 def check_limits(**limits: object) -> None:

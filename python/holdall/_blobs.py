@@ -13,6 +13,7 @@ from holdall._arguments import (
     check_choice,
     check_clock,
     check_flag,
+    check_inline_below,
     check_limits,
     check_seconds,
     wrong_type,
@@ -57,6 +58,7 @@ class BlobCore:
         trust: Trust = "own",
         signing_key: str | bytes | None = None,
         max_value_bytes: int | None = None,
+        inline_below: int = 0,
         on_corrupt: OnCorrupt = "raise",
         allow_network_fs: bool = False,
         lock_timeout: float = 30.0,
@@ -74,6 +76,9 @@ class BlobCore:
             signing_key: The key for signatures; left out, `HOLDALL_SIGNING_KEY`, else a file of
                 this user that is made on first use.
             max_value_bytes: The largest payload that is written or read, in bytes.
+            inline_below: Values of fewer bytes are saved into a database of the store, which is
+                several times faster than a file for each; at most 65,536. 0 keeps every value in a
+                file that other programs can open. Whatever this is, all values are read.
             on_corrupt: A damaged value is an error (`"raise"`) or as if missing (`"miss"`).
             allow_network_fs: Accept a base path on NFS, SMB and the like.
             lock_timeout: Seconds to wait for another process that holds a key.
@@ -83,6 +88,7 @@ class BlobCore:
             InvalidArgumentError: A limit or a word is not one of those allowed.
         """
         check_limits(max_value_bytes=max_value_bytes)
+        check_inline_below(inline_below)
         if not isinstance(base_path, str | os.PathLike | None):
             raise wrong_type("base_path", base_path, "a str or a path", None)
         check_choice("durability", durability, DURABILITIES)
@@ -100,6 +106,7 @@ class BlobCore:
             "trust": trust,
             "signing_key": signing_key,
             "max_value_bytes": max_value_bytes,
+            "inline_below": inline_below,
             "on_corrupt": on_corrupt,
             "allow_network_fs": allow_network_fs,
             "lock_timeout": lock_timeout,

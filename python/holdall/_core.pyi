@@ -113,6 +113,7 @@ class Store:
         trust: str = "own",
         signing_key: str | bytes | None = None,
         max_value_bytes: int | None = None,
+        inline_below: int = 0,
         on_corrupt: str = "raise",
         allow_network_fs: bool = False,
         lock_timeout: float = 30.0,

@@ -58,6 +58,7 @@ class StorageCore:
         trust: Trust = "own",
         signing_key: str | bytes | None = None,
         max_value_bytes: int | None = None,
+        inline_below: int = 0,
         on_corrupt: OnCorrupt = "raise",
         allow_network_fs: bool = False,
         lock_timeout: float = 30.0,
@@ -82,6 +83,7 @@ class StorageCore:
             trust: See `BlobManager`.
             signing_key: See `BlobManager`.
             max_value_bytes: See `BlobManager`.
+            inline_below: See `BlobManager`.
             on_corrupt: See `BlobManager`.
             allow_network_fs: See `BlobManager`.
             lock_timeout: See `BlobManager`.
@@ -100,6 +102,7 @@ class StorageCore:
             trust=trust,
             signing_key=signing_key,
             max_value_bytes=max_value_bytes,
+            inline_below=inline_below,
             on_corrupt=on_corrupt,
             allow_network_fs=allow_network_fs,
             lock_timeout=lock_timeout,

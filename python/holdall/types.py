@@ -89,6 +89,7 @@ class BlobOptions(TypedDict, total=False):
     trust: Trust
     signing_key: str | bytes | None
     max_value_bytes: int | None
+    inline_below: int
     on_corrupt: OnCorrupt
     allow_network_fs: bool
     lock_timeout: float

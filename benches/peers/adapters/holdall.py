@@ -9,7 +9,6 @@ from typing import Any
 import holdall
 import holdall.sync
 
-from ..model import Absent
 from .stores import Store
 from .table import Table, seconds
 
@@ -90,11 +89,8 @@ def durable(folder: Path) -> Store:
 
 
 def inline(folder: Path) -> Store:
-    """With small values in the index instead of in files."""
-    try:
-        return files(folder, inline_below=4_096)
-    except TypeError as error:
-        raise Absent("not built: inline_below=") from error
+    """With small values in a database instead of in files."""
+    return files(folder, inline_below=4_096)
 
 
 def fill(folder: Path, count: int) -> None:

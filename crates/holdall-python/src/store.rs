@@ -127,7 +127,7 @@ fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySou
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Store {
     #[new]
-    #[pyo3(signature = (base_path, *, blocking, durability="process", trust="own", signing_key=None, max_value_bytes=None, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
+    #[pyo3(signature = (base_path, *, blocking, durability="process", trust="own", signing_key=None, max_value_bytes=None, inline_below=0, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
     fn new(
         py: Python<'_>,
         base_path: std::path::PathBuf,
@@ -136,6 +136,7 @@ impl Store {
         trust: &str,
         signing_key: Option<&Bound<'_, PyAny>>,
         max_value_bytes: Option<u64>,
+        inline_below: u64,
         on_corrupt: &str,
         allow_network_fs: bool,
         lock_timeout: f64,
@@ -152,6 +153,7 @@ impl Store {
             trust: raised(py, Trust::from_name(trust))?,
             signing_key: key_source(py, signing_key)?,
             max_value_bytes: max_value_bytes.unwrap_or(defaults.max_value_bytes),
+            inline_below,
             on_corrupt: raised(py, OnCorrupt::from_name(on_corrupt))?,
             allow_network_fs,
             lock_timeout,
