@@ -88,7 +88,7 @@ async def test_each_value_goes_where_its_length_says(folder):
         assert files(folder) == ["nine.txt"]
         stats = await blobs.get_stats()
         assert (stats["entries"], stats["total_size"]) == (2, 19)
-        assert [key async for key in blobs.keys()] == ["nine", "ten"]  # noqa: SIM118
+        assert [key async for key in blobs.keys()] == ["nine", "ten"]
 
 
 async def test_every_method_takes_inline_values(folder, clock):
@@ -189,7 +189,7 @@ async def test_what_was_acknowledged_survives_a_killed_process(folder):
                 assert found["text"] == "x" * (found["number"] % 50)
                 assert found["number"] >= number
             stats = await blobs.get_stats()
-            assert stats["entries"] == len([key async for key in blobs.keys()])  # noqa: SIM118
+            assert stats["entries"] == len([key async for key in blobs.keys()])
         newest.clear()
 
 

@@ -97,7 +97,7 @@ impl Opened {
         inlines: &mut Inlines,
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
-        let inline = inlines.take(at)?;
+        let inline = inlines.take(at, key)?;
         if inline.is_damaged && found.is_empty() && matches!(which, Doomed::Any(Condition::Any)) {
             // What it was is not known any more; to remove it is the remedy.
             inlines.doom(at, key);

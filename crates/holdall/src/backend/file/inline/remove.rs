@@ -1,7 +1,9 @@
 //! Removing inline values, and changing how long they live.
 
-use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::super::open::{Live, Opened};
 use super::super::remove::{Doomed, Removal};
@@ -18,6 +20,8 @@ pub(crate) struct Inlines {
     /// Which of them are to go, with their places in the batch.
     doomed: Vec<usize>,
     changes: Vec<Change>,
+    /// Their keys: one that comes twice is gone when it comes again.
+    gone: HashSet<Key>,
 }
 
 impl Inlines {
@@ -28,14 +32,17 @@ impl Inlines {
             let live = opened.live()?;
             live.inline.standing(&keys())
         });
-        Self { standing, doomed: Vec::new(), changes: Vec::new() }
+        Self { standing, doomed: Vec::new(), changes: Vec::new(), gone: HashSet::new() }
     }
 
-    /// What there is of one of them; taken once.
+    /// What there is of one of them.
     ///
     /// # Errors
     /// If that cannot be found out.
-    pub(crate) fn take(&mut self, at: usize) -> Result<InlineRecord> {
+    pub(crate) fn take(&mut self, at: usize, key: &Key) -> Result<InlineRecord> {
+        if self.gone.contains(key) {
+            return Ok(InlineRecord::default());
+        }
         match &mut self.standing {
             None => Ok(InlineRecord::default()),
             Some(Err(error)) => Err(error.again()),
@@ -49,6 +56,7 @@ impl Inlines {
     /// Has one removed by the commit that follows.
     pub(crate) fn doom(&mut self, at: usize, key: &Key) {
         self.doomed.push(at);
+        self.gone.insert(key.clone());
         self.changes.push(removal(key));
     }
 
