@@ -65,7 +65,7 @@ impl Opened {
     /// Places several values, each for itself.
     pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Placed>> {
         let mut results: Vec<Option<Result<Placed>>> = puts.iter().map(|_| None).collect();
-        let is_small = |put: &Put| put.length() < terms.inline_below;
+        let is_small = |put: &Put| inline::is_small(put, terms.inline_below);
         let can_inline = puts.iter().any(is_small) && self.can_inline();
         for (is_small, run) in inline::runs(puts, if can_inline { terms.inline_below } else { 0 }) {
             if is_small {

@@ -23,7 +23,7 @@ use crate::pool;
 
 pub(super) use self::merge::{Page, by_end, by_key};
 pub(super) use self::remove::Inlines;
-pub(super) use self::write::{InlineRecord, newest, runs};
+pub(super) use self::write::{InlineRecord, is_small, newest, runs};
 
 /// The folder of the database below the store's own.
 pub(super) const FOLDER: &str = "inline";

@@ -36,9 +36,14 @@ struct Pending {
     durable: bool,
 }
 
+/// Whether a value is small enough; one that is signed while it is written is not.
+pub(crate) fn is_small(put: &Put, inline_below: u64) -> bool {
+    put.seal.is_none() && put.length() < inline_below
+}
+
 /// The parts of a batch that are placed one after the other: inline values, and files.
 pub(crate) fn runs(puts: Vec<Put>, inline_below: u64) -> Vec<(bool, Run)> {
-    let is_small = |put: &Put| put.length() < inline_below;
+    let is_small = |put: &Put| is_small(put, inline_below);
     let puts = puts.into_iter().enumerate();
     if inline_below == 0 {
         return vec![(false, puts.collect())];
