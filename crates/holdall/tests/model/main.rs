@@ -3,6 +3,7 @@
 mod blobs;
 #[path = "../common/folder.rs"]
 mod folder;
+mod steps;
 mod storage;
 
 use proptest::prelude::ProptestConfig;

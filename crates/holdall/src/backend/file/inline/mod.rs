@@ -4,6 +4,7 @@
 //! writer has died in between, both are there, and the higher generation is the value. `read` looks
 //! for them, `write` places and removes them, `merge` lists them together with the files.
 
+mod beside;
 mod merge;
 mod read;
 mod remove;
@@ -23,7 +24,7 @@ use crate::pool;
 
 pub(super) use self::merge::{Page, by_end, by_key};
 pub(super) use self::remove::Inlines;
-pub(super) use self::write::{InlineRecord, is_small, newest, runs};
+pub(super) use self::write::{is_small, newest, runs};
 
 /// The folder of the database below the store's own.
 pub(super) const FOLDER: &str = "inline";

@@ -1,0 +1,64 @@
+//! Files that take the place of inline values.
+
+use std::os::fd::AsFd as _;
+
+use super::super::open::{Live, Opened};
+use super::super::write::Pending;
+use super::write::InlineRecord;
+use crate::backend::{Condition, Placed, Put};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Opened {
+    /// What lies inline under the key of a value that becomes a file. Where that cannot be found
+    /// out, the file is placed all the same, unless that depends on it.
+    pub(crate) fn inline_under(&self, put: &Put) -> Result<InlineRecord> {
+        match self.inline_record(&put.key) {
+            Ok(found) if !found.is_damaged || put.condition == Condition::Any => Ok(found),
+            Ok(_) => Err(Error::new(ErrorKind::Corrupt, "the inline value there is damaged")
+                .remedy("save it without a condition, or delete it")),
+            Err(error) if error.kind() == ErrorKind::Corrupt && put.condition == Condition::Any => {
+                tracing::warn!(
+                    "a file is placed beside inline values that cannot be read: {error}"
+                );
+                self.live()?.clock.set_diverged(true);
+                Ok(InlineRecord::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the inline values whose keys have files now. Those are flushed before, or a power
+    /// cut could take both: a move is rare, so that happens under the locks.
+    pub(crate) fn replace_inline(
+        &self,
+        live: &Live,
+        placed: &mut Vec<(usize, Pending)>,
+        results: &mut [Option<Result<Placed>>],
+    ) {
+        let moved = |one: &Pending| one.displaces_inline;
+        let paths: Vec<&str> =
+            placed.iter().filter(|(_, one)| moved(one)).map(|(_, one)| one.path.as_str()).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let flushed = self.flushed.flush_names(self.base.as_fd(), &self.path, &paths);
+        let mut flushed = flushed.into_iter();
+        let mut gone = Vec::with_capacity(paths.len());
+        let mut failed = Vec::new();
+        for (at, one) in placed.iter().filter(|(_, one)| moved(one)) {
+            match flushed.next().unwrap_or(Ok(())) {
+                Ok(()) => gone.push(&one.key),
+                Err(error) => failed.push((*at, error)),
+            }
+        }
+        self.evict_inline(live, &gone);
+        if !failed.is_empty() {
+            // Both are there, and the file is the newer one.
+            live.clock.set_diverged(true);
+        }
+        for (at, error) in failed {
+            placed.retain(|(other, _)| *other != at);
+            results[at] = Some(Err(error));
+        }
+    }
+}
