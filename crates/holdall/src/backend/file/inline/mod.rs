@@ -23,6 +23,7 @@ use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
 use crate::pool;
 
 pub(super) use self::merge::{Page, by_end, by_key};
+pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
 pub(super) use self::write::{is_small, newest, runs};
 
