@@ -403,3 +403,29 @@ fn any_damage_to_the_database_is_an_error_or_the_right_value_never_another() {
         "{right} right, {errors} errors, {missing} missing"
     );
 }
+
+#[test]
+fn a_value_that_moves_between_two_looks_of_a_listing_is_listed_and_counted_once() {
+    for becomes_inline in [true, false] {
+        let it = inline_fixture();
+        let plain = on(it.dir.path(), 0);
+        let (before, after) =
+            if becomes_inline { (&plain, &it.backend) } else { (&it.backend, &plain) };
+        it.put("other", Format::Json, "1");
+        before.put(put("k", Format::Json, "1")).expect("put");
+        let opened = it.backend.opened().expect("open");
+        let moved = std::cell::Cell::new(false);
+        let page = |index: &dyn Index| {
+            let rows = index.page("", None, 9)?;
+            if !moved.replace(true) {
+                after.put(put("k", Format::Json, "2"))?;
+            }
+            Ok(rows)
+        };
+        let page =
+            opened.page(it.backend.terms(), 9, super::super::inline::by_key, page).expect("listed");
+        let keys: Vec<_> = page.rows.iter().map(|row| row.key.as_str()).collect();
+        assert_eq!(keys, ["k", "other"]);
+        assert_eq!(it.backend.totals().expect("counted").entries, 2);
+    }
+}
