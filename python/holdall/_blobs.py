@@ -40,7 +40,7 @@ from holdall._sentinels import MISSING
 from holdall._size import MAX_BYTES, is_small
 from holdall.errors import during
 from holdall.formats import Parts
-from holdall.types import Durability, OnCorrupt, StrPath, Trust
+from holdall.types import Compression, Durability, OnCorrupt, StrPath, Trust
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class BlobCore:
         base_path: StrPath | None = None,
         *,
         durability: Durability = "process",
+        compression: Compression | None = None,
         trust: Trust = "own",
         signing_key: str | bytes | None = None,
         max_value_bytes: int | None = None,
@@ -71,6 +72,9 @@ class BlobCore:
                 environment or of `.env`, else `tmp/storage`.
             durability: What an acknowledged save survives: `"process"`, the death of the process;
                 `"disk"`, a power cut too.
+            compression: `"zstd"` (smaller) or `"lz4"` (faster): values of 512 bytes or more are
+                compressed, if that makes them smaller, into files like `recipe.json.zst`, which
+                the tools of that name read. Whatever this is, all values are read.
             trust: `"own"` reads pickle and joblib only if signed with this user's key; `"any"`
                 reads everybody's, which runs whatever code they hold.
             signing_key: The key for signatures; left out, `HOLDALL_SIGNING_KEY`, else a file of
@@ -92,6 +96,7 @@ class BlobCore:
         if not isinstance(base_path, str | os.PathLike | None):
             raise wrong_type("base_path", base_path, "a str or a path", None)
         check_choice("durability", durability, DURABILITIES)
+        check_choice("compression", compression, (None, "zstd", "lz4"))
         check_choice("trust", trust, ("own", "any"))
         check_choice("on_corrupt", on_corrupt, ("raise", "miss"))
         check_flag("allow_network_fs", allow_network_fs)
@@ -103,6 +108,7 @@ class BlobCore:
         self._clock = clock
         self._options: dict[str, Any] = {
             "durability": durability,
+            "compression": compression,
             "trust": trust,
             "signing_key": signing_key,
             "max_value_bytes": max_value_bytes,

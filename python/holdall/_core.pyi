@@ -99,6 +99,7 @@ class BlobMetadata:
     tags: tuple[str, ...]
     metadata: dict[str, Any]
     foreign: bool
+    compression: str | None
 
 @final
 class Store:
@@ -110,6 +111,7 @@ class Store:
         *,
         blocking: bool,
         durability: str = "process",
+        compression: str | None = None,
         trust: str = "own",
         signing_key: str | bytes | None = None,
         max_value_bytes: int | None = None,

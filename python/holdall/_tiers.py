@@ -28,7 +28,7 @@ from holdall.errors import (
     SerializationError,
     during,
 )
-from holdall.types import Durability, OnCorrupt, Policy, StrPath, Trust, Ttl
+from holdall.types import Compression, Durability, OnCorrupt, Policy, StrPath, Trust, Ttl
 
 
 class Held(NamedTuple):
@@ -55,6 +55,7 @@ class StorageCore:
         copy: bool = False,
         external_check: float = 1.0,
         durability: Durability = "process",
+        compression: Compression | None = None,
         trust: Trust = "own",
         signing_key: str | bytes | None = None,
         max_value_bytes: int | None = None,
@@ -80,6 +81,7 @@ class StorageCore:
             external_check: Seconds until memory notices that another program, not holdall, has
                 changed a file.
             durability: See `BlobManager`.
+            compression: See `BlobManager`.
             trust: See `BlobManager`.
             signing_key: See `BlobManager`.
             max_value_bytes: See `BlobManager`.
@@ -99,6 +101,7 @@ class StorageCore:
         self._blobs = self._blob_class(
             base_path,
             durability=durability,
+            compression=compression,
             trust=trust,
             signing_key=signing_key,
             max_value_bytes=max_value_bytes,

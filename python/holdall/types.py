@@ -15,6 +15,7 @@ __all__ = [
     "BlobOptions",
     "BlobStats",
     "CacheStats",
+    "Compression",
     "Default",
     "Durability",
     "Format",
@@ -37,6 +38,9 @@ Format: TypeAlias = Literal[
 
 Durability: TypeAlias = Literal["process", "disk"]
 """What an acknowledged save survives: the death of the process, or a power cut too."""
+
+Compression: TypeAlias = Literal["zstd", "lz4"]
+"""How values are compressed on disk."""
 
 Trust: TypeAlias = Literal["own", "any"]
 """Whose pickles are read: those signed with this user's key, or anybody's."""
@@ -86,6 +90,7 @@ class BlobOptions(TypedDict, total=False):
     """The arguments of `BlobManager` besides the folder."""
 
     durability: Durability
+    compression: Compression | None
     trust: Trust
     signing_key: str | bytes | None
     max_value_bytes: int | None

@@ -1,6 +1,7 @@
 //! `BlobMetadata`: what the store knows of one value.
 
 use holdall::ErrorKind;
+use holdall::format::Codec;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDict, PyTuple, PyType};
 
@@ -108,6 +109,13 @@ impl BlobMetadata {
     #[getter]
     fn foreign(&self) -> bool {
         self.inner.record().foreign
+    }
+
+    /// How the file is compressed; `None` is not at all.
+    #[getter]
+    fn compression(&self) -> Option<&'static str> {
+        let codec = self.inner.record().codec;
+        (codec != Codec::None).then(|| codec.name())
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

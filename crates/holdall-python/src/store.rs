@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdall::backend::Backend;
+use holdall::format::Codec;
 use holdall::signing::KeySource;
 use holdall::{
     Blob, BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, OnCorrupt, Save,
@@ -127,12 +128,13 @@ fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySou
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Store {
     #[new]
-    #[pyo3(signature = (base_path, *, blocking, durability="process", trust="own", signing_key=None, max_value_bytes=None, inline_below=0, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
+    #[pyo3(signature = (base_path, *, blocking, durability="process", compression=None, trust="own", signing_key=None, max_value_bytes=None, inline_below=0, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
     fn new(
         py: Python<'_>,
         base_path: std::path::PathBuf,
         blocking: bool,
         durability: &str,
+        compression: Option<&str>,
         trust: &str,
         signing_key: Option<&Bound<'_, PyAny>>,
         max_value_bytes: Option<u64>,
@@ -150,6 +152,7 @@ impl Store {
         let options = BlobOptions {
             base_path,
             durability: raised(py, Durability::from_name(durability))?,
+            compression: raised(py, Codec::from_name(compression.unwrap_or("none")))?,
             trust: raised(py, Trust::from_name(trust))?,
             signing_key: key_source(py, signing_key)?,
             max_value_bytes: max_value_bytes.unwrap_or(defaults.max_value_bytes),

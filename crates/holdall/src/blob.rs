@@ -5,6 +5,7 @@ mod large;
 mod metadata;
 mod moving;
 mod options;
+mod packed;
 mod signed;
 mod stream;
 mod typed;
@@ -17,13 +18,14 @@ pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 pub use stream::{BlobReader, BlobWriter};
 
 use self::group::Group;
+use self::packed::plain;
 use self::signed::Signer;
 use crate::backend::{Backend, Condition, Durability, Object, Part, Placed, Put};
 use crate::blocks::LONG;
 use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Codec, Format};
+use crate::format::{Codec, Format, decompress};
 use crate::key::Key;
 use crate::record::{Record, check_annotations};
 use crate::stats::BlobStats;
@@ -138,18 +140,20 @@ impl BlobManager {
         }
         let size: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
         self.check_size(size)?;
+        let codec = self.compressed(&mut parts, size)?;
         let (mut signature, mut seal) = (None, None);
         if format.is_signed() {
-            if size >= LONG && self.backend.signs_while_writing() {
+            if codec == Codec::None && size >= LONG && self.backend.signs_while_writing() {
                 seal = Some(self.signer.seal(&*self.backend, &key, format)?);
             } else {
-                signature = Some(self.signer.sign(&*self.backend, &key, format, &mut parts)?);
+                let kind = (format, codec);
+                signature = Some(self.signer.sign(&*self.backend, &key, kind, &mut parts)?);
             }
         }
         Ok(Put {
             key,
             format,
-            codec: Codec::None,
+            codec,
             parts,
             signature,
             seal,
@@ -200,7 +204,8 @@ impl BlobManager {
         let object = self.backend.get_cached(&key, format)?;
         let Object { record, content } = object;
         let is_it = format.is_none_or(|wanted| fits(wanted, &record)) && !record.format.is_signed();
-        is_it.then(|| Blob { payload: content, metadata: BlobMetadata::new(key, record) })
+        let payload = packed::at_once(&record, content)?;
+        is_it.then(|| Blob { payload, metadata: BlobMetadata::new(key, record) })
     }
 
     fn load_trusting(
@@ -236,6 +241,7 @@ impl BlobManager {
         if actual.is_signed() {
             self.signer.open(trust, &*self.backend, &key, actual, record, &mut payload)?;
         }
+        let payload = decompress(record.codec, payload, self.options.max_value_bytes)?;
         let record = Record { format: actual, ..object.record };
         Ok(Blob { payload, metadata: BlobMetadata::new(key, record) })
     }
@@ -287,6 +293,7 @@ impl BlobManager {
     ) -> Result<(std::path::PathBuf, BlobMetadata)> {
         let found = Key::new(key).and_then(|key| {
             let (path, record) = self.backend.locate(&key)?.ok_or_else(missing)?;
+            plain(&record)?;
             match format {
                 Some(wanted) if !fits(wanted, &record) => Err(wrong_format(wanted, &record)),
                 _ => Ok((path, BlobMetadata::new(key, record))),
@@ -305,7 +312,7 @@ impl BlobManager {
     ) -> Option<(std::path::PathBuf, BlobMetadata)> {
         let key = Key::new(key).ok()?;
         let (path, record) = self.backend.locate_cached(&key, format)?;
-        let is_it = format.is_none_or(|wanted| fits(wanted, &record));
+        let is_it = format.is_none_or(|wanted| fits(wanted, &record)) && plain(&record).is_ok();
         is_it.then(|| (path, BlobMetadata::new(key, record)))
     }
 

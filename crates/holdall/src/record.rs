@@ -26,7 +26,7 @@ pub(crate) use stamp::MAX_STAMP;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Codec, Format};
+use crate::format::{Codec, Ending, Format};
 use crate::signing::Tag;
 
 /// The most bytes that tags and metadata of one value may take together.
@@ -119,6 +119,11 @@ impl Record {
     #[must_use]
     pub fn etag(&self) -> String {
         format!("{:x}", self.generation)
+    }
+
+    /// How the value lies in its file.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending { format: self.format, codec: self.codec }
     }
 
     /// Whether the value has ended.

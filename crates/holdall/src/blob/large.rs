@@ -4,7 +4,7 @@ use super::{Blob, BlobManager, BlobReader, Trust, fits, named, wrong_format};
 use crate::backend::Found;
 use crate::blocks::LONG;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Format;
+use crate::format::{Codec, Format};
 use crate::key::Key;
 
 /// A value that was looked for: a small one is there, a large one is open.
@@ -38,6 +38,13 @@ impl BlobManager {
                     .map(Some),
                 Some(Found::Open(record, _)) if format.is_some_and(|one| !fits(one, &record)) => {
                     Err(wrong_format(format.unwrap_or(record.format), &record))
+                }
+                // It becomes another content, so there is nothing to be read straight into.
+                Some(Found::Open(record, _)) if record.codec != Codec::None => {
+                    let Some(object) = self.backend().get(&key, format)? else { return Ok(None) };
+                    self.unsealed(self.options.trust, key, format, object)
+                        .map(Loaded::Whole)
+                        .map(Some)
                 }
                 Some(Found::Open(record, reading)) => {
                     let reader = BlobReader::new(key, record, reading);
@@ -81,7 +88,7 @@ impl BlobManager {
             reader.seek_to(0);
             reader.fill(memory)?;
             if is_verified {
-                self.signer.check(backend, &key, format, memory, tag)?;
+                self.signer.check(backend, &key, (format, Codec::None), memory, tag)?;
             }
             Ok(())
         });

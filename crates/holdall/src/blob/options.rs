@@ -7,7 +7,7 @@ use crate::backend::file::{FileBackend, FileOptions};
 use crate::backend::{Condition, Durability, Part};
 use crate::clock::{Clock, Ttl};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Format;
+use crate::format::{Codec, Format};
 use crate::signing::KeySource;
 
 /// Which payloads that could run code are read.
@@ -82,6 +82,9 @@ pub struct BlobOptions {
     /// at most [`MOST_INLINE`](crate::backend::file::MOST_INLINE). Values that are there stay as
     /// they are until they are saved again. Default: 0, so that every value is a file.
     pub inline_below: u64,
+    /// How values are compressed that get smaller by it; each is read as it was written. Default: not
+    /// at all.
+    pub compression: Codec,
     /// What a load makes of a damaged value. Default: an error.
     pub on_corrupt: OnCorrupt,
     /// Go on, without memory, on a file system that other machines share. Default: no.
@@ -103,6 +106,7 @@ impl Default for BlobOptions {
             signing_key: KeySource::discovered(),
             max_value_bytes,
             inline_below,
+            compression: Codec::None,
             on_corrupt: OnCorrupt::default(),
             allow_network_fs,
             lock_timeout,

@@ -2,6 +2,7 @@
 //!
 //! A signature is made only over bytes that this process encoded, or verified in the same call.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::Trust;
 use crate::backend::{Backend, Part};
 use crate::error::Result;
-use crate::format::Format;
+use crate::format::{Codec, Format};
 use crate::key::Key;
 use crate::record::Record;
 use crate::signing::{KeySource, Keyring, Seal, Tag, trailer, unsigned};
@@ -55,12 +56,12 @@ impl Signer {
         Ok(keyring.seal_of(tag, &backend.store_id()?, format.name(), key.as_str()))
     }
 
-    /// Signs a payload and appends the signature to it.
+    /// Signs a payload, after it was compressed, and appends the signature to it.
     pub(super) fn sign(
         &self,
         backend: &dyn Backend,
         key: &Key,
-        format: Format,
+        (format, codec): (Format, Codec),
         parts: &mut Vec<Part>,
     ) -> Result<Tag> {
         let keyring = self.signing(backend)?;
@@ -71,8 +72,13 @@ impl Signer {
             }
         }
         let payload = parts.iter().map(|part| &part.bytes()[..]);
-        let tag = keyring.sign(&backend.store_id()?, format.name(), key.as_str(), payload);
-        parts.push(Part::Stable(Bytes::copy_from_slice(&trailer::append(&tag))));
+        let name = name_of(format, codec);
+        let tag = keyring.sign(&backend.store_id()?, &name, key.as_str(), payload);
+        let end = match codec {
+            Codec::None => trailer::append(&tag).to_vec(),
+            _ => trailer::append_frame(&tag),
+        };
+        parts.push(end.into());
         Ok(tag)
     }
 
@@ -86,10 +92,14 @@ impl Signer {
         record: &Record,
         content: &mut Vec<u8>,
     ) -> Result<()> {
-        let (payload, tag) = trailer::split(content);
+        let (payload, tag) = match record.codec {
+            Codec::None => trailer::split(content),
+            _ => trailer::split_frame(content),
+        };
         let length = payload.len();
         if trust == Trust::Own {
-            self.check(backend, key, format, payload, record.signature.or(tag))?;
+            let kind = (format, record.codec);
+            self.check(backend, key, kind, payload, record.signature.or(tag))?;
         }
         content.truncate(length);
         Ok(())
@@ -100,13 +110,22 @@ impl Signer {
         &self,
         backend: &dyn Backend,
         key: &Key,
-        format: Format,
+        (format, codec): (Format, Codec),
         payload: &[u8],
         tag: Option<Tag>,
     ) -> Result<()> {
         let tag = tag.ok_or_else(unsigned)?;
         let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
         let payload = std::iter::once(payload);
-        keyring.verify(&backend.store_id()?, format.name(), key.as_str(), payload, Some(&tag))
+        let name = name_of(format, codec);
+        keyring.verify(&backend.store_id()?, &name, key.as_str(), payload, Some(&tag))
+    }
+}
+
+/// What a signature says of a payload: one that is compressed is never taken for one that is not.
+fn name_of(format: Format, codec: Codec) -> Cow<'static, str> {
+    match codec {
+        Codec::None => format.name().into(),
+        _ => format!("{}+{}", format.name(), codec.name()).into(),
     }
 }

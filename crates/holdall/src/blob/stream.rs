@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use super::{BlobManager, BlobMetadata, Save, SaveOptions, missing, named};
+use super::{Blob, BlobManager, BlobMetadata, Save, SaveOptions, missing, named};
 use crate::backend::{Part, Put, Reading, Writing};
 use crate::blocks::{Checksum, LONG, Turns, share};
 use crate::error::{Error, ErrorKind, Result};
@@ -341,6 +341,9 @@ impl BlobManager {
     pub fn reader(&self, key: &str) -> Result<BlobReader> {
         let found = Key::new(key).and_then(|key| {
             let (record, reading) = self.backend().reader(&key)?.ok_or_else(missing)?;
+            if record.codec != Codec::None {
+                return self.unpacked(&key);
+            }
             let mut reader = BlobReader::new(key, record, reading);
             if reader.is_empty() {
                 reader.compare()?;
@@ -348,6 +351,15 @@ impl BlobManager {
             Ok(reader)
         });
         named(found, "open", key)
+    }
+
+    /// Opens a compressed value: it is read as a whole, and so it is checked, and verified if it is
+    /// signed.
+    fn unpacked(&self, key: &Key) -> Result<BlobReader> {
+        let found = self.load_trusting(self.options.trust, key.as_str(), None)?;
+        let Blob { payload, metadata } = found.ok_or_else(missing)?;
+        let length = payload.len() as u64;
+        Ok(BlobReader { reading: Box::new(payload), metadata, length, position: 0, check: None })
     }
 
     /// Reads a part of a value: up to `length` bytes from `start` on, fewer at the end. It is not

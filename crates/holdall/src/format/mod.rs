@@ -9,6 +9,7 @@
 //! stamp is `json`. In Rust the two are the same, since serde's attributes are that encoder.
 
 mod bytes;
+mod compression;
 mod finite;
 mod json;
 mod suffix;
@@ -23,6 +24,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use compression::{compress, decompress};
+pub(crate) use suffix::Ending;
 pub use suffix::{Codec, split_suffix};
 
 /// What of this module encodes a format.

@@ -14,7 +14,9 @@
 //! | 56-63 | `89 48 4F 4C 44 41 4C 4C`: 0x89 and `HOLDALL` |
 //!
 //! The last 18 bytes stay where they are, counted from the end, in every later version. joblib's
-//! compressed files never get one: its reader takes more bytes for more compressed data.
+//! compressed files never get one: its reader takes more bytes for more compressed data. What holdall
+//! compresses has the trailer inside a skippable frame (RFC 8878, section 3.1.2; LZ4 has the same), which
+//! both kinds of reader pass over.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,6 +25,27 @@ use super::{Tag, VERSION};
 /// The length of a trailer in bytes.
 pub const LENGTH: usize = 64;
 const MAGIC: &[u8; 8] = b"\x89HOLDALL";
+
+/// The beginning of a skippable frame that is as long as a trailer.
+const FRAME: &[u8; 8] = b"\x50\x2A\x4D\x18\x40\0\0\0";
+
+/// The bytes to write after a payload of compressed frames.
+#[must_use]
+pub fn append_frame(tag: &Tag) -> Vec<u8> {
+    [&FRAME[..], &append(tag)].concat()
+}
+
+/// As [`split`], of a file of compressed frames.
+#[must_use]
+pub fn split_frame(file: &[u8]) -> (&[u8], Option<Tag>) {
+    match split(file) {
+        (payload, Some(tag)) => match payload.strip_suffix(FRAME) {
+            Some(payload) => (payload, Some(tag)),
+            None => (file, None),
+        },
+        (_, None) => (file, None),
+    }
+}
 
 /// The bytes to write after the payload. They are no part of what the MAC covers.
 #[must_use]

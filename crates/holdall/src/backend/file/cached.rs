@@ -15,7 +15,7 @@ use super::find::modified;
 use super::open::Opened;
 use super::stamps::Stamps;
 use crate::backend::Object;
-use crate::format::Format;
+use crate::format::{Codec, Ending, Format};
 use crate::key::Key;
 use crate::record::{Record, Stamp};
 
@@ -80,14 +80,15 @@ impl Opened {
             // SQLite may wait for a disk.
             return None;
         }
-        let (stripe, format) = (key.stripe(), wanted.or_else(|| self.hint(key))?);
+        let plain = |format| Ending { format, codec: Codec::None };
+        let hint = self.hint(key).filter(|hint| wanted.is_none_or(|wanted| wanted == hint.format));
+        let (stripe, ending) = (key.stripe(), hint.or_else(|| wanted.map(plain))?);
         // As in `settled`: in calm, the first file of ours is the value.
         let before = live.clock.count(stripe);
         if before % 2 == 1 || live.clock.diverged() {
             return None;
         }
-        let suffix = format.suffix();
-        let path = format!("{}{suffix}", key.name(self.case_rule()));
+        let path = ending.after(&key.name(self.case_rule()));
         let file = open_cached(self.base.as_fd(), &path)?;
         let stat = rustix::fs::fstat(&file).ok()?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -95,7 +96,7 @@ impl Opened {
         }
         let stamp = self.stamp_of(file.as_fd(), &stat, key.hash()).ok().flatten()?;
         let Stamp { record, .. } = stamp;
-        if record.format.suffix() != suffix || record.length != stat.st_size as u64 {
+        if !record.ending().looks_like(ending) || record.length != stat.st_size as u64 {
             return None;
         }
         Some(Calm { file, path, record, modified: modified(&stat) })

@@ -11,7 +11,8 @@
 //!     16   8  generation               24  4  boot id, the first four bytes of its hash
 //!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
 //!     32   4  1 if files and index may differ
-//!     36   4  formats that files of this store have had, one bit each; bit 29: inline values;
+//!     36   4  formats that files of this store have had, one bit each, those of a codec from
+//!             bit 8 times its number on; bit 29: inline values;
 //!             highest bit: all formats are known
 //!     40   4  how often a value went from a file into the database of inline values, or back
 //!  4,096   8 x 4,096                   the stripes
@@ -28,7 +29,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Format;
+use crate::format::{Ending, Format};
 use crate::lock::stripes::STRIPES;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
@@ -237,10 +238,10 @@ impl ClockFile {
     }
 
     /// Notes, before it gets its name, that there is a file of this format. Cheap if that is known.
-    pub(crate) fn note_format(&self, format: Format) {
+    pub(crate) fn note_format(&self, ending: Ending) {
         let formats = self.half(FORMATS);
-        if formats.load(Ordering::Acquire) & bit(format) == 0 {
-            formats.fetch_or(bit(format), Ordering::AcqRel);
+        if formats.load(Ordering::Acquire) & bit(ending) == 0 {
+            formats.fetch_or(bit(ending), Ordering::AcqRel);
         }
     }
 
@@ -277,9 +278,9 @@ impl ClockFile {
     }
 
     /// Whether a file of this format may be there.
-    pub(crate) fn may_have(&self, format: Format) -> bool {
+    pub(crate) fn may_have(&self, ending: Ending) -> bool {
         let formats = self.half(FORMATS).load(Ordering::Acquire);
-        formats & ALL_KNOWN == 0 || formats & bit(format) != 0
+        formats & ALL_KNOWN == 0 || formats & bit(ending) != 0
     }
 
     /// Notes that the store is in use in this boot, and answers how it was found. `alone` says that
@@ -353,10 +354,11 @@ fn reserve(file: &OwnedFd) -> Result<()> {
     file.write_all_at(&vec![0; LENGTH], 0).map_err(|error| Error::io(error, ".holdall/clock"))
 }
 
-/// Formats with one suffix share a bit.
-fn bit(format: Format) -> u32 {
-    let same = |other: &Format| other.suffix() == format.suffix();
-    1 << Format::all().iter().position(same).unwrap_or(28).min(28)
+/// Formats with one suffix share a bit; each codec has eight of them.
+fn bit(ending: Ending) -> u32 {
+    let same = |other: &Format| other.suffix() == ending.format.suffix();
+    let format = Format::all().iter().position(same).unwrap_or(7).min(7);
+    1 << (usize::from(ending.codec.id()) * 8 + format)
 }
 
 impl Drop for ClockFile {

@@ -15,7 +15,7 @@ use super::open::Opened;
 use crate::backend::Object;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Codec, Format};
+use crate::format::{Codec, Ending, Format};
 use crate::key::Key;
 use crate::record::{Record, Stamp};
 
@@ -25,7 +25,7 @@ pub(crate) struct Candidate {
     pub(crate) path: String,
     pub(crate) file: OwnedFd,
     pub(crate) stat: Stat,
-    pub(crate) format: Format,
+    pub(crate) ending: Ending,
     /// The stamp, if it is one of this store for this key.
     pub(crate) stamp: Option<Stamp>,
 }
@@ -79,8 +79,8 @@ impl Candidate {
         Record {
             // Later edits have later times of change; ours count on from the wall clock too.
             generation: foreign_generation(stat),
-            format: self.format,
-            codec: Codec::None,
+            format: self.ending.format,
+            codec: self.ending.codec,
             length,
             checksum,
             created: updated,
@@ -203,29 +203,35 @@ impl Opened {
         let mut stamped: Vec<Candidate> = Vec::new();
         let mut foreign: Vec<Candidate> = Vec::new();
         let hint = self.hint(key);
-        let order = [first, hint].into_iter().flatten().chain(Format::all().iter().copied());
         let known = self.maybe_live().map(|live| &live.clock);
-        let mut tried: Vec<&str> = Vec::with_capacity(8);
-        for format in order {
-            let suffix = format.suffix();
-            if tried.contains(&suffix) {
+        // Who asks for a format does not say how it is compressed.
+        let first = first
+            .into_iter()
+            .flat_map(|first| Ending::all().filter(move |ending| ending.format == first));
+        let order = hint.into_iter().chain(first).chain(Ending::all());
+        let mut tried: Vec<Ending> = Vec::with_capacity(8);
+        for ending in order {
+            if tried.iter().any(|other| other.looks_like(ending)) {
                 continue;
             }
-            tried.push(suffix);
-            if search == Search::Known && known.is_some_and(|clock| !clock.may_have(format)) {
+            tried.push(ending);
+            // Compressed files that other programs put there are found by scans alone.
+            let is_asked = search != Search::Known && ending.codec == Codec::None;
+            if !is_asked && known.is_some_and(|clock| !clock.may_have(ending)) {
                 continue;
             }
-            let Some(found) = self.candidate(key, format!("{name}{suffix}"), suffix)? else {
+            let path = ending.after(&name);
+            let Some(found) = self.candidate(key, path, ending)? else {
                 continue;
             };
             if found.stamp.is_none() {
                 if let Some(clock) = known {
-                    clock.note_format(found.format);
+                    clock.note_format(found.ending);
                 }
                 foreign.push(found);
                 continue;
             }
-            self.set_hint(key, found.format);
+            self.set_hint(key, found.ending);
             stamped.push(found);
             if search == Search::First {
                 return Ok(stamped);
@@ -274,7 +280,7 @@ impl Opened {
         Ok(found.into_iter().next().map(Winner::File))
     }
 
-    fn candidate(&self, key: &Key, path: String, suffix: &str) -> Result<Option<Candidate>> {
+    fn candidate(&self, key: &Key, path: String, looked: Ending) -> Result<Option<Candidate>> {
         let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
         let file = match open_file(self.base.as_fd(), &path) {
             Ok(Some(file)) => file,
@@ -292,10 +298,14 @@ impl Opened {
             return Err(self.no_file(&path));
         }
         let stamp = self.stamp_of(file.as_fd(), &stat, key.hash())?;
-        let stamp = stamp.filter(|stamp| stamp.record.format.suffix() == suffix);
-        let format = stamp.as_ref().map(|stamp| stamp.record.format);
-        let format = format.or_else(|| Format::from_suffix(suffix));
-        Ok(format.map(|format| Candidate { path, file, stat, format, stamp }))
+        let stamp = stamp.filter(|stamp| stamp.record.ending().looks_like(looked));
+        // What no stamp tells is the plainest of the formats that share a suffix.
+        let plainest = || Format::from_suffix(looked.format.suffix());
+        let ending = match &stamp {
+            Some(stamp) => Some(stamp.record.ending()),
+            None => plainest().map(|format| Ending { format, ..looked }),
+        };
+        Ok(ending.map(|ending| Candidate { path, file, stat, ending, stamp }))
     }
 
     /// The stamp of a file, if this store set it for the key with this hash.

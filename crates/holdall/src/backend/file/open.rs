@@ -22,7 +22,7 @@ use super::stamps::Stamps;
 use super::temp::{self, Temp};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Format;
+use crate::format::Ending;
 use crate::key::{CaseRule, Key};
 use crate::lock::{byte, ofd, stripes::StripeLocks};
 use crate::record::StoreMark;
@@ -193,8 +193,8 @@ impl Opened {
     }
 
     /// The format that was last seen of a key; a guess, to look there first.
-    pub(crate) fn hint(&self, key: &Key) -> Option<Format> {
-        Format::from_id(self.hints[key.hash() as usize % HINTS].load(Ordering::Relaxed))
+    pub(crate) fn hint(&self, key: &Key) -> Option<Ending> {
+        Ending::from_id(self.hints[key.hash() as usize % HINTS].load(Ordering::Relaxed))
     }
 
     /// Whether the value that was last seen of a key was inline; a guess too.
@@ -206,8 +206,8 @@ impl Opened {
         self.hints[key.hash() as usize % HINTS].store(HINT_INLINE, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_hint(&self, key: &Key, format: Format) {
-        self.hints[key.hash() as usize % HINTS].store(format.id(), Ordering::Relaxed);
+    pub(crate) fn set_hint(&self, key: &Key, ending: Ending) {
+        self.hints[key.hash() as usize % HINTS].store(ending.id(), Ordering::Relaxed);
     }
 }
 
@@ -423,7 +423,7 @@ mod tests {
         let time = Clock::system();
         let terms = || Terms { clock: &time, lock_timeout: OPTIONS.lock_timeout, inline_below: 0 };
         let key = |text: &str| Key::new(text).expect("a valid key");
-        let put = |text: &str| Put::new(key(text), Format::Json, vec![b"1".to_vec().into()]);
+        let put = |text: &str| Put::new(key(text), crate::Format::Json, vec![b"1".to_vec().into()]);
         let entries = |opened: &Opened| {
             let live = opened.live().expect("writable");
             live.filled.store(0, Ordering::Relaxed);

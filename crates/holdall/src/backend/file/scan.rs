@@ -16,10 +16,10 @@ use super::open::{Live, Opened};
 use super::temp;
 use super::write::Terms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::split_suffix;
+use crate::format::{Ending, split_suffix};
 use crate::index::{Change, Index, Row};
 use crate::key::{Key, ParsedName, parse_name};
-use crate::record::Record;
+use crate::record::{Record, Stamp};
 
 /// How many rows are committed together.
 const BATCH: usize = 2_000;
@@ -78,7 +78,7 @@ impl Opened {
         }
         let mut found: HashMap<Key, Seen> = HashMap::new();
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
-        let is_settled = self.settle_inline(live, &mut found)?;
+        self.settle_inline(live, &mut found)?;
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
         let kept = self.kept_foreign_rows(live, &found)?;
@@ -103,8 +103,7 @@ impl Opened {
         live.clock.set_formats_known(live.coherent);
         // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
-        // Else a file may be older than an inline value that cannot be read now.
-        live.clock.set_diverged(!is_settled);
+        live.clock.set_diverged(false);
         drop(index);
         if let Err(error) = remove_all_but(live.catalog.folders(), &folder) {
             tracing::warn!("an old index was not removed: {error}");
@@ -149,10 +148,11 @@ impl Opened {
 
     /// Takes note of a file, if this store placed it. A file that cannot be read is left alone.
     fn take(&self, live: &Live, path: String, found: &mut HashMap<Key, Seen>) {
-        let Some((stem, format, _)) = split_suffix(&path) else { return };
+        let Some((stem, format, codec)) = split_suffix(&path) else { return };
+        let ending = Ending { format, codec };
         let parsed = parse_name(stem, self.case_rule());
         let Some(parsed) = parsed else { return };
-        live.clock.note_format(format);
+        live.clock.note_format(ending);
         let Ok(Some(file)) = open_file(self.base.as_fd(), &path) else { return };
         let Ok(stat) = rustix::fs::fstat(&file) else { return };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -170,7 +170,7 @@ impl Opened {
         let Some(key) = key else { return };
         let fits = stamp.store == self.mark()
             && stamp.key_hash == key.hash()
-            && stamp.record.format.suffix() == format.suffix();
+            && stamp.record.ending().looks_like(ending);
         if !fits {
             return;
         }
@@ -219,13 +219,10 @@ impl Opened {
                         // A file of ours that was edited, if it is still in that state.
                         return foreign_generation(&seen.stat) == row.generation;
                     }
-                    let suffix = crate::format::Format::from_name(&row.format).map(|f| f.suffix());
                     let name = key.name(self.case_rule());
-                    suffix.is_ok_and(|suffix| {
-                        matches!(
-                            open_file(self.base.as_fd(), &format!("{name}{suffix}")),
-                            Ok(Some(_))
-                        )
+                    Stamp::decode(&row.record).is_some_and(|stamp| {
+                        let path = stamp.record.ending().after(&name);
+                        matches!(open_file(self.base.as_fd(), &path), Ok(Some(_)))
                     })
                 })
             }));

@@ -20,6 +20,7 @@ use crate::backend::{Durability, Placed, Put};
 use crate::cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::Ending;
 use crate::index::{Change, Row};
 use crate::key::{Key, ParsedName, parse_name};
 use crate::record::{Expiry, MAX_KEY_IN_STAMP, Record, Stamp};
@@ -232,7 +233,7 @@ impl Opened {
         staged.put.check()?;
         let key = staged.put.key.clone();
         // Before the search, so that whoever comes next looks for this one too.
-        live.clock.note_format(staged.put.format);
+        live.clock.note_format(Ending { format: staged.put.format, codec: staged.put.codec });
         let mut current = self.find(&key, None, Search::Known)?;
         let inline = self.inline_under(&staged.put)?;
         let before = newest(&current, inline.record)?;
@@ -255,7 +256,7 @@ impl Opened {
                 record
             }
         };
-        let path = format!("{}{}", key.name(self.case_rule()), record.format.suffix());
+        let path = record.ending().after(&key.name(self.case_rule()));
         // What other programs put there goes only if it was the value.
         let alone = current.len() == 1 && !inline.is_there;
         let replaced = current.iter().position(|old| old.path == path);
@@ -277,7 +278,7 @@ impl Opened {
         if let Some(replaced) = replaced {
             self.stamps.forget(replaced.stat.st_ino);
         }
-        self.set_hint(&key, record.format);
+        self.set_hint(&key, record.ending());
         Ok(Pending {
             record,
             key,

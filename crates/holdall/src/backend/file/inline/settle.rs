@@ -13,16 +13,11 @@ use crate::key::Key;
 const BATCH: usize = 2_000;
 
 impl Opened {
-    /// Compares the files that a scan has found, which holds every lock, with the inline values;
-    /// answers whether that could be done. A database that cannot be read keeps nobody from the
-    /// files.
-    pub(crate) fn settle_inline(
-        &self,
-        live: &Live,
-        files: &mut HashMap<Key, Seen>,
-    ) -> Result<bool> {
+    /// Compares the files that a scan has found, which holds every lock, with the inline values.
+    /// A database that cannot be read keeps nobody from the files.
+    pub(crate) fn settle_inline(&self, live: &Live, files: &mut HashMap<Key, Seen>) -> Result<()> {
         if !live.clock.has_inline() || !live.coherent {
-            return Ok(true);
+            return Ok(());
         }
         let mut after: Option<String> = None;
         loop {
@@ -32,10 +27,10 @@ impl Opened {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
                 Err(error) => {
                     tracing::warn!("the inline values were not compared with the files: {error}");
-                    return Ok(false);
+                    return Ok(());
                 }
             };
-            let Some(last) = page.last() else { return Ok(true) };
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.clone());
             let mut changes = Vec::new();
             for row in page {

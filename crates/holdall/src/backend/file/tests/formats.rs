@@ -1,9 +1,14 @@
 //! Writers look for other files of their key only in formats that the store has had.
 
 use super::*;
+use crate::format::{Codec, Ending};
+
+fn plain(format: Format) -> Ending {
+    Ending { format, codec: Codec::None }
+}
 
 fn may_have(it: &Fixture, format: Format) -> bool {
-    it.backend.opened().expect("open").live().expect("writable").clock.may_have(format)
+    it.backend.opened().expect("open").live().expect("writable").clock.may_have(plain(format))
 }
 
 #[test]
@@ -41,12 +46,12 @@ fn a_scan_learns_the_formats_and_without_one_all_are_looked_for() {
     fs::write(it.path("k.txt"), "theirs").expect("written");
     let opened = it.backend.opened().expect("open");
     let clock = &opened.live().expect("writable").clock;
-    assert!(!clock.may_have(Format::String));
+    assert!(!clock.may_have(plain(Format::String)));
     clock.set_formats_known(false);
-    assert!(clock.may_have(Format::Npy));
+    assert!(clock.may_have(plain(Format::Npy)));
     clock.set_diverged(true);
     it.backend.totals().expect("filled anew");
-    assert!(clock.may_have(Format::String) && !clock.may_have(Format::Npy));
+    assert!(clock.may_have(plain(Format::String)) && !clock.may_have(plain(Format::Npy)));
     it.put("k", Format::Json, "1");
     assert_eq!(it.names(), ["k.json", "other.json"]);
 }
