@@ -7,7 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use holdall::{BlobManager, Durability, Error, ErrorKind, Format, SaveOptions, StorageManager};
+use holdall::{
+    BlobManager, BlobOptions, Durability, Error, ErrorKind, Format, SaveOptions, StorageManager,
+};
 
 #[path = "common/folder.rs"]
 mod folder;
@@ -185,6 +187,60 @@ fn a_full_disk_leaves_every_value_and_removing_some_makes_room() {
     let Some(around) = own_mounts(folder.path()) else { return };
     let line = "mount -t tmpfs -o size=4m,mode=700 tmpfs \"$FOLDER\"";
     assert!(run_in_shell(around, line, "helper_on_a_full_disk", folder.path()).finish());
+}
+
+#[test]
+#[ignore = "run by the test below, in its own process"]
+fn helper_with_inline_values_on_a_full_disk() {
+    let (disk, _) = given();
+    end_with_parent();
+    let folder = disk.join("store");
+    let options = BlobOptions { base_path: folder.clone(), ..BlobOptions::default() };
+    let store = BlobManager::with_options(BlobOptions { inline_below: 50_000, ..options });
+    let mut count = 0;
+    let full = loop {
+        match bytes(&store, &format!("v{count}"), 20_000 + count) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(count > 20);
+    check_error(&full, &[libc::ENOSPC], &folder);
+    // Not a byte is left for anybody.
+    let ballast = disk.join("ballast");
+    let mut filled = fs::File::create(&ballast).expect("made");
+    while std::io::Write::write(&mut filled, &[1; 512]).is_ok_and(|written| written > 0) {}
+    let all = |from: usize| {
+        for number in from..count {
+            assert_eq!(loaded(&store, &format!("v{number}")), Some(20_000 + number));
+        }
+        assert_eq!(loaded(&store, &format!("v{count}")), None);
+        let stats = store.get_stats().expect("counted");
+        assert_eq!(stats.entries as usize, count - from);
+    };
+    all(0);
+    for number in 0..3 {
+        let error = bytes(&store, &format!("v{number}"), 30_000).expect_err("it is full");
+        check_error(&error, &[libc::ENOSPC], &folder);
+    }
+    all(0);
+    for number in 0..3 {
+        assert!(store.delete(&format!("v{number}"), None).expect("deleted"));
+    }
+    all(3);
+    drop(filled);
+    fs::remove_file(ballast).expect("there");
+    bytes(&store, "new", 10).expect("there is room");
+    assert_eq!(loaded(&store, "new"), Some(10));
+}
+
+#[test]
+fn a_full_disk_leaves_every_inline_value_and_they_can_be_removed() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let line = "mount -t tmpfs -o size=4m,mode=700 tmpfs \"$FOLDER\"";
+    let helper = "helper_with_inline_values_on_a_full_disk";
+    assert!(run_in_shell(around, line, helper, folder.path()).finish());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use super::dir::flush;
 use super::find::Search;
-use super::inline::{Inlines, newest};
+use super::inline::{self, Inlines, newest};
 use super::open::Opened;
 use super::write::{Terms, begin, commit, finish};
 use crate::backend::{Condition, Durability};
@@ -148,6 +148,9 @@ impl Opened {
         cancel::check()?;
         let found = self.find(key, None, Search::All)?;
         let inline = self.inline_record(key)?;
+        if inline.is_damaged && found.is_empty() {
+            return Err(inline::damaged("its record cannot be read"));
+        }
         let inline_generation = inline.record.as_ref().map(|record| record.generation);
         let Some(current) = newest(&found, inline.record)? else { return Ok(None) };
         if current.foreign {

@@ -78,7 +78,7 @@ impl Opened {
         }
         let mut found: HashMap<Key, Seen> = HashMap::new();
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
-        self.settle_inline(live, &mut found)?;
+        let is_settled = self.settle_inline(live, &mut found)?;
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
         let kept = self.kept_foreign_rows(live, &found)?;
@@ -103,7 +103,8 @@ impl Opened {
         live.clock.set_formats_known(live.coherent);
         // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
-        live.clock.set_diverged(false);
+        // Else a file may be older than an inline value that cannot be read now.
+        live.clock.set_diverged(!is_settled);
         drop(index);
         if let Err(error) = remove_all_but(live.catalog.folders(), &folder) {
             tracing::warn!("an old index was not removed: {error}");

@@ -220,7 +220,8 @@ impl Index for SqliteIndex {
         handles.not_forked()?;
         locked(&handles.readers).clear();
         let result = self.turn(&handles.queue).and_then(|_turn| {
-            write::flush(&mut locked(&handles.writer)).map_err(|fault| fault.at(&handles.database))
+            write::flush(&mut locked(&handles.writer), self.role)
+                .map_err(|fault| fault.at(&handles.database))
         });
         *gate = None;
         result.and_then(|()| open::sync_folder(&self.folder))

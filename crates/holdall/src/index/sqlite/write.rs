@@ -182,10 +182,10 @@ pub(super) fn set_complete(writer: &mut Connection, complete: bool) -> Result<()
 
 /// Moves everything from the log into the database and flushes it. The counters are written once
 /// more, because a checkpoint that finds nothing to move does not flush either.
-pub(super) fn flush(writer: &mut Connection) -> Result<(), Fault> {
+pub(super) fn flush(writer: &mut Connection, role: &Role) -> Result<(), Fault> {
     writer.pragma_update(None, "synchronous", "FULL")?;
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let totals = counters(&transaction)?;
+    let totals = counted(&transaction, role)?;
     store(&transaction, totals)?;
     transaction.commit()?;
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

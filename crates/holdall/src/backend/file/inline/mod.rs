@@ -11,23 +11,32 @@ mod remove;
 mod settle;
 mod write;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::layout::own_folder;
+use rustix::fs::{AtFlags, unlinkat};
+
+use super::layout::{own_file, own_folder};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
 use crate::pool;
 
 pub(super) use self::merge::{Page, by_end, by_key};
+pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
 pub(super) use self::write::{is_small, newest, runs};
 
 /// The folder of the database below the store's own.
 pub(super) const FOLDER: &str = "inline";
+
+/// A file whose room is given up for removals when the disk is full, and its bytes.
+const RESERVE: &str = "reserve";
+const RESERVED: usize = 128 * 1_024;
 
 /// The largest value that may be told to be kept inline, bytes: beyond that files are as fast.
 pub const MOST_INLINE: u64 = 64 * 1_024;
@@ -90,7 +99,14 @@ impl Inline {
         }
         let guard = self.current()?;
         let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
-        current.commits.commit(changes)?;
+        let only_removes = changes.iter().all(|change| matches!(change, Change::Remove { .. }));
+        let again = only_removes.then(|| changes.clone());
+        match (current.commits.commit(changes), again) {
+            (Err(error), Some(changes)) if is_full(&error) && self.release_reserve() => {
+                current.commits.commit(changes)?;
+            }
+            (committed, _) => committed?,
+        }
         if current.values.has_long_log() && !self.folding.swap(true, Ordering::AcqRel) {
             let this = Arc::downgrade(self);
             // It takes two flushes, for which nobody has to wait.
@@ -111,6 +127,12 @@ impl Inline {
     /// Makes what was committed before the call survive a power cut.
     pub(crate) fn flush(&self) -> Result<()> {
         self.ask(SqliteIndex::flush)
+    }
+
+    /// Gives up the room that is kept for removals; whether there was any.
+    fn release_reserve(&self) -> bool {
+        let folder = own_folder(&self.own, FOLDER);
+        folder.is_ok_and(|folder| unlinkat(&folder, RESERVE, AtFlags::empty()).is_ok())
     }
 
     fn fold(&self) {
@@ -138,9 +160,10 @@ impl Inline {
             let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
             if slot.is_none() {
                 // Refuses a link in its place.
-                drop(own_folder(&self.own, FOLDER)?);
+                let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
                 values.open_now().map_err(lost)?;
+                keep_reserve(&folder);
                 let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
                 *slot = Some(Current { values, commits });
             }
@@ -159,6 +182,27 @@ impl Inline {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
         slot.take().map_or(Ok(()), |current| current.values.close())
     }
+}
+
+/// Takes the room that a removal needs on a full disk: it writes to the log before anything is
+/// free. Without it the store is as good, but for that.
+fn keep_reserve(folder: &OwnedFd) {
+    let kept = own_file(folder, RESERVE).and_then(|file| {
+        let mut file = File::from(file);
+        let io = |error| Error::io(error, RESERVE);
+        if file.metadata().map_err(io)?.len() == 0 {
+            file.write_all(&[0; RESERVED]).map_err(io)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = kept {
+        tracing::debug!("no room is kept for removals: {error}");
+        let _ = unlinkat(folder, RESERVE, AtFlags::empty());
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    error.os_error() == Some(libc::ENOSPC)
 }
 
 /// The error for a store whose inline values cannot be used.

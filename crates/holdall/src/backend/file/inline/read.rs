@@ -74,7 +74,8 @@ fn reported(error: Error) -> Error {
     error
 }
 
-fn damaged(cause: &str) -> Error {
+/// The error for an inline value that is not what was saved.
+pub(crate) fn damaged(cause: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("the inline value was damaged: {cause}"))
         .remedy("save or delete the key")
 }

@@ -13,11 +13,16 @@ use crate::key::Key;
 const BATCH: usize = 2_000;
 
 impl Opened {
-    /// Compares the files that a scan has found, which holds every lock, with the inline values.
-    /// A database that cannot be read keeps nobody from the files.
-    pub(crate) fn settle_inline(&self, live: &Live, files: &mut HashMap<Key, Seen>) -> Result<()> {
+    /// Compares the files that a scan has found, which holds every lock, with the inline values;
+    /// answers whether that could be done. A database that cannot be read keeps nobody from the
+    /// files.
+    pub(crate) fn settle_inline(
+        &self,
+        live: &Live,
+        files: &mut HashMap<Key, Seen>,
+    ) -> Result<bool> {
         if !live.clock.has_inline() || !live.coherent {
-            return Ok(());
+            return Ok(true);
         }
         let mut after: Option<String> = None;
         loop {
@@ -27,10 +32,10 @@ impl Opened {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
                 Err(error) => {
                     tracing::warn!("the inline values were not compared with the files: {error}");
-                    return Ok(());
+                    return Ok(false);
                 }
             };
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { return Ok(true) };
             after = Some(last.key.clone());
             let mut changes = Vec::new();
             for row in page {

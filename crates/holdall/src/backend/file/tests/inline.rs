@@ -262,3 +262,170 @@ fn a_forked_child_reads_and_writes_inline_values_and_so_does_its_parent() {
         assert!(reads(&it, text), "{text}");
     }
 }
+
+/// What a writer leaves that dies after it has placed `newer` and before it has removed the other:
+/// with `file_wins` a file over an inline value, else an inline value over a file.
+fn half_moved(file_wins: bool) -> Fixture {
+    let it = inline_fixture();
+    let plain = on(it.dir.path(), 0);
+    let save = |newer: bool| {
+        let backend = if newer == file_wins { &plain } else { &it.backend };
+        backend.put(put("k", Format::Json, if newer { "22" } else { "1" })).expect("put");
+        it.backend.close().expect("closed");
+    };
+    let (file, database) = (it.path("k.json"), it.path(".holdall/inline/values.sqlite"));
+    let (kept, other) = (it.path("kept"), if file_wins { &database } else { &file });
+    // A hard link keeps the file with its stamp; the database is written to, so it is copied.
+    save(false);
+    if file_wins {
+        fs::copy(other, &kept).expect("copied");
+    } else {
+        fs::hard_link(other, &kept).expect("linked");
+    }
+    save(true);
+    let Fixture { dir, backend } = it;
+    drop((backend, plain));
+    fs::rename(&kept, other).expect("put back");
+    let it = Fixture { backend: on(dir.path(), BELOW), dir };
+    let live = it.backend.opened().expect("open");
+    live.live().expect("writable").clock.set_diverged(true);
+    it
+}
+
+#[test]
+fn of_a_file_and_an_inline_value_that_a_dead_writer_has_left_the_newer_is_the_value() {
+    for file_wins in [true, false] {
+        for other in [false, true] {
+            let it = half_moved(file_wins);
+            let backend = on(it.dir.path(), if other { 0 } else { BELOW });
+            let record = backend.head(&key("k")).expect("read").expect("there");
+            assert_eq!(record.length, 2);
+            let content = || it.get("k").expect("read").expect("there").content;
+            assert_eq!(content(), b"22");
+            let mut whole = [0; 9];
+            let (_, reading) = backend.reader(&key("k")).expect("open").expect("there");
+            assert_eq!(reading.read_at(&mut whole, 0).expect("read"), 2);
+            // The scan removes the older one.
+            assert_eq!(backend.list("", None, 9).expect("listed").len(), 1);
+            assert_eq!(backend.totals().expect("counted"), Totals { entries: 1, total_size: 2 });
+            assert_eq!(it.path("k.json").exists(), file_wins);
+            assert_eq!(content(), b"22");
+        }
+    }
+}
+
+#[test]
+fn what_a_dead_writer_has_left_in_two_places_is_replaced_and_removed_as_one_value() {
+    for file_wins in [true, false] {
+        for inline_below in [0, BELOW] {
+            let it = half_moved(file_wins);
+            let backend = on(it.dir.path(), inline_below);
+            let absent = Put { condition: Condition::Absent, ..put("k", Format::Json, "333") };
+            assert_eq!(backend.put(absent).expect_err("there").kind(), ErrorKind::Conflict);
+            backend.put(put("k", Format::Json, "333")).expect("put");
+            assert_eq!(it.path("k.json").exists(), inline_below == 0);
+            assert_eq!(it.get("k").expect("read").expect("there").content, b"333");
+            assert_eq!(backend.totals().expect("counted"), Totals { entries: 1, total_size: 3 });
+        }
+        let it = half_moved(file_wins);
+        assert!(it.backend.set_ttl(&key("k"), Some(60_000), Durability::Disk).is_ok());
+        assert_eq!(it.get("k").expect("read").expect("there").content, b"22");
+        let deleted = it.backend.delete(&key("k"), &Condition::Any, Durability::Process);
+        assert!(deleted.expect("deleted"));
+        assert!(it.get("k").expect("read").is_none());
+        assert_eq!(it.backend.totals().expect("counted"), Totals::default());
+    }
+}
+
+#[test]
+fn a_file_is_flushed_before_the_inline_value_that_it_replaces_goes() {
+    use crate::backend::file::dir::tests_support::{FlushLog, fail_flush};
+    let it = inline_fixture();
+    it.put("f/k", Format::Json, "1");
+    let plain = on(it.dir.path(), 0);
+    let log = FlushLog::begin();
+    plain.put(put("f/k", Format::Json, "2")).expect("put");
+    let names: Vec<_> =
+        log.end().iter().map(|path| path.file_name().map(ToOwned::to_owned)).collect();
+    assert_eq!(names.len(), 3, "the file, its folder, the base: {names:?}");
+    // A flush that fails leaves both, and the newer one counts.
+    it.put("f/k", Format::Json, "3");
+    fail_flush(1);
+    assert_eq!(
+        plain.put(put("f/k", Format::Json, "4")).expect_err("refused").kind(),
+        ErrorKind::Io
+    );
+    let content = it.get("f/k").expect("read").expect("there").content;
+    assert!(content == b"3" || content == b"4");
+    assert_eq!(plain.totals().expect("counted").entries, 1);
+    assert_eq!(it.get("f/k").expect("read").expect("there").content, content);
+}
+
+#[test]
+fn any_damage_to_the_database_is_an_error_or_the_right_value_never_another() {
+    let it = inline_fixture();
+    let content = |number: usize| format!("\"value {number} {}\"", "x".repeat(number));
+    for number in 0..20 {
+        it.put(&format!("k{number}"), Format::Json, &content(number));
+    }
+    it.put("file", Format::Json, &"1".repeat(BELOW as usize));
+    it.backend.close().expect("closed");
+    let path = it.path(".holdall/inline/values.sqlite");
+    let Fixture { dir, backend } = it;
+    drop(backend);
+    let whole = fs::read(&path).expect("there");
+    let (mut right, mut errors, mut missing) = (0, 0, 0);
+    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    // Every byte, but only some keys for each, so that it takes seconds.
+    for (round, at) in used.iter().enumerate() {
+        let mut damaged = whole.clone();
+        damaged[*at] ^= 1 << (round % 8);
+        fs::write(&path, &damaged).expect("damaged");
+        let backend = on(dir.path(), 0);
+        for number in [round % 20, (round + 7) % 20] {
+            match backend.get(&key(&format!("k{number}")), None) {
+                Ok(Some(found)) => {
+                    assert_eq!(found.content, content(number).as_bytes(), "byte {at}");
+                    right += 1;
+                }
+                Ok(None) => missing += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                    errors += 1;
+                }
+            }
+        }
+        assert!(backend.get(&key("file"), None).expect("read").is_some());
+    }
+    println!("{right} right, {errors} errors, {missing} missing");
+    assert!(
+        errors > 50 && missing < right / 20,
+        "{right} right, {errors} errors, {missing} missing"
+    );
+}
+
+#[test]
+fn a_value_that_moves_between_two_looks_of_a_listing_is_listed_and_counted_once() {
+    for becomes_inline in [true, false] {
+        let it = inline_fixture();
+        let plain = on(it.dir.path(), 0);
+        let (before, after) =
+            if becomes_inline { (&plain, &it.backend) } else { (&it.backend, &plain) };
+        it.put("other", Format::Json, "1");
+        before.put(put("k", Format::Json, "1")).expect("put");
+        let opened = it.backend.opened().expect("open");
+        let moved = std::cell::Cell::new(false);
+        let page = |index: &dyn Index| {
+            let rows = index.page("", None, 9)?;
+            if !moved.replace(true) {
+                after.put(put("k", Format::Json, "2"))?;
+            }
+            Ok(rows)
+        };
+        let page =
+            opened.page(it.backend.terms(), 9, super::super::inline::by_key, page).expect("listed");
+        let keys: Vec<_> = page.rows.iter().map(|row| row.key.as_str()).collect();
+        assert_eq!(keys, ["k", "other"]);
+        assert_eq!(it.backend.totals().expect("counted").entries, 2);
+    }
+}

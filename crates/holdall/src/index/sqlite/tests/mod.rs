@@ -216,3 +216,12 @@ fn a_peer_that_never_lets_go_makes_a_write_busy_and_holds_up_no_read() {
     index.apply(&[put("b", 1)]).unwrap();
     assert_eq!(index.totals().unwrap().entries, 2);
 }
+
+#[test]
+fn the_page_on_the_layout_has_the_tables_of_inline_values_word_for_word() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = words(include_str!("../../../../../../docs/disk-layout.md"));
+    for (name, sql) in role::VALUES.schema {
+        assert!(page.contains(&words(sql)), "{name}");
+    }
+}
