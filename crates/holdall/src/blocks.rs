@@ -2,7 +2,7 @@
 //!
 //! Each thread takes the next block, and does all that there is to do with it while it lies in the
 //! cache of its processor: what is read from memory twice takes twice as long. Only the checksum
-//! has an order; a thread waits until it is its block's turn.
+//! has an order.
 
 use std::hash::Hasher as _;
 use std::panic::resume_unwind;
@@ -34,41 +34,119 @@ impl Checksum {
     }
 }
 
-/// The checksum of blocks that are ready in any order.
-pub(crate) struct Turns {
-    progress: Mutex<Progress>,
+/// How many blocks may wait for one that comes before them.
+const AHEAD: usize = 4;
+
+/// The content of a block.
+pub(crate) enum Block<'a> {
+    /// That nobody changes.
+    Lent(&'a [u8]),
+    /// In a buffer of [`Turns::buffer`].
+    Owned(Vec<u8>),
+}
+
+impl Block<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The checksum of blocks that are ready in any order. Whoever adds the one that is next goes on
+/// with those that waited for it, so that no thread waits for another that has lost its processor.
+pub(crate) struct Turns<'a> {
+    progress: Mutex<Progress<'a>>,
     turned: Condvar,
 }
 
-struct Progress {
+struct Progress<'a> {
     next: usize,
-    checksum: Checksum,
+    /// Taken by the thread that is at it.
+    checksum: Option<Checksum>,
+    waiting: Vec<(usize, Block<'a>)>,
+    buffers: Vec<Vec<u8>>,
     /// A block failed, and its turn will never come.
     is_over: bool,
 }
 
-impl Turns {
+impl<'a> Turns<'a> {
     pub(crate) fn new() -> Self {
-        let progress = Progress { next: 0, checksum: Checksum::new(), is_over: false };
+        let progress = Progress {
+            next: 0,
+            checksum: Some(Checksum::new()),
+            waiting: Vec::new(),
+            buffers: Vec::new(),
+            is_over: false,
+        };
         Self { progress: Mutex::new(progress), turned: Condvar::new() }
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, Progress<'a>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A buffer that is not in use any more, or a new one.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.progress().buffers.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn done_with(&self, block: Block<'a>) {
+        if let Block::Owned(buffer) = block {
+            self.progress().buffers.push(buffer);
+        }
+    }
+
+    /// Adds a block if all that come before it were added; whether it was.
+    pub(crate) fn add_now(&self, index: usize, bytes: &[u8]) -> bool {
+        let progress = self.progress();
+        let is_next = progress.next == index;
+        if is_next {
+            self.go_on(progress, bytes);
+        }
+        is_next
+    }
+
     /// Adds a block after all that come before it; does nothing if one of them failed.
-    pub(crate) fn add(&self, index: usize, block: &[u8]) {
+    pub(crate) fn add(&self, index: usize, block: Block<'a>) {
         let mut progress = self.progress();
-        while progress.next != index && !progress.is_over {
+        while progress.next != index {
+            if progress.is_over {
+                return;
+            }
+            if progress.waiting.len() < AHEAD {
+                progress.waiting.push((index, block));
+                return;
+            }
             progress = self.turned.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
-        if !progress.is_over {
-            progress.checksum.update(block);
+        self.go_on(progress, block.bytes());
+        self.done_with(block);
+    }
+
+    /// Adds the block that is next, and those that waited for it.
+    fn go_on(&self, mut progress: MutexGuard<'_, Progress<'a>>, bytes: &[u8]) {
+        // Nobody else has it: only the block that is next may take it, and there is one of it.
+        let Some(mut checksum) = progress.checksum.take() else { return };
+        drop(progress);
+        checksum.update(bytes);
+        loop {
+            let mut progress = self.progress();
             progress.next += 1;
+            let next = progress.next;
+            let Some(at) = progress.waiting.iter().position(|(index, _)| *index == next) else {
+                progress.checksum = Some(checksum);
+                break;
+            };
+            let (_, block) = progress.waiting.swap_remove(at);
             drop(progress);
             self.turned.notify_all();
+            checksum.update(block.bytes());
+            self.done_with(block);
         }
+        self.turned.notify_all();
     }
 
     fn end(&self) {
@@ -76,16 +154,17 @@ impl Turns {
         self.turned.notify_all();
     }
 
-    /// The checksum of all blocks that were added.
+    /// The checksum of all blocks, each of which was added.
     pub(crate) fn into_checksum(self) -> Checksum {
-        self.progress.into_inner().unwrap_or_else(PoisonError::into_inner).checksum
+        let progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        progress.checksum.unwrap_or_else(Checksum::new)
     }
 }
 
 /// Ends the work of the other thread unless all went well, whatever ended it here.
-struct Ender<'a>(&'a Turns, bool);
+struct Ender<'a, 'b>(&'a Turns<'b>, bool);
 
-impl Drop for Ender<'_> {
+impl Drop for Ender<'_, '_> {
     fn drop(&mut self) {
         if !self.1 {
             self.0.end();
@@ -119,21 +198,20 @@ impl Drop for Worker {
 /// How many workers there are; in the high half, for which process that holds.
 static AT_WORK: AtomicU64 = AtomicU64::new(0);
 
-/// Does `work` for every block, with its number and a buffer to be used again, on this thread and,
-/// where a processor is free of such work, one more. After a failure no block is begun.
+/// Does `work` for every block, with its number, on this thread and, where a processor is free of
+/// such work, one more. After a failure no block is begun.
 pub(crate) fn share<T: Send, E: Send>(
     blocks: impl Iterator<Item = T> + Send,
-    turns: &Turns,
-    work: impl Fn(usize, T, &mut Vec<u8>) -> Result<(), E> + Sync,
+    turns: &Turns<'_>,
+    work: impl Fn(usize, T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
     let blocks = Mutex::new(blocks.enumerate());
     let run = || {
         let mut ender = Ender(turns, false);
-        let mut buffer = Vec::new();
         while !turns.progress().is_over {
             let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((index, block)) = next else { break };
-            work(index, block, &mut buffer)?;
+            work(index, block)?;
         }
         ender.1 = true;
         Ok(())
@@ -171,11 +249,13 @@ mod tests {
     fn the_checksum_is_that_of_the_whole_whoever_is_first() {
         let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n * 7) as u8).collect();
         let turns = Turns::new();
-        let done = share(data.chunks(1_000), &turns, |index, block, _| {
+        let done = share(data.chunks(1_000), &turns, |index, block: &[u8]| {
             if index % 3 == 0 {
                 thread::yield_now();
             }
-            turns.add(index, block);
+            if index % 2 == 0 || !turns.add_now(index, block) {
+                turns.add(index, Block::Lent(block));
+            }
             Ok::<(), ()>(())
         });
         assert_eq!(done, Ok(()));
@@ -186,11 +266,11 @@ mod tests {
     fn a_failed_block_ends_the_work_and_nobody_waits_for_it() {
         for bad in [0, 1, 2, 99] {
             let turns = Turns::new();
-            let done = share(0..100, &turns, |index, _, _| {
+            let done = share(0..100, &turns, |index, _| {
                 if index == bad {
                     return Err(index);
                 }
-                turns.add(index, &[0]);
+                turns.add(index, Block::Lent(&[0]));
                 Ok(())
             });
             assert_eq!(done, Err(bad));
@@ -202,9 +282,9 @@ mod tests {
         for bad in [0, 1, 50] {
             let turns = Turns::new();
             let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                share(0..100, &turns, |index, _, _| {
+                share(0..100, &turns, |index, _| {
                     assert!(index != bad, "as the test wants it");
-                    turns.add(index, &[0]);
+                    turns.add(index, Block::Lent(&[0]));
                     Ok::<(), ()>(())
                 })
             }));

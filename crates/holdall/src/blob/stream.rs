@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::{Blob, BlobManager, BlobMetadata, Save, SaveOptions, missing, named};
 use crate::backend::{Part, Put, Reading, Writing};
-use crate::blocks::{Checksum, LONG, Turns, share};
+use crate::blocks::{Block, Checksum, LONG, Turns, share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
@@ -73,10 +73,10 @@ impl BlobReader {
             offset => offset,
         };
         let read = read_blocks(&*self.reading, memory, first, &turns, |index, block| {
-            turns.add(index, block);
+            turns.add(index, Block::Lent(block));
         });
         named(read, "read", &self.metadata.key)?;
-        self.position += memory.len() as u64;
+        self.position = self.length;
         if let Some(check) = self.check.as_mut().filter(|check| check.upto == 0) {
             check.state = turns.into_checksum();
             check.upto = self.position;
@@ -198,16 +198,16 @@ impl BlobReader {
 
 /// Reads a value from its beginning on into all of `memory`, in blocks that `each` is given; the
 /// first one is `first` bytes long.
-fn read_blocks(
+fn read_blocks<'a>(
     reading: &dyn Reading,
-    memory: &mut [u8],
+    memory: &'a mut [u8],
     first: usize,
-    turns: &Turns,
-    each: impl Fn(usize, &[u8]) + Sync,
+    turns: &Turns<'_>,
+    each: impl Fn(usize, &'a [u8]) + Sync,
 ) -> Result<()> {
     let (head, rest) = memory.split_at_mut(first.min(memory.len()));
     let blocks = std::iter::once(head).chain(rest.chunks_mut(BLOCK));
-    share(blocks, turns, |index, block, _| {
+    share(blocks, turns, |index, block: &'a mut [u8]| {
         let begin = index.checked_sub(1).map_or(0, |before| first + before * BLOCK);
         let mut filled = 0;
         while filled < block.len() {

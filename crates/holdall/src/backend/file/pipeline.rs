@@ -8,7 +8,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::backend::Part;
-use crate::blocks::{Turns, share};
+use crate::blocks::{Block, Turns, share};
 use crate::signing::{Seal, Tag, trailer};
 
 /// How much of a value one thread prepares and writes at a time: what its processor's cache holds,
@@ -32,8 +32,9 @@ pub(super) fn steady<'a>(part: &Part, piece: &'a [u8], copy: &'a mut Vec<u8>) ->
 /// What is written is what the checksum was taken of, whatever the owners of volatile parts do
 /// meanwhile.
 pub(super) fn write(file: &File, parts: &[Part], length: u64) -> std::io::Result<u64> {
+    let content = Content::new(parts);
     let turns = Turns::new();
-    write_blocks(file, parts, length, BLOCK, &turns, |_, _| {})?;
+    write_blocks(file, &content, length, BLOCK, &turns, |_, _| {})?;
     Ok(turns.into_checksum().digest())
 }
 
@@ -44,9 +45,11 @@ pub(super) fn write_sealed(
     length: u64,
     seal: &Seal,
 ) -> std::io::Result<(u64, Tag)> {
+    let content = Content::new(parts);
     let turns = Turns::new();
     let mac = seal.blocks(length, BLOCK);
-    write_blocks(file, parts, length, mac.first(), &turns, |index, block| mac.take(index, block))?;
+    let first = mac.first();
+    write_blocks(file, &content, length, first, &turns, |index, block| mac.take(index, block))?;
     let tag = mac.finish();
     let end = trailer::append(&tag);
     file.write_all_at(&end, length)?;
@@ -57,16 +60,15 @@ pub(super) fn write_sealed(
 
 /// Writes the parts in blocks that `each` is given before they are written; the first one is
 /// `first` bytes long.
-fn write_blocks(
+fn write_blocks<'a>(
     file: &File,
-    parts: &[Part],
+    content: &Content<'a>,
     length: u64,
     first: usize,
-    turns: &Turns,
+    turns: &Turns<'a>,
     each: impl Fn(usize, &[u8]) + Sync,
 ) -> std::io::Result<()> {
     reserve(file, length)?;
-    let content = Content::new(parts);
     let length = content.length;
     let mut begin = 0;
     let blocks = std::iter::from_fn(move || {
@@ -75,13 +77,21 @@ fn write_blocks(
         begin = end;
         (!block.is_empty()).then_some(block)
     });
-    share(blocks, turns, |index, block: Range<usize>, copy| {
+    share(blocks, turns, |index, block: Range<usize>| {
         let begin = block.start as u64;
-        let bytes = content.steady(block, copy);
-        turns.add(index, bytes);
+        let block = content.steady(block, || turns.buffer());
+        let bytes = block.bytes();
+        // While it is in the cache, if its turn has come.
+        let is_added = turns.add_now(index, bytes);
         each(index, bytes);
         // In whatever order: nobody sees the file before all of it is there.
-        file.write_all_at(bytes, begin)
+        file.write_all_at(bytes, begin)?;
+        if is_added {
+            turns.done_with(block);
+        } else {
+            turns.add(index, block);
+        }
+        Ok(())
     })
 }
 
@@ -114,14 +124,15 @@ impl<'a> Content<'a> {
     }
 
     /// A range that is not empty, as nobody changes it any more: as it is where it lies in one
-    /// stable part, else a copy in `copy`.
-    fn steady<'b>(&'b self, range: Range<usize>, copy: &'b mut Vec<u8>) -> &'b [u8] {
+    /// stable part, else a copy in a buffer.
+    fn steady(&self, range: Range<usize>, buffer: impl FnOnce() -> Vec<u8>) -> Block<'a> {
         let from = self.parts.partition_point(|(begin, _)| *begin <= range.start) - 1;
         if let (begin, Part::Stable(bytes)) = self.parts[from]
             && range.end <= begin + bytes.len()
         {
-            return &bytes[range.start - begin..range.end - begin];
+            return Block::Lent(&bytes[range.start - begin..range.end - begin]);
         }
+        let mut copy = buffer();
         copy.clear();
         for (begin, part) in &self.parts[from..] {
             if *begin >= range.end {
@@ -131,6 +142,6 @@ impl<'a> Content<'a> {
             let here = range.start.saturating_sub(*begin)..(range.end - begin).min(bytes.len());
             copy.extend_from_slice(&bytes[here]);
         }
-        copy
+        Block::Owned(copy)
     }
 }
