@@ -222,6 +222,29 @@ async def test_keys_come_in_order_page_by_page(blobs):
         _ = [key async for key in blobs.keys(page_size=0)]
 
 
+async def test_a_listing_that_is_left_in_the_middle_leaves_nothing_behind(blobs, caplog):
+    await blobs.save_many({f"{n:02}": 0 for n in range(20)})
+    listing = blobs.keys(page_size=5)
+    assert await listing.__anext__() == "00"
+    await listing.aclose()
+    async for key in blobs.keys(page_size=1):
+        if key == "02":
+            break
+    assert await blobs.delete_many([f"{n:02}" for n in range(20)]) == 20
+    assert [key async for key in blobs.keys()] == []
+    assert "never retrieved" not in caplog.text
+
+
+async def test_values_that_have_expired_are_in_no_listing(tmp_path):
+    clock = holdall.testing.ManualClock()
+    async with holdall.BlobManager(tmp_path / "store", clock=clock) as blobs:
+        for n in range(12):
+            await blobs.save(f"{n:02}", n, ttl=10 if n % 3 else None)
+        clock.advance(11)
+        for size in (1, 4, 100):
+            assert [key async for key in blobs.keys(page_size=size)] == ["00", "03", "06", "09"]
+
+
 async def test_rename_copy_and_clear(blobs):
     await blobs.save("a", 1)
     await blobs.save("b", 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from holdall._arguments import (
     wrong_type,
 )
 from holdall._blobs import BlobCore, named
-from holdall._core import BlobMetadata, ConflictError, HoldallError
+from holdall._core import BlobMetadata, ConflictError, HoldallError, abandon
 from holdall._messages import told
 from holdall._sentinels import DEFAULT
 from holdall.errors import BatchError, InvalidArgumentError, during
@@ -51,12 +51,12 @@ class BlobUpkeep(BlobCore):
         *,
         after: str | None = None,
         limit: int | None = None,
-        page_size: int = 1_000,
+        page_size: int = 5_000,
     ) -> AsyncIterator[str]:
         """The keys in order of their UTF-8 bytes: `async for key in storage.keys("users/")`.
 
-        No transaction is held open between pages: a key that comes or goes meanwhile may be seen
-        or not, any other is seen once.
+        No transaction is held open between pages, and the next page is read while one is given
+        out: a key that comes or goes meanwhile may be seen or not, any other is seen once.
 
         Args:
             prefix: Only keys that begin with this.
@@ -64,6 +64,18 @@ class BlobUpkeep(BlobCore):
             limit: At most so many.
             page_size: Keys that are asked from the engine at a time.
         """
+        pages = self._key_pages(prefix, after, limit, page_size)
+        try:
+            async for page in pages:
+                for key in page:
+                    yield key
+        finally:
+            await pages.aclose()
+
+    async def _key_pages(
+        self, prefix: str, after: str | None, limit: int | None, page_size: int
+    ) -> AsyncGenerator[list[str], None]:
+        """The keys in lists of at most `page_size`."""
         if not isinstance(prefix, str):
             raise wrong_type("prefix", prefix, "a str", "list keys")
         check_text("after", after, "list keys")
@@ -77,15 +89,26 @@ class BlobUpkeep(BlobCore):
             )
         store = await self._open("list keys")
         left = limit
-        while left is None or left > 0:
-            size = page_size if left is None else min(page_size, left)
-            page = await self._wait(store.page(prefix, after, size))
-            for record in page:
-                yield record.key
-            if len(page) < size:
-                return
-            after = page[-1].key
-            left = None if left is None else left - len(page)
+        coming: Awaitable[list[str]] | None = None
+        try:
+            while left is None or left > 0:
+                size = page_size if left is None else min(page_size, left)
+                page = await self._wait(coming or store.keys(prefix, after, size))
+                coming = None
+                left = None if left is None else left - len(page)
+                is_last = len(page) < size or left == 0
+                if not is_last:
+                    after = page[-1]
+                    if left is None and not self._driver.blocking:
+                        coming = store.keys(prefix, after, size)
+                yield page
+                if is_last:
+                    return
+        finally:
+            if coming is not None:
+                # Nobody takes it any more.
+                abandon(coming)
+                coming.cancel()  # type: ignore[attr-defined]
 
     async def get_stats(self) -> BlobStats:
         """`entries`, `total_size` in bytes, `folder` and more, in constant time."""

@@ -392,8 +392,8 @@ impl Store {
         )
     }
 
-    /// A page of the values whose keys start with `prefix` and come after `after`.
-    fn page(
+    /// A page of the keys that start with `prefix` and come after `after`.
+    fn keys(
         &self,
         py: Python<'_>,
         prefix: String,
@@ -402,8 +402,8 @@ impl Store {
     ) -> PyResult<Py<PyAny>> {
         self.run(
             py,
-            move |blobs| blobs.list(&prefix, after.as_deref(), limit),
-            |py, page| list(py, page.into_iter().map(Ok).collect(), metadata),
+            move |blobs| blobs.list_keys(&prefix, after.as_deref(), limit),
+            |py, page| object(py, PyList::new(py, page.iter())?),
         )
     }
 

@@ -26,7 +26,7 @@ use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format, decompress};
-use crate::key::Key;
+use crate::key::{Key, KeyPage};
 use crate::record::{Record, check_annotations};
 use crate::stats::BlobStats;
 
@@ -355,6 +355,16 @@ impl BlobManager {
         Ok(described(page.map_err(|error| error.during("list the keys"))?))
     }
 
+    /// As [`BlobManager::list`], the keys alone, for less.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn list_keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<KeyPage> {
+        let after = after.map(Key::new).transpose()?;
+        let page = self.backend.keys(prefix, after.as_ref(), limit);
+        page.map_err(|error| error.during("list the keys"))
+    }
+
     /// As [`BlobManager::list`], of the values with a tag.
     ///
     /// # Errors
@@ -380,16 +390,16 @@ impl BlobManager {
         std::iter::from_fn(move || {
             loop {
                 if let Some(next) = page.next() {
-                    let next: BlobMetadata = next;
-                    after = Some(next.key.clone());
-                    return Some(Ok(next.key));
+                    return Some(Ok(next));
                 }
                 if is_last {
                     return None;
                 }
-                match manager.list(&prefix, after.as_deref(), PAGE) {
+                match manager.list_keys(&prefix, after.as_deref(), PAGE) {
                     Ok(next) => {
                         is_last = next.len() < PAGE;
+                        let next: Vec<String> = next.iter().map(str::to_owned).collect();
+                        after = next.last().cloned();
                         page = next.into_iter();
                     }
                     Err(error) => {

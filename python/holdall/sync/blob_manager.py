@@ -185,16 +185,16 @@ class BlobManager:
         *,
         after: str | None = None,
         limit: int | None = None,
-        page_size: int = 1_000,
+        page_size: int = 5_000,
     ) -> Iterator[str]:
         """The keys in order, read page by page."""
-        keys = self._manager.keys(prefix, after=after, limit=limit, page_size=page_size)
+        pages = self._manager._key_pages(prefix, after, limit, page_size)
         while True:
             try:
-                key = run(keys.__anext__())
+                page = run(pages.__anext__())
             except StopAsyncIteration:
                 return
-            yield key
+            yield from page
 
     @overload
     def open(self, key: str, mode: Literal["rb"] = "rb") -> BlobReader: ...

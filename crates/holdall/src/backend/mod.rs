@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
-use crate::key::Key;
+use crate::key::{Key, KeyPage};
 use crate::record::Record;
 use crate::signing::{Seal, Tag};
 
@@ -311,6 +311,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::Io`].
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>>;
+
+    /// As [`Backend::list`], the keys alone, for less.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn keys(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<KeyPage> {
+        let page = self.list(prefix, after, limit)?;
+        Ok(page.iter().map(|(key, _)| key.as_str()).collect())
+    }
 
     /// As [`Backend::list`], of the values with a tag.
     ///

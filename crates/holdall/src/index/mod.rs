@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Result;
+use crate::key::KeyPage;
 
 /// One change to the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,16 @@ pub(crate) trait Index: Send + Sync {
 
     /// At most `limit` rows whose key begins with `prefix` and comes after `after`.
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>>;
+
+    /// The keys alone, of rows that are not `expired` by their stamp; those without an expiry are
+    /// not asked about. Every row is checked as a whole.
+    fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        expired: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<KeyPage>;
 
     /// At most `limit` rows that expire at or before `now` (wall milliseconds), the oldest first,
     /// after the one with this expiry and key.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -87,10 +87,7 @@ impl Row {
     }
 
     fn fields(key: &str, bytes: &[u8]) -> Option<Self> {
-        let mut rest = Fields(bytes);
-        if rest.number()? != checksum(key.as_bytes(), rest.0) {
-            return None;
-        }
+        let mut rest = checked(key.as_bytes(), bytes)?;
         let flags = rest.take(1)?[0];
         let (generation, size, expires) = (rest.number()?, rest.number()?, rest.number()?);
         let format = rest.text()?;
@@ -110,6 +107,41 @@ impl Row {
             record,
         })
     }
+}
+
+/// What a listing of keys has to know of a row; the row is checked as a whole all the same.
+pub(super) struct Listed<'b> {
+    pub(super) key: &'b str,
+    /// The stamp, if it says when the value ends.
+    pub(super) stamp_of_expiry: Option<&'b [u8]>,
+}
+
+impl<'b> Listed<'b> {
+    /// As [`Row::decode`], without copies.
+    ///
+    /// # Errors
+    /// `Corrupt` unless these are the bytes that [`Row::encode`] made for this key.
+    pub(super) fn decode(key: &'b [u8], bytes: &'b [u8]) -> Result<Self> {
+        let key = std::str::from_utf8(key).map_err(|_| damaged())?;
+        Self::fields(key, bytes).ok_or_else(|| damaged().on_key(key))
+    }
+
+    fn fields(key: &'b str, bytes: &'b [u8]) -> Option<Self> {
+        let mut rest = checked(key.as_bytes(), bytes)?;
+        if rest.take(1)?[0] & EXPIRES == 0 {
+            return Some(Self { key, stamp_of_expiry: None });
+        }
+        // Generation, size, expiry and format lie before it.
+        rest.take(3 * 8)?;
+        rest.bytes()?;
+        Some(Self { key, stamp_of_expiry: Some(rest.bytes()?) })
+    }
+}
+
+/// The fields of a row, if its checksum is that of these fields and this key.
+fn checked<'b>(key: &[u8], bytes: &'b [u8]) -> Option<Fields<'b>> {
+    let mut rest = Fields(bytes);
+    (rest.number()? == checksum(key, rest.0)).then_some(rest)
 }
 
 /// What is left to read; every step answers `None` where the bytes end too early.
@@ -138,6 +170,16 @@ impl<'b> Fields<'b> {
 
 /// xxh3 over the length-prefixed key and the fields.
 pub(super) fn checksum(key: &[u8], fields: &[u8]) -> u64 {
+    // A listing takes it of every row: in one go it costs a third.
+    let mut whole = [0; 512];
+    let length = 8 + key.len() + fields.len();
+    if let Some(whole) = whole.get_mut(..length) {
+        let (head, tail) = whole.split_at_mut(8 + key.len());
+        head[..8].copy_from_slice(&(key.len() as u64).to_le_bytes());
+        head[8..].copy_from_slice(key);
+        tail.copy_from_slice(fields);
+        return xxh3_64(whole);
+    }
     let mut hash = Xxh3::new();
     hash.update(&(key.len() as u64).to_le_bytes());
     hash.update(key);
@@ -193,6 +235,37 @@ mod tests {
         }
         assert!(Row::decode(b"users/e", &bytes).is_err());
         assert!(Row::decode(b"\xff", &bytes).is_err());
+    }
+
+    #[test]
+    fn a_listing_believes_a_row_only_as_a_whole() {
+        for row in [row(), Row { expires_at: None, ..row() }] {
+            let bytes = row.encode().unwrap();
+            let listed = Listed::decode(row.key.as_bytes(), &bytes).unwrap();
+            assert_eq!(listed.key, row.key);
+            let stamp = row.expires_at.map(|_| &row.record[..]);
+            assert_eq!(listed.stamp_of_expiry, stamp);
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(Listed::decode(row.key.as_bytes(), &flipped).is_err());
+            }
+            assert!(Listed::decode(b"users/e", &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_checksum_of_a_short_row_is_that_of_its_pieces() {
+        let fields = [7; 1_000];
+        for length in [0, 1, 400, 480, 490, 500, 504, 505, 1_000] {
+            for key in ["", "k", "users/42"] {
+                let mut hash = Xxh3::new();
+                hash.update(&(key.len() as u64).to_le_bytes());
+                hash.update(key.as_bytes());
+                hash.update(&fields[..length]);
+                assert_eq!(checksum(key.as_bytes(), &fields[..length]), hash.digest());
+            }
+        }
     }
 
     #[test]

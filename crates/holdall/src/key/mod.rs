@@ -38,6 +38,7 @@
 //! stands where another needs a folder; none starts with a dot, so none is `..` or `.holdall`.
 
 mod name;
+mod page;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorKind, Result, shown_key};
 
+pub use page::KeyPage;
 pub use parse::{ParsedName, parse_name};
 
 /// The longest key, in bytes of UTF-8: every key has to fit into a row of the index.

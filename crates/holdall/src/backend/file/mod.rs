@@ -50,7 +50,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::format::Format;
 use crate::index::{Change, Index, Row};
-use crate::key::{self, Key};
+use crate::key::{self, Key, KeyPage};
 use crate::record::{Record, Stamp};
 
 /// How many values one commit removes at most.
@@ -327,6 +327,18 @@ impl Backend for FileBackend {
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
         self.live_page(after, limit, |index, after| index.page(prefix, after, limit))
+    }
+
+    fn keys(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<KeyPage> {
+        let opened = self.opened()?;
+        opened.ensure_index(self.terms())?;
+        let live = opened.live()?;
+        // What cannot be read is shown by no listing.
+        let expired = |stamp: &[u8]| {
+            Stamp::decode(stamp).is_none_or(|stamp| stamp.record.is_expired(&self.options.clock))
+        };
+        let after = after.map(Key::as_str);
+        live.catalog.ask(&live.clock, |index| index.keys(prefix, after, limit, &expired))
     }
 
     fn tagged(&self, tag: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {

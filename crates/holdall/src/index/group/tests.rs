@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::super::{Row, Totals};
+use crate::key::KeyPage;
 use super::*;
 
 /// Counts its commits, waits in each for `door`, refuses the key "bad", panics at "panic".
@@ -42,6 +43,16 @@ impl Index for Fake {
     fn page(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {
         Ok(Vec::new())
     }
+    fn keys(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: usize,
+        _: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<KeyPage> {
+        unreachable!()
+    }
+
     fn expired(&self, _: u64, _: Option<(u64, &str)>, _: usize) -> Result<Vec<Row>> {
         Ok(Vec::new())
     }

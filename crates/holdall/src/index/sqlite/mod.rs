@@ -28,6 +28,7 @@ use self::role::Role;
 use super::{Change, Index, Row, Totals};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyPage;
 use crate::lock::ofd;
 
 /// How long a writer waits for the writers of other processes.
@@ -188,6 +189,16 @@ impl Index for SqliteIndex {
 
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>> {
         self.read(|reader| read::page(reader, prefix, after, limit, self.role))
+    }
+
+    fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        expired: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<KeyPage> {
+        self.read(|reader| read::keys(reader, prefix, after, limit, expired))
     }
 
     fn expired(&self, now: u64, after: Option<(u64, &str)>, limit: usize) -> Result<Vec<Row>> {

@@ -27,6 +27,10 @@ fn examine(folder: &Path) -> bool {
     let right = |row_found: &Row| assert_eq!(*row_found, row(&row_found.key, 1));
     let listed = every_row(&index).map_err(damage).ok();
     listed.iter().flatten().for_each(right);
+    let keys = index.keys("", None, ROWS, &|_| false).map_err(damage);
+    keys.iter().flat_map(|page| page.iter()).for_each(|found| {
+        assert!(found.starts_with("folder/") || found.starts_with("new"), "{found:?} was never put");
+    });
     index.expired(400, None, 1_000).map_err(damage).into_iter().flatten().for_each(|r| right(&r));
     index.tagged("tag1", None, 1_000).map_err(damage).into_iter().flatten().for_each(|r| right(&r));
     for i in (0..ROWS).step_by(7) {

@@ -136,6 +136,10 @@ proptest! {
                     let expected = model.page(after, *limit, |row| row.key.starts_with(prefix));
                     let found = index.page(prefix, after.as_deref(), *limit).unwrap();
                     prop_assert_eq!(found, expected);
+                    let lasting = |row: &Row| row.key.starts_with(prefix) && row.expires_at.is_none();
+                    let expected = model.page(after, *limit, lasting);
+                    let found = index.keys(prefix, after.as_deref(), *limit, &|_| true).unwrap();
+                    prop_assert!(found.iter().eq(expected.iter().map(|row| &row.key[..])));
                 }
                 Step::Expired { now, limit } => {
                     let gone = |row: &Row| row.expires_at.is_some_and(|at| at <= *now);
