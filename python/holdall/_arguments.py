@@ -94,6 +94,8 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 def check_tags(tags: Iterable[str], operation: str) -> tuple[str, ...]:
     """Tags: non-empty strings, in any number; a single `str` is a mistake."""
+    if tags == ():
+        return ()
     is_several = isinstance(tags, Iterable) and not isinstance(tags, str | bytes)
     found = tuple(tags) if is_several else ()
     if not is_several or not all(isinstance(tag, str) and tag for tag in found):
@@ -197,7 +199,9 @@ def check_terms(
     """What a save is told beside key, value, TTL and tags."""
     if if_absent is not False:
         check_flag("if_absent", if_absent, operation)
-    check_text("if_match", if_match, operation)
-    check_call("custom_encoder", custom_encoder, operation)
+    if if_match is not None:
+        check_text("if_match", if_match, operation)
+    if custom_encoder is not None:
+        check_call("custom_encoder", custom_encoder, operation)
     if durability is not None:
         check_choice("durability", durability, DURABILITIES)

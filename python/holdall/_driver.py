@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from holdall._codec_threads import CODEC_THREADS
 from holdall._single_flight import SingleFlight
+from holdall._window import Window, window_of
 
 T = TypeVar("T")
 
@@ -23,6 +24,10 @@ class Driver(Protocol):
 
     async def offload(self, function: Callable[..., T], *args: Any) -> T:
         """Calls a function that takes long, while the event loop runs if there is one."""
+        ...
+
+    def window(self) -> Window | None:
+        """What bounds the saves that are under way, if several can be."""
         ...
 
     async def share(
@@ -49,6 +54,15 @@ class AsyncDriver:
             ) from None
         return await asyncio.wrap_future(CODEC_THREADS.submit(function, *args), loop=loop)
 
+    def window(self) -> Window | None:
+        """That of the running loop; without one, whoever needs it says so."""
+        import asyncio
+
+        try:
+            return window_of(asyncio.get_running_loop())
+        except RuntimeError:
+            return None
+
     async def share(
         self, flights: SingleFlight, key: Hashable, load: Callable[[], Awaitable[T]]
     ) -> T:
@@ -64,6 +78,10 @@ class BlockingDriver:
     async def offload(self, function: Callable[..., T], *args: Any) -> T:
         """Calls the function."""
         return function(*args)
+
+    def window(self) -> Window | None:
+        """None: one call at a time."""
+        return None
 
     async def share(
         self, flights: SingleFlight, key: Hashable, load: Callable[[], Awaitable[T]]

@@ -77,7 +77,9 @@ class BlobManager(BlobUpkeep, BlobStreams):
     ) -> BlobMetadata:
         """Writes a value, in place of the one that is there in whatever format.
 
-        The value is read when the call is first awaited. A save that fails leaves the old value.
+        The value is read when the call is first awaited; of several hundred saves that are started
+        at once, the later ones read theirs when it is their turn. A save that fails leaves the old
+        value.
 
         Args:
             key: Any non-empty `str` without a NUL.
@@ -103,23 +105,30 @@ class BlobManager(BlobUpkeep, BlobStreams):
         ttl = check_ttl(ttl, "save")
         words = check_tags(tags, "save")
         check_terms("save", custom_encoder, if_absent, if_match, durability)
-        options = {"custom_encoder": custom_encoder}
-        name, parts = await self._encoded(value, format, options, "save", key)
-        about = None if metadata is None else described(metadata, key)
-        store = await self._open("save")
-        return await self._wait(
-            store.put(
-                key,
-                name,
-                parts,
-                ttl=ttl,
-                tags=words,
-                metadata=about,
-                if_absent=if_absent,
-                if_match=if_match,
-                durability=durability,
+        options = {} if custom_encoder is None else {"custom_encoder": custom_encoder}
+        window = self._driver.window()
+        if window is not None and not window.enter():
+            await window.turn()
+        try:
+            name, parts = await self._encoded(value, format, options, "save", key)
+            about = None if metadata is None else described(metadata, key)
+            store = self._store or await self._open("save")
+            return await self._wait(
+                store.put(
+                    key,
+                    name,
+                    parts,
+                    ttl=ttl,
+                    tags=words,
+                    metadata=about,
+                    if_absent=if_absent,
+                    if_match=if_match,
+                    durability=durability,
+                )
             )
-        )
+        finally:
+            if window is not None:
+                window.leave()
 
     async def save_pydantic_as_json(self, value: Any, key: str) -> BlobMetadata:
         """Writes a pydantic model, or whatever `json` takes, as JSON: value first; see `save`."""

@@ -24,7 +24,7 @@ use crate::convert::Owner;
 use crate::errors;
 
 /// The most futures that one wake-up resolves, so that other callbacks get their turn.
-const SLICE: usize = 1_000;
+const SLICE: usize = 256;
 
 /// Turns a result into an object, on the thread that awaits it.
 pub(crate) type Answer = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;

@@ -82,6 +82,8 @@ def taken(codec: Codec, options: Options, allowed: frozenset[str]) -> dict[str, 
     Raises:
         OptionError: It does not; the message names those that it takes.
     """
+    if not options:
+        return {}
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in allowed:

@@ -55,10 +55,10 @@ class JsonCodec:
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The text, as UTF-8, without spaces."""
-        from pydantic_core import to_json, to_jsonable_python
-
         if is_typed(type(value)):
             return _encode_typed(value)
+        from pydantic_core import to_json, to_jsonable_python
+
         typed = check_plain(value)
         try:
             data = to_json(value, inf_nan_mode="constants", round_trip=True, by_alias=False)
@@ -205,7 +205,8 @@ def _check_readable(data: bytes) -> None:
     Models can hold such values; plain data was looked through before. Text that only looks so,
     because its strings have brackets or digits in them, is decided by the reader itself.
     """
-    if not _looks_too_deep(data) and _LONG_NUMBER not in data.translate(_DIGITS):
+    is_long = len(data) >= len(_LONG_NUMBER) and _LONG_NUMBER in data.translate(_DIGITS)
+    if not is_long and not _looks_too_deep(data):
         return
     from pydantic_core import from_json
 
@@ -240,19 +241,30 @@ def _cached_adapter(model_class: Any) -> Any:
 
 def adapter(model_class: Any) -> Any:
     """Pydantic's TypeAdapter for a type, made once."""
+    try:
+        return _cached_adapter(model_class)
+    except Exception as error:
+        # What it is, is looked at there: an import for its name would cost every call.
+        return _uncached_adapter(model_class, error)
+
+
+def _uncached_adapter(model_class: Any, error: Exception) -> Any:
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-    try:
+    refusals = (PydanticSchemaGenerationError, PydanticUserError, NameError)
+    if isinstance(error, TypeError):
+        # It cannot be a key of the cache.
         try:
-            return _cached_adapter(model_class)
-        except TypeError:
             return TypeAdapter(model_class)
-    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
-        raise OptionError(
-            f"pydantic cannot make a model of {getattr(model_class, '__name__', model_class)}",
-            "give a model, a dataclass, a TypedDict or a type of these, such as list[Recipe]",
-        ) from error
+        except refusals as refusal:
+            error = refusal
+    if not isinstance(error, refusals):
+        raise error
+    raise OptionError(
+        f"pydantic cannot make a model of {getattr(model_class, '__name__', model_class)}",
+        "give a model, a dataclass, a TypedDict or a type of these, such as list[Recipe]",
+    ) from error
 
 
 def _refused(name: str, error: Exception) -> SerializationError:
