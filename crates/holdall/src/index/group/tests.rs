@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::super::{Row, Totals};
-use crate::key::KeyPage;
 use super::*;
+use crate::key::KeyPage;
 
 /// Counts its commits, waits in each for `door`, refuses the key "bad", panics at "panic".
 #[derive(Default)]

@@ -29,7 +29,10 @@ fn examine(folder: &Path) -> bool {
     listed.iter().flatten().for_each(right);
     let keys = index.keys("", None, ROWS, &|_| false).map_err(damage);
     keys.iter().flat_map(|page| page.iter()).for_each(|found| {
-        assert!(found.starts_with("folder/") || found.starts_with("new"), "{found:?} was never put");
+        assert!(
+            found.starts_with("folder/") || found.starts_with("new"),
+            "{found:?} was never put"
+        );
     });
     index.expired(400, None, 1_000).map_err(damage).into_iter().flatten().for_each(|r| right(&r));
     index.tagged("tag1", None, 1_000).map_err(damage).into_iter().flatten().for_each(|r| right(&r));
