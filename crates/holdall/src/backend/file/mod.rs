@@ -29,6 +29,7 @@ mod temp;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writeback;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

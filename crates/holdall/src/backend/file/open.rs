@@ -20,6 +20,7 @@ use super::place::{network_file_system, refuse_if_others_write};
 use super::private::PrivateFolder;
 use super::stamps::Stamps;
 use super::temp::{self, Temp};
+use super::writeback::Writeback;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Ending;
@@ -58,6 +59,7 @@ pub(crate) struct Live {
     pub(crate) locks: StripeLocks,
     pub(crate) catalog: Catalog,
     pub(crate) inline: Arc<Inline>,
+    pub(crate) writeback: Writeback,
     names: AtomicU64,
     seed: u64,
     /// Held by the one thread that finds out whether this process is the last user.
@@ -285,6 +287,7 @@ impl Live {
             clock.note_inline();
         }
         let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent)?);
+        let writeback = Writeback::on(&temporary);
         drop(opening);
         if let Err(error) = temp::sweep(&temporary, &stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
@@ -297,6 +300,7 @@ impl Live {
             locks,
             catalog,
             inline,
+            writeback,
             names,
             seed,
             closing: Mutex::new(()),

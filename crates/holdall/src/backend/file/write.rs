@@ -5,6 +5,7 @@
 //! the folders where asked for -> answer. The stamp carries the record, so a commit that fails
 //! undoes nothing: the index is marked, and filled again from the files before it is next asked.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(super) struct Pending {
     /// The key has an inline value too.
     pub(super) displaces_inline: bool,
     durable: bool,
+    /// The file, if nothing has begun to write it to the disk.
+    unwritten: Option<File>,
     version: Option<u64>,
 }
 
@@ -221,6 +224,8 @@ impl Opened {
             one.version = live.clock.version(one.key.stripe());
         }
         drop(guard);
+        live.writeback
+            .start(placed.iter_mut().filter_map(|(_, one)| one.unwritten.take()).collect());
         placed
     }
 
@@ -265,8 +270,11 @@ impl Opened {
         let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
         let mut tries = 0;
         loop {
-            let placed = make_parent(self.base.as_fd(), &path)
-                .and_then(|(folder, name)| staged.temp.place(folder.as_fd(), name));
+            let placed =
+                make_parent(self.base.as_fd(), &path).and_then(|(folder, name)| match replaced {
+                    Some(_) => staged.temp.replace(folder.as_fd(), name),
+                    None => staged.temp.place(folder.as_fd(), name),
+                });
             match placed {
                 Ok(()) => break,
                 // A folder on the way was empty and was removed just now. If it is the temporary
@@ -275,10 +283,12 @@ impl Opened {
                 Err(error) => return Err(io(error)),
             }
         }
-        if let Some(replaced) = replaced {
+        if let Some(replaced) = &replaced {
             self.stamps.forget(replaced.stat.st_ino);
         }
         self.set_hint(&key, record.ending());
+        let is_left = replaced.is_some() && !durable && live.writeback.is_needed();
+        let unwritten = if is_left { staged.temp.again() } else { None };
         Ok(Pending {
             record,
             key,
@@ -286,6 +296,7 @@ impl Opened {
             displaced: current,
             displaces_inline: inline.is_there,
             durable,
+            unwritten,
             version: None,
         })
     }
