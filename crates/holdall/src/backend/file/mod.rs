@@ -331,15 +331,12 @@ impl Backend for FileBackend {
     }
 
     fn keys(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<KeyPage> {
-        let opened = self.opened()?;
-        opened.ensure_index(self.terms())?;
-        let live = opened.live()?;
         // What cannot be read is shown by no listing.
         let expired = |stamp: &[u8]| {
             Stamp::decode(stamp).is_none_or(|stamp| stamp.record.is_expired(&self.options.clock))
         };
         let after = after.map(Key::as_str);
-        live.catalog.ask(&live.clock, |index| index.keys(prefix, after, limit, &expired))
+        self.opened()?.keys(self.terms(), limit, |index| index.keys(prefix, after, limit, &expired))
     }
 
     fn tagged(&self, tag: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {

@@ -15,7 +15,7 @@ use super::coherence::{ClockFile, Found};
 use super::dir::open_folder;
 use super::flush::{FlushedFolders, make_base};
 use super::inline::{self, Inline};
-use super::layout::{OWN, StoreFile, open_base, own_file, own_folder};
+use super::layout::{OWN, StoreFile, open_base, own_file, own_folder, settle_apart};
 use super::place::{network_file_system, refuse_if_others_write};
 use super::private::PrivateFolder;
 use super::stamps::Stamps;
@@ -228,6 +228,9 @@ impl Live {
         let own = own_folder(base, OWN)?;
         let (store, is_new) = StoreFile::read_or_make(&own, time.wall_micros() / 1_000)?;
         store.check_case(&own)?;
+        if is_new {
+            settle_apart(&own);
+        }
         let temporary = own_folder(&own, "tmp")?;
         let locks = own_file(&own, "locks")?;
         let timeout = u64::try_from(options.lock_timeout.as_millis()).unwrap_or(u64::MAX);

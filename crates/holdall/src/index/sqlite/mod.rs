@@ -198,7 +198,7 @@ impl Index for SqliteIndex {
         limit: usize,
         expired: &dyn Fn(&[u8]) -> bool,
     ) -> Result<KeyPage> {
-        self.read(|reader| read::keys(reader, prefix, after, limit, expired))
+        self.read(|reader| read::keys(reader, prefix, after, limit, expired, self.role))
     }
 
     fn expired(&self, now: u64, after: Option<(u64, &str)>, limit: usize) -> Result<Vec<Row>> {

@@ -208,6 +208,7 @@ pub(super) fn keys(
     after: Option<&str>,
     limit: usize,
     expired: &dyn Fn(&[u8]) -> bool,
+    role: &Role,
 ) -> Result<KeyPage, Fault> {
     let mut page = KeyPage::default();
     let Some((start, end)) = range(prefix, after) else { return Ok(page) };
@@ -221,7 +222,14 @@ pub(super) fn keys(
         let key = columns.get_ref(0)?.as_blob().map_err(|_| damaged())?;
         let is_next = last.as_ref().map_or(key >= &start[..], |last| key > &last[..]);
         let bytes = columns.get_ref(1)?.as_blob().map_err(|_| damaged())?;
-        let listed = Listed::decode(key, bytes)?;
+        let listed = match Listed::decode(key, bytes) {
+            Ok(listed) => listed,
+            Err(_) if role.is_truth => {
+                tracing::warn!("a damaged inline value is not listed");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if !is_next {
             return Err(damaged().on_key(listed.key).into());
         }

@@ -6,6 +6,7 @@ use super::super::open::Opened;
 use super::super::write::Terms;
 use crate::error::Result;
 use crate::index::{Index, Row, Totals};
+use crate::key::KeyPage;
 
 /// How often both are asked again because a value has moved from one to the other meanwhile.
 const RETRIES: usize = 16;
@@ -39,6 +40,17 @@ impl Opened {
     ) -> Result<Page> {
         let (files, inline) = self.both(terms, question)?;
         Ok(merge(files, inline, limit, order))
+    }
+
+    /// As `page`, of keys alone.
+    pub(crate) fn keys(
+        &self,
+        terms: Terms<'_>,
+        limit: usize,
+        question: impl Fn(&dyn Index) -> Result<KeyPage>,
+    ) -> Result<KeyPage> {
+        let (files, inline) = self.both(terms, question)?;
+        Ok(merge_keys(files, inline, limit))
     }
 
     /// What files and inline values are together.
@@ -76,6 +88,24 @@ impl Opened {
         let _all = live.locks.lock_all(terms.lock_timeout)?;
         ask()
     }
+}
+
+/// The first keys of two pages. What a full page does not reach is not among so many.
+fn merge_keys(files: KeyPage, inline: KeyPage, limit: usize) -> KeyPage {
+    if inline.is_empty() {
+        return files;
+    }
+    let (mut files, mut inline) = (files.iter().peekable(), inline.iter().peekable());
+    let next = || match (files.peek(), inline.peek()) {
+        (Some(one), Some(other)) if one == other => {
+            files.next();
+            inline.next()
+        }
+        (Some(one), Some(other)) if other < one => inline.next(),
+        (None, _) => inline.next(),
+        _ => files.next(),
+    };
+    std::iter::from_fn(next).take(limit).collect()
 }
 
 fn merge(
