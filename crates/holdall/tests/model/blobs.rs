@@ -369,6 +369,9 @@ impl World {
                     break;
                 }
             }
+            let keys: Vec<String> =
+                self.store.keys(prefix).map(|key| key.expect("listed")).collect();
+            assert!(keys.iter().eq(expected.iter().map(|head| &head.key)));
             let told = |head: &BlobMetadata| {
                 let record = head.record();
                 (head.key.clone(), head.etag.clone(), head.size, record.foreign, head.expires_at)

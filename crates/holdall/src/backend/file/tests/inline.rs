@@ -215,6 +215,8 @@ fn a_listing_never_leaves_out_a_value_that_moves_meanwhile() {
                 }
                 let listed: Vec<_> = listed.iter().map(Key::as_str).collect();
                 assert_eq!(listed, ["k0", "k1", "k2", "k3", "k4", "k5"]);
+                let first = plain.keys("", None, limit).expect("listed");
+                assert!(first.iter().eq(listed.iter().copied().take(limit)));
             }
         }
     });
