@@ -290,7 +290,7 @@ impl Live {
             clock.note_inline();
         }
         let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent)?);
-        let writeback = Writeback::on(&temporary);
+        let writeback = Writeback::below(base);
         drop(opening);
         if let Err(error) = temp::sweep(&temporary, &stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");

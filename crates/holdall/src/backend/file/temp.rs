@@ -150,11 +150,6 @@ impl<'a> Temp<'a> {
         &self.name
     }
 
-    /// The file, for work that comes after it was placed.
-    pub(crate) fn again(&self) -> Option<File> {
-        self.file.try_clone().ok()
-    }
-
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -5,7 +5,6 @@
 //! the folders where asked for -> answer. The stamp carries the record, so a commit that fails
 //! undoes nothing: the index is marked, and filled again from the files before it is next asked.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -60,8 +59,8 @@ pub(super) struct Pending {
     /// The key has an inline value too.
     pub(super) displaces_inline: bool,
     durable: bool,
-    /// The file, if nothing has begun to write it to the disk.
-    unwritten: Option<File>,
+    /// Nothing has begun to write the file to the disk.
+    is_unwritten: bool,
     version: Option<u64>,
 }
 
@@ -224,8 +223,8 @@ impl Opened {
             one.version = live.clock.version(one.key.stripe());
         }
         drop(guard);
-        live.writeback
-            .start(placed.iter_mut().filter_map(|(_, one)| one.unwritten.take()).collect());
+        let unwritten = placed.iter().filter(|(_, one)| one.is_unwritten);
+        live.writeback.start(unwritten.map(|(_, one)| one.path.as_str()));
         placed
     }
 
@@ -287,8 +286,7 @@ impl Opened {
             self.stamps.forget(replaced.stat.st_ino);
         }
         self.set_hint(&key, record.ending());
-        let is_left = replaced.is_some() && !durable && live.writeback.is_needed();
-        let unwritten = if is_left { staged.temp.again() } else { None };
+        let is_unwritten = replaced.is_some() && !durable;
         Ok(Pending {
             record,
             key,
@@ -296,7 +294,7 @@ impl Opened {
             displaced: current,
             displaces_inline: inline.is_there,
             durable,
-            unwritten,
+            is_unwritten,
             version: None,
         })
     }

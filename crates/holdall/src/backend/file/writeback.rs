@@ -4,15 +4,17 @@
 //! after rarely costs both the old value and the new one. That start is most of what such a rename
 //! takes. An exchange of names (`Temp::replace`) leaves it out, so it is made up for here: the same
 //! start, within a second, on a thread that is there only while there is something to do. What was
-//! overwritten again meanwhile is not written at all. No save waits for it, and no promise rests on it.
+//! overwritten again meanwhile is written once. No save waits for it, and no promise rests on it.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::collections::HashSet;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// So many files are not kept waiting. Twice as many are open at most.
+use super::dir::open_file;
+
+/// So many files are not kept waiting, and twice as many never.
 const ENOUGH: usize = 64;
 /// For so long files wait for others.
 const SOON: Duration = Duration::from_secs(1);
@@ -22,40 +24,41 @@ const EXT: u64 = 0xef53;
 /// The files of one store that wait to be sent.
 pub(crate) struct Writeback(Option<Arc<Queue>>);
 
-#[derive(Default)]
 struct Queue {
+    base: OwnedFd,
     state: Mutex<State>,
     enough: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<File>,
+    /// Paths below the base; open files would add up.
+    waiting: HashSet<String>,
     at_work: bool,
 }
 
 impl Writeback {
-    /// For the file system of this folder: other ones than ext4 start nothing at a rename either.
-    pub(crate) fn on(folder: impl AsFd) -> Self {
-        let kind = rustix::fs::fstatfs(folder).map(|found| found.f_type as u64);
-        Self((kind == Ok(EXT)).then(Arc::default))
+    /// For the files below this folder. Other file systems than ext4 start nothing at a rename
+    /// either.
+    pub(crate) fn below(base: &OwnedFd) -> Self {
+        let is_ext = rustix::fs::fstatfs(base).is_ok_and(|found| found.f_type as u64 == EXT);
+        Self(if is_ext { base.try_clone().ok().map(Queue::new) } else { None })
     }
 
-    /// Whether there is anything to be done here.
-    pub(crate) fn is_needed(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Has the files written, soon, and closes them.
-    pub(crate) fn start(&self, files: Vec<File>) {
-        let Some(queue) = self.0.as_ref().filter(|_| !files.is_empty()) else { return };
-        let mut state = queue.state();
-        if state.waiting.len() + files.len() > 2 * ENOUGH {
-            drop(state);
-            files.iter().for_each(start_writing);
+    /// Has the files with these paths written, soon.
+    pub(crate) fn start<'p>(&self, paths: impl Iterator<Item = &'p str>) {
+        let Some(queue) = &self.0 else { return };
+        let mut paths = paths.peekable();
+        if paths.peek().is_none() {
             return;
         }
-        state.waiting.extend(files);
+        let mut state = queue.state();
+        if state.waiting.len() >= 2 * ENOUGH {
+            drop(state);
+            paths.for_each(|path| queue.start_writing(path));
+            return;
+        }
+        state.waiting.extend(paths.map(str::to_owned));
         if state.at_work {
             if state.waiting.len() >= ENOUGH {
                 queue.enough.notify_one();
@@ -73,6 +76,10 @@ impl Writeback {
 }
 
 impl Queue {
+    fn new(base: OwnedFd) -> Arc<Self> {
+        Arc::new(Self { base, state: Mutex::default(), enough: Condvar::new() })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,51 +93,47 @@ impl Queue {
                 .wait_timeout_while(state, SOON, few)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            let files = std::mem::take(&mut state.waiting);
+            let paths = std::mem::take(&mut state.waiting);
             drop(state);
-            files.iter().for_each(start_writing);
-            drop(files);
+            paths.iter().for_each(|path| self.start_writing(path));
             state = self.state();
         }
         state.at_work = false;
     }
-}
 
-#[allow(unsafe_code, reason = "no crate offers sync_file_range")]
-fn start_writing(file: &File) {
-    if rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0) {
-        return;
-    }
-    #[cfg(target_os = "linux")]
-    // SAFETY: the descriptor is open for as long as it is borrowed; the call takes no memory. That it
-    // fails changes nothing: the kernel writes the file when it wants to.
-    unsafe {
-        libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);
+    #[allow(unsafe_code, reason = "no crate offers sync_file_range")]
+    fn start_writing(&self, path: &str) {
+        let Ok(Some(file)) = open_file(self.base.as_fd(), path) else { return };
+        #[cfg(target_os = "linux")]
+        // SAFETY: the descriptor is open until the end of this function; the call takes no memory.
+        // That it fails changes nothing: the kernel writes the file when it wants to.
+        unsafe {
+            libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
-    fn files_that_were_sent_are_closed_and_whole_however_many_come() {
+    fn what_waits_stays_bounded_and_is_whole_however_much_comes() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let here = File::open(dir.path()).expect("just made");
-        let writeback = Writeback(Some(Arc::default()));
-        assert_eq!(Writeback::on(&here).is_needed(), Writeback::on(&here).0.is_some());
-        for round in 0..6 {
-            let files = (0..ENOUGH).map(|n| {
-                let path = dir.path().join(format!("{round}-{n}"));
-                std::fs::write(&path, [7; 100]).expect("written");
-                File::open(path).expect("just made")
-            });
-            writeback.start(files.collect());
+        let base = OwnedFd::from(File::open(dir.path()).expect("just made"));
+        let queue = Queue::new(base);
+        let writeback = Writeback(Some(Arc::clone(&queue)));
+        let names: Vec<String> = (0..6 * ENOUGH).map(|n| format!("{n}")).collect();
+        for group in names.chunks(ENOUGH) {
+            for name in group {
+                std::fs::write(dir.path().join(name), [7; 100]).expect("written");
+            }
+            writeback.start(group.iter().map(String::as_str));
+            assert!(queue.state().waiting.len() <= 3 * ENOUGH);
         }
-        let gone = tempfile::tempfile().expect("a temporary file");
-        writeback.start(vec![gone]);
-        let queue = writeback.0.as_ref().expect("made so");
-        assert!(queue.state().waiting.len() <= 2 * ENOUGH);
+        writeback.start(["has gone meanwhile"].into_iter());
         while queue.state().at_work {
             thread::yield_now();
         }
@@ -138,5 +141,16 @@ mod tests {
         for entry in std::fs::read_dir(dir.path()).expect("there") {
             assert_eq!(std::fs::read(entry.expect("read").path()).expect("read"), [7; 100]);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_overwritten_again_and_again_waits_once() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let queue = Queue::new(File::open(dir.path()).expect("just made").into());
+        let writeback = Writeback(Some(Arc::clone(&queue)));
+        for _ in 0..ENOUGH / 2 {
+            writeback.start(["key.json"].into_iter());
+        }
+        assert!(queue.state().waiting.len() <= 1);
     }
 }
