@@ -78,6 +78,18 @@ async def test_a_pickle_in_the_database_is_read_only_if_signed(folder):
             await other.load("k")
 
 
+@pytest.mark.parametrize("format", ["string", "pickle"])
+async def test_a_compressed_value_goes_where_its_length_on_disk_says(folder, format):
+    long = "the same again and again " * 100
+    async with BlobManager(folder, inline_below=300, compression="zstd") as blobs:
+        saved = await blobs.save("k", long, format)
+        assert saved.size < 300
+        assert files(folder) == []
+        assert await blobs.load("k") == long
+    async with BlobManager(folder) as blobs:
+        assert await blobs.load("k") == long
+
+
 async def test_each_value_goes_where_its_length_says(folder):
     async with BlobManager(folder, inline_below=10) as blobs:
         await blobs.save("nine", "x" * 9)

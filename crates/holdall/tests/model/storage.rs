@@ -99,11 +99,14 @@ struct World {
     /// Values in memory alone, which hide those on the disk.
     pinned: BTreeMap<&'static str, Entry>,
     values: u64,
+    /// Of this storage; the other manager keeps all values in files.
+    inline_below: u64,
 }
 
-fn blobs(folder: &std::path::Path, hands: &ManualClock) -> BlobManager {
+fn blobs(folder: &std::path::Path, hands: &ManualClock, inline_below: u64) -> BlobManager {
     BlobManager::with_options(BlobOptions {
         base_path: folder.into(),
+        inline_below,
         clock: hands.clock(),
         ..BlobOptions::default()
     })
@@ -125,13 +128,13 @@ fn life(ttl: Option<u64>) -> Ttl {
 }
 
 impl World {
-    fn new(max_size: usize) -> Self {
+    fn new(max_size: usize, inline_below: u64) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let hands = ManualClock::new();
-        let other = blobs(folder.path(), &hands);
-        let storage = storage(blobs(folder.path(), &hands), &hands, max_size);
+        let other = blobs(folder.path(), &hands, 0);
+        let storage = storage(blobs(folder.path(), &hands, inline_below), &hands, max_size);
         let (disk, pinned) = (BTreeMap::new(), BTreeMap::new());
-        Self { folder, hands, max_size, storage, other, disk, pinned, values: 0 }
+        Self { folder, hands, max_size, storage, other, disk, pinned, values: 0, inline_below }
     }
 
     fn end(&self, ttl: Option<u64>) -> Option<u64> {
@@ -239,7 +242,7 @@ impl World {
                 assert_eq!(self.storage.blobs().expire().expect("removed"), gone);
             }
             Step::Reopen => {
-                let blobs = blobs(self.folder.path(), &self.hands);
+                let blobs = blobs(self.folder.path(), &self.hands, self.inline_below);
                 self.storage = storage(blobs, &self.hands, self.max_size);
                 self.pinned.clear();
             }
@@ -301,9 +304,10 @@ proptest! {
     #[test]
     fn disk_and_memory_answer_as_one_map_would(
         max_size in prop_oneof![Just(0_usize), Just(2), Just(100)],
+        inline_below in prop_oneof![Just(0_u64), Just(2), Just(100)],
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let mut world = World::new(max_size);
+        let mut world = World::new(max_size, inline_below);
         for step in &steps {
             world.take(step);
             world.check();
