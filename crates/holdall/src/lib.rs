@@ -34,6 +34,7 @@ pub mod cancel;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub(crate) mod flush;
 pub(crate) mod fork;
 pub mod format;
 pub(crate) mod index;

@@ -146,13 +146,6 @@ pub(crate) fn make_parent<'a, 'p>(
     Ok((at.map_or(Parent::Base(base), Parent::Below), name))
 }
 
-/// Flushes a file or a folder.
-pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    #[cfg(test)]
-    tests_support::on_flush(fd)?;
-    rustix::fs::fsync(fd)
-}
-
 /// Removes the folders above a path that have become empty; somebody may fill them meanwhile.
 pub(crate) fn prune_parents(base: BorrowedFd<'_>, path: &str) {
     let mut path = path;
@@ -176,58 +169,6 @@ pub(crate) fn read_small(
     let mut content = Vec::new();
     std::fs::File::from(file).take(limit).read_to_end(&mut content)?;
     Ok(Some(content))
-}
-
-#[cfg(test)]
-pub(crate) mod tests_support {
-    use std::cell::{Cell, RefCell};
-    use std::path::PathBuf;
-
-    use super::*;
-
-    thread_local! {
-        static LOG: RefCell<Option<Vec<PathBuf>>> = const { RefCell::new(None) };
-        static FAIL: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-
-    /// Notes what this thread flushes, by the names that it has at that moment.
-    pub(crate) struct FlushLog(());
-
-    impl FlushLog {
-        pub(crate) fn begin() -> Self {
-            LOG.set(Some(Vec::new()));
-            Self(())
-        }
-
-        pub(crate) fn end(self) -> Vec<PathBuf> {
-            LOG.take().unwrap_or_default()
-        }
-    }
-
-    /// Lets a flush of this thread fail, after so many that succeed.
-    pub(crate) fn fail_flush(after: usize) {
-        FAIL.set(Some(after));
-    }
-
-    pub(super) fn on_flush(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        use std::os::fd::AsRawFd as _;
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        LOG.with_borrow_mut(|log| {
-            if let (Some(log), Ok(path)) = (log.as_mut(), path) {
-                log.push(path);
-            }
-        });
-        match FAIL.get() {
-            Some(0) => {
-                FAIL.set(None);
-                Err(Errno::IO)
-            }
-            left => {
-                FAIL.set(left.map(|left| left - 1));
-                Ok(())
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
-use super::dir::{flush, open_folder, parent};
+use super::dir::{open_folder, parent};
 use super::layout::open_base;
 use crate::error::{Error, Result};
+use crate::flush::flush;
 
 /// How many folders are remembered at most.
 const MOST: usize = 1 << 16;

@@ -7,8 +7,9 @@ use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::dir::{FILE_MODE, FOLDER_MODE, flush, open_folder, read_small};
+use super::dir::{FILE_MODE, FOLDER_MODE, open_folder, read_small};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flush::flush;
 use crate::key::CaseRule;
 use crate::record::StoreMark;
 

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, linkat};
 use rustix::io::Errno;
 
-use super::dir::{flush, open_file, open_folder, read_small};
+use super::dir::{open_file, open_folder, read_small};
 use super::layout::{OWN, own_folder};
 use super::open::Live;
 use crate::error::{Error, Result};
+use crate::flush::flush;
 use crate::key::Key;
 
 const SIGNER: &str = "signer";

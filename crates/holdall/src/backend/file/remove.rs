@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd as _;
 
-use super::dir::flush;
 use super::find::Search;
 use super::inline::{self, Inlines, newest};
 use super::open::Opened;
@@ -10,6 +9,7 @@ use super::write::{Terms, begin, commit, finish};
 use crate::backend::{Condition, Durability};
 use crate::cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flush::flush;
 use crate::index::Change;
 use crate::key::Key;
 use crate::record::{Expiry, Record};
@@ -121,14 +121,19 @@ impl Opened {
         // our own files stays.
         let inline_wins = inline_generation == record.map(|record| record.generation);
         if inline.is_there && !inline_wins {
-            self.evict_inline(self.live()?, &[key]);
+            inlines.remove_older(self.live()?, key)?;
         }
         let least = usize::from(!inline.is_there);
-        for old in found.iter().take(stamped.max(least)).rev() {
+        let goes = &found[..stamped.max(least)];
+        for old in goes.iter().rev() {
             self.unlink(&old.path, &old.stat)?;
             paths.push((at, old.path.clone()));
         }
         if inline.is_there && inline_wins {
+            // Or a power cut could leave an older value as the only one.
+            let older: Vec<&str> = goes.iter().map(|old| old.path.as_str()).collect();
+            let flushed = self.flushed.flush_names(self.base.as_fd(), &self.path, &older);
+            flushed.into_iter().collect::<Result<()>>()?;
             inlines.doom(at, key);
         }
         Ok(Removal { was_alive, removed: true, forgotten: !found.is_empty() })

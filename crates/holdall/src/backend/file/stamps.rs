@@ -12,7 +12,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, OFlags, XattrFlags, fgetxattr, fsetxattr, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::dir::{FILE_MODE, flush, read_small};
+use super::dir::{FILE_MODE, read_small};
+use crate::flush::flush;
 use crate::record::{MAX_STAMP, Stamp};
 
 const ATTRIBUTE: &str = "user.holdall";

@@ -11,11 +11,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use super::dir::{FILE_MODE, flush};
+use super::dir::FILE_MODE;
 use super::pipeline;
 use super::stamps::Stamps;
 use crate::backend::Part;
 use crate::blocks::LONG;
+use crate::flush::flush;
 use crate::signing::{Seal, Tag, trailer};
 
 /// How much of a value passes through the processor's cache at a time.

@@ -3,72 +3,126 @@
 //! A commit is in the log when it returns, and nobody holds a lock while the log is flushed. A
 //! checkpoint that comes between does no harm: it flushes the log and then the database before
 //! the log is written anew.
+//!
+//! The kernel tells each descriptor once that something could not be written, and holds the lost
+//! pages for clean from then on: the next flush would succeed without them. So there is one
+//! descriptor, older than every commit, and after a failure nothing is flushed any more until all of
+//! the log was written once more, into the database.
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::open::sync_folder;
 use crate::error::{Error, Result};
+use crate::flush::flush_content;
 
 /// Flushes of one database's log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SharedFlush {
+    /// SQLite keeps this file for as long as any connection is open.
+    log: File,
+    path: PathBuf,
     /// How many have asked.
     asked: AtomicU64,
+    /// As `State::failed`, for a look without the lock.
+    has_failed: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those who asked up to here have their answer.
+    /// What those wait for who asked up to here is on the disk.
     done: u64,
-    /// The last flush that failed answers for all who had asked by then: the kernel reports a
-    /// failure once, and a second try would succeed without the data being on the disk.
-    failed: Option<(u64, Error)>,
-    /// The log whose name is known to be on the disk.
-    named: Option<(u64, u64)>,
+    /// Why nothing can be promised any more.
+    failed: Option<Error>,
+    /// The name of the log is on the disk.
+    is_named: bool,
 }
 
 impl SharedFlush {
-    /// Flushes what was committed before the call.
-    pub(super) fn flush(&self, database: &Path) -> Result<()> {
-        let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.done < mine {
-            // Whoever has asked by now has committed before this flush begins.
-            let all = self.asked.load(Ordering::Acquire);
-            if let Err(error) = flush(database, &mut state.named) {
-                state.failed = Some((all, Error::io(error, database)));
-            }
-            state.done = all;
-        }
-        match &state.failed {
-            Some((until, error)) if mine <= *until => Err(error.again()),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn flush(database: &Path, named: &mut Option<(u64, u64)>) -> io::Result<()> {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let log = match File::options().read(true).custom_flags(flags).open(log) {
-        // Folded in and flushed, when the last connection was closed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+    /// Opens the log of a database that is open already, before anything is committed.
+    pub(super) fn open(database: &Path) -> Result<Self> {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        let path = PathBuf::from(path);
+        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
         // SQLite has no locks on this file that closing it could drop.
-        log => log?,
-    };
-    log.sync_data()?;
-    let found = log.metadata()?;
-    let identity = Some((found.dev(), found.ino()));
-    if *named != identity {
-        let folder = database.parent().unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
-        *named = identity;
+        let log = File::options().read(true).custom_flags(flags).open(&path);
+        Ok(Self {
+            log: log.map_err(|error| Error::io(error, &path))?,
+            path,
+            asked: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
     }
-    Ok(())
+
+    /// Flushes what was committed before the call.
+    pub(super) fn flush(&self) -> Result<()> {
+        let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut state = self.state();
+        if state.done >= mine {
+            return Ok(());
+        }
+        if let Some(error) = &state.failed {
+            return Err(error.again());
+        }
+        // Whoever has asked by now has committed before this flush begins.
+        let all = self.asked.load(Ordering::Acquire);
+        match self.flush_log(&mut state.is_named) {
+            Ok(()) => {
+                state.done = all;
+                Ok(())
+            }
+            Err(error) => {
+                let again = error.again();
+                self.set_failed(&mut state, Some(error));
+                Err(again)
+            }
+        }
+    }
+
+    /// Takes note that somebody else could not flush the log.
+    pub(super) fn fail(&self, error: &Error) {
+        self.set_failed(&mut self.state(), Some(error.again()));
+    }
+
+    /// Takes note that all of the log was written into the database, and that was flushed; nobody
+    /// has committed since.
+    pub(super) fn heal(&self) {
+        self.set_failed(&mut self.state(), None);
+    }
+
+    /// Whether the log has to be folded in before anything can be flushed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_failed(&self, state: &mut State, failed: Option<Error>) {
+        self.has_failed.store(failed.is_some(), Ordering::Release);
+        state.failed = failed;
+    }
+
+    fn flush_log(&self, is_named: &mut bool) -> Result<()> {
+        let io = |error: io::Error| Error::io(error, &self.path);
+        flush_content(self.log.as_fd()).map_err(|error| io(error.into()))?;
+        if self.log.metadata().map_err(io)?.nlink() == 0 {
+            // Somebody has removed it by hand: what is committed now is found by nobody later.
+            return Err(io(io::ErrorKind::NotFound.into()));
+        }
+        if !*is_named {
+            sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+            *is_named = true;
+        }
+        Ok(())
+    }
 }

@@ -55,7 +55,8 @@ struct Handles {
     queue: File,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
-    flushes: SharedFlush,
+    /// Only where there is something that must survive a power cut.
+    log: Option<SharedFlush>,
 }
 
 impl SqliteIndex {
@@ -99,6 +100,7 @@ impl SqliteIndex {
         if self.role.is_truth {
             values::count_pages(&connection);
         }
+        let log = self.role.is_truth.then(|| SharedFlush::open(&database)).transpose()?;
         tracing::debug!(path = %database.display(), "opened a database");
         Ok(Handles {
             process: process::id(),
@@ -106,7 +108,7 @@ impl SqliteIndex {
             queue,
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
-            flushes: SharedFlush::default(),
+            log,
         })
     }
 
@@ -128,17 +130,8 @@ impl SqliteIndex {
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         self.with(|handles| {
-            let idle = locked(&handles.readers).pop();
-            let reader = match idle {
-                Some(reader) => reader,
-                None => open::connect(&handles.database, self.role)?,
-            };
-            let answer = work(&reader).map_err(|fault| fault.at(&handles.database))?;
-            let mut idle = locked(&handles.readers);
-            if idle.len() < IDLE_READERS {
-                idle.push(reader);
-            }
-            Ok(answer)
+            handles
+                .read(self.role, |reader| work(reader).map_err(|fault| fault.at(&handles.database)))
         })
     }
 }
@@ -148,6 +141,21 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Handles {
+    /// Lends a connection on which nobody writes.
+    fn read<T>(&self, role: &Role, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = locked(&self.readers).pop();
+        let reader = match idle {
+            Some(reader) => reader,
+            None => open::connect(&self.database, role)?,
+        };
+        let answer = work(&reader)?;
+        let mut idle = locked(&self.readers);
+        if idle.len() < IDLE_READERS {
+            idle.push(reader);
+        }
+        Ok(answer)
+    }
+
     /// A child that was forked while they were open must not use these.
     fn not_forked(&self) -> Result<()> {
         if self.process == process::id() {

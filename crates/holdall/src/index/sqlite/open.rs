@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::read::Counters;
 use super::role::Role;
 use super::{Fault, PATIENCE_MILLIS, fault};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flush::flush;
 
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
@@ -76,7 +78,7 @@ fn make(folder: &Path, path: &Path, role: &Role) -> Result<()> {
     let linked = file.set_permissions(Permissions::from_mode(0o600)).map_err(io).and_then(|()| {
         if role.is_truth {
             fill(&draft, role)?;
-            file.sync_all().map_err(io)?;
+            flush(file.as_fd()).map_err(|error| io(error.into()))?;
         }
         drop(file);
         match fs::hard_link(&draft, path) {
@@ -190,5 +192,6 @@ fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
 
 /// Makes the names in the folder survive a power cut.
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(|error| Error::io(error, folder))
+    let flushed = File::open(folder).and_then(|folder| Ok(flush(folder.as_fd())?));
+    flushed.map_err(|error| Error::io(error, folder))
 }

@@ -8,15 +8,16 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::Row;
 use super::super::row::damaged;
-use super::{Fault, SqliteIndex, read, role};
+use super::flush::SharedFlush;
+use super::{Fault, Handles, SqliteIndex, fault, locked, read, role};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 
 /// Whenever the log has grown by so many pages it is folded in, while others go on committing.
-const LONG: i32 = 4_096;
+const LONG: i32 = if cfg!(test) { 64 } else { 4_096 };
 /// A log of so many pages is folded in to its end, for which those who commit wait: it would grow
 /// for as long as they never pause.
-const TOO_LONG: i32 = 16_384;
+const TOO_LONG: i32 = if cfg!(test) { 256 } else { 16_384 };
 
 thread_local! {
     /// The pages in the log after the last commit of this thread.
@@ -111,35 +112,75 @@ impl SqliteIndex {
         })
     }
 
-    /// Flushes what was committed before the call, together with what others wait for.
+    /// Flushes what was committed before the call, together with what others wait for. After a
+    /// failure all flushes fail until [`SqliteIndex::checkpoint`] has succeeded.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.with(|handles| handles.flushes.flush(&handles.database))
+        self.with(|handles| handles.log.as_ref().map_or(Ok(()), SharedFlush::flush))
     }
 
-    /// Whether the log has grown so long that [`SqliteIndex::checkpoint`] should be called.
+    /// Whether the log has grown so long, or is in such a state, that [`SqliteIndex::checkpoint`]
+    /// should be called.
     pub(crate) fn has_long_log(&self) -> bool {
-        self.log.pages.load(Ordering::Relaxed) >= self.log.due.load(Ordering::Relaxed)
+        let is_long =
+            self.log.pages.load(Ordering::Relaxed) >= self.log.due.load(Ordering::Relaxed);
+        is_long || self.with(|handles| Ok(handles.has_failed())).unwrap_or(false)
     }
 
     /// Folds the log into the database and flushes both. Others go on reading and committing
-    /// meanwhile, but for a log that was not caught up with for too long.
+    /// meanwhile, but for a log that was not caught up with for too long or could not be flushed.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let mut pages = self.fold("PASSIVE")?;
-        if pages >= TOO_LONG {
-            pages = 0;
-            self.with(|handles| {
+        self.with(|handles| {
+            let passed = handles.read(self.role, |reader| handles.fold(reader, "PASSIVE"))?;
+            let mut left = passed.pages;
+            if left >= TOO_LONG || handles.has_failed() {
+                // Both, as for a commit: the lock of the file does not keep threads apart.
+                let writer = locked(&handles.writer);
                 let _turn = self.turn(&handles.queue)?;
-                self.fold("RESTART").map(|_| ())
-            })?;
-        }
-        self.log.due.store(pages.saturating_add(LONG), Ordering::Relaxed);
-        Ok(())
+                let folded = handles.fold(&writer, "RESTART")?;
+                if folded.is_whole {
+                    left = 0;
+                    self.log.pages.store(0, Ordering::Relaxed);
+                    if let Some(log) = &handles.log {
+                        log.heal();
+                    }
+                }
+            }
+            self.log.due.store(left.saturating_add(LONG), Ordering::Relaxed);
+            Ok(())
+        })
+    }
+}
+
+/// What a checkpoint has done.
+struct Folded {
+    /// The pages in the log.
+    pages: i32,
+    /// All of them are in the database, and the log is begun anew.
+    is_whole: bool,
+}
+
+impl Handles {
+    fn has_failed(&self) -> bool {
+        self.log.as_ref().is_some_and(SharedFlush::has_failed)
     }
 
-    fn fold(&self, mode: &str) -> Result<i32> {
-        self.read(|reader| {
-            let sql = format!("PRAGMA wal_checkpoint({mode})");
-            Ok(reader.query_row(&sql, [], |columns| columns.get::<_, i32>(1))?)
+    fn fold(&self, connection: &Connection, mode: &str) -> Result<Folded> {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let folded = connection.query_row(&sql, [], |columns| {
+            let (busy, pages, moved): (i32, i32, i32) =
+                (columns.get(0)?, columns.get(1)?, columns.get(2)?);
+            Ok(Folded { pages, is_whole: busy == 0 && pages == moved })
+        });
+        folded.map_err(|error| {
+            let error = fault::explain(error, &self.database);
+            // Nobody is told twice that the log could not be flushed.
+            if error.kind() == ErrorKind::Io
+                && error.os_error() != Some(libc::ENOSPC)
+                && let Some(log) = &self.log
+            {
+                log.fail(&error);
+            }
+            error
         })
     }
 }

@@ -60,6 +60,20 @@ impl Inlines {
         self.changes.push(removal(key));
     }
 
+    /// Removes one that is older than the file of its key, which is to go. It must be gone for good
+    /// before, or a failure or a power cut would bring it back; only dead writers leave two, so
+    /// that happens at once and under the lock.
+    ///
+    /// # Errors
+    /// If it may still be there.
+    pub(crate) fn remove_older(&mut self, live: &Live, key: &Key) -> Result<()> {
+        live.clock.note_move();
+        live.inline.commit(vec![removal(key)])?;
+        live.inline.flush()?;
+        self.gone.insert(key.clone());
+        Ok(())
+    }
+
     /// Removes them with one commit.
     pub(crate) fn commit(&mut self, live: &Live, results: &mut [Result<Removal>]) {
         let removed = live.inline.commit(std::mem::take(&mut self.changes));
@@ -86,7 +100,8 @@ impl Opened {
     pub(crate) fn restamp_inline(&self, live: &Live, key: &Key, record: &Record) -> Result<()> {
         let found = live.inline.ask(|values| values.value(key.as_str()))?;
         let Some((old, content)) = found else {
-            return Err(Error::new(ErrorKind::Io, "the inline value is gone"));
+            return Err(Error::new(ErrorKind::Io, "the inline value was removed from outside")
+                .remedy("look for programs that open .holdall/inline, and save the value again"));
         };
         let row = self.row(key, record);
         let kept = Kept { row, content: Bytes::from(content), old: Some(old), mends: false };

@@ -167,10 +167,12 @@ impl Opened {
     fn replace_files(&self, live: &Live, pending: &mut Vec<Pending>, results: &mut Results) {
         let moved = pending.iter().any(|one| !one.displaced.is_empty());
         if moved && let Err(error) = live.inline.flush() {
-            // The files are still the values.
-            let keys = pending.iter().filter(|one| !one.displaced.is_empty());
-            let changes = keys.map(|one| removal(&one.key)).collect();
-            if live.inline.commit(changes).is_err() {
+            // The files are still the values, but for those that were older than an inline value:
+            // that one is gone, and the next newer one stays.
+            let failed = pending.iter().filter(|one| !one.displaced.is_empty());
+            let (older, alone): (Vec<_>, Vec<_>) = failed.partition(|one| one.kept.old.is_some());
+            let changes = alone.iter().map(|one| removal(&one.key)).collect();
+            if live.inline.commit(changes).is_err() || !older.is_empty() {
                 live.clock.set_diverged(true);
             }
             pending.retain(|one| {

@@ -1,7 +1,7 @@
 //! What is flushed, in which order, and what stands when a flush fails.
 
-use super::super::dir::tests_support::{FlushLog, fail_flush};
 use super::*;
+use crate::flush::tests_support::{FlushLog, fail_flush};
 
 fn durable(text: &str, content: &str) -> Put {
     Put { durability: Durability::Disk, ..put(text, Format::Json, content) }

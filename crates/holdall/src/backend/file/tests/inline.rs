@@ -2,13 +2,13 @@
 
 use super::*;
 
-const BELOW: u64 = 100;
+pub(super) const BELOW: u64 = 100;
 
-fn on(path: &Path, inline_below: u64) -> FileBackend {
+pub(super) fn on(path: &Path, inline_below: u64) -> FileBackend {
     FileBackend::new(path, FileOptions { inline_below, ..FileOptions::default() })
 }
 
-fn inline_fixture() -> Fixture {
+pub(super) fn inline_fixture() -> Fixture {
     let dir = tempfile::tempdir().expect("a temporary directory");
     Fixture { backend: on(dir.path(), BELOW), dir }
 }
@@ -163,17 +163,6 @@ fn nobody_else_can_read_the_database_and_no_link_is_followed_to_it() {
 }
 
 #[test]
-fn what_is_durable_is_flushed_before_it_is_acknowledged_and_without_a_lock() {
-    let it = inline_fixture();
-    let durable = |text: &str| Put { durability: Durability::Disk, ..put("k", Format::Json, text) };
-    for text in ["1", "2"] {
-        it.backend.put(durable(text)).expect("put");
-        assert_eq!(it.get("k").expect("read").expect("there").content, text.as_bytes());
-    }
-    assert!(it.backend.delete(&key("k"), &Condition::Any, Durability::Disk).expect("deleted"));
-}
-
-#[test]
 fn a_file_that_was_removed_by_hand_is_not_counted_beside_the_inline_value() {
     let it = inline_fixture();
     let plain = on(it.dir.path(), 0);
@@ -267,7 +256,7 @@ fn a_forked_child_reads_and_writes_inline_values_and_so_does_its_parent() {
 
 /// What a writer leaves that dies after it has placed `newer` and before it has removed the other:
 /// with `file_wins` a file over an inline value, else an inline value over a file.
-fn half_moved(file_wins: bool) -> Fixture {
+pub(super) fn half_moved(file_wins: bool) -> Fixture {
     let it = inline_fixture();
     let plain = on(it.dir.path(), 0);
     let save = |newer: bool| {
@@ -337,30 +326,6 @@ fn what_a_dead_writer_has_left_in_two_places_is_replaced_and_removed_as_one_valu
         assert!(it.get("k").expect("read").is_none());
         assert_eq!(it.backend.totals().expect("counted"), Totals::default());
     }
-}
-
-#[test]
-fn a_file_is_flushed_before_the_inline_value_that_it_replaces_goes() {
-    use crate::backend::file::dir::tests_support::{FlushLog, fail_flush};
-    let it = inline_fixture();
-    it.put("f/k", Format::Json, "1");
-    let plain = on(it.dir.path(), 0);
-    let log = FlushLog::begin();
-    plain.put(put("f/k", Format::Json, "2")).expect("put");
-    let names: Vec<_> =
-        log.end().iter().map(|path| path.file_name().map(ToOwned::to_owned)).collect();
-    assert_eq!(names.len(), 3, "the file, its folder, the base: {names:?}");
-    // A flush that fails leaves both, and the newer one counts.
-    it.put("f/k", Format::Json, "3");
-    fail_flush(1);
-    assert_eq!(
-        plain.put(put("f/k", Format::Json, "4")).expect_err("refused").kind(),
-        ErrorKind::Io
-    );
-    let content = it.get("f/k").expect("read").expect("there").content;
-    assert!(content == b"3" || content == b"4");
-    assert_eq!(plain.totals().expect("counted").entries, 1);
-    assert_eq!(it.get("f/k").expect("read").expect("there").content, content);
 }
 
 #[test]
