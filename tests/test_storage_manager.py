@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import threading
 from dataclasses import dataclass
 
@@ -385,3 +386,34 @@ def test_the_disk_below_needs_no_await_either(blocking_storage):
     assert list(blocking_storage.blobs.keys()) == ["k"]
     assert blocking_storage.blobs.delete("k")
     assert blocking_storage.get("k") is None
+
+
+async def test_every_look_into_memory_is_counted_once(tmp_path):
+    async with StorageManager(tmp_path) as storage, StorageManager(tmp_path) as other:
+        await storage.set("a", 1)
+        for _ in range(4):
+            await storage.get("a")
+        for _ in range(3):
+            await storage.get("missing")
+        await storage.get("missing", model_class=int)
+        await storage.get(key="missing")
+        await other.set("b", 2)
+        assert [await storage.get("b"), await storage.get("b")] == [2, 2]
+        cache = (await storage.get_stats())["cache"]
+        assert (cache["hits"], cache["misses"]) == (5, 6)
+
+
+async def test_a_read_under_way_keeps_its_manager(tmp_path):
+    async with StorageManager(tmp_path) as storage:
+        await storage.set("cold", [1])
+
+    async def begun():
+        manager = StorageManager(tmp_path)
+        await manager.exists("cold")
+        await manager.cache_get("cold")
+        return asyncio.create_task(manager.get("cold")), manager.get
+
+    task, get = await begun()
+    gc.collect()
+    assert await task == [1]
+    assert await get("cold") == [1]

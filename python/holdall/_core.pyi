@@ -271,6 +271,8 @@ class Tier:
         clock: ManualClock | None = None,
     ) -> Tier: ...
     def get(self, key: str, default: Any = None) -> Any: ...
+    def peek(self, key: str, default: Any = None) -> Any:
+        """As `get`; counts nothing."""
     def contains(self, key: str) -> bool:
         """Whether there is a value that is still the newest; counts nothing."""
     def observe(self, key: str) -> int | None:
@@ -305,7 +307,10 @@ def hot_set(cache: Cache) -> Callable[..., Any]:
     """The fastest `set(key, value, ttl=DEFAULT)` of a cache."""
 
 def hot_get_or_else(tier: Tier, or_else: Callable[..., Any], wrapper: type) -> Callable[..., Any]:
-    """The fastest awaited `get` of a memory over a store; `or_else` is for all but a plain hit."""
+    """The fastest awaited `get` of a memory over a store.
+
+    All but a plain hit is `or_else(looked, ...)`; `looked` says that a miss was counted.
+    """
 
 def hot_get_or_missing(tier: Tier, missing: object, wrapper: type) -> Callable[[str], Any]:
     """The fastest look for a plain hit in a memory over a store; `missing` if there is none."""

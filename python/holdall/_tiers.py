@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy as copying
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
@@ -122,6 +122,8 @@ class StorageCore:
         }
         self._made: dict[str, Tier] = {}
         self._tier: Tier | None = None
+        # Finds plain hits, where an awaited function of the extension does not do that.
+        self._hit: Callable[[str], Any] | None = None
         self._on_disk = True
         self._flights = SingleFlight()
         self._changes = 0
@@ -167,12 +169,15 @@ class StorageCore:
 
     # -- reading --------------------------------------------------------------------------------
 
-    async def _get(self, key: str, model_class: Any) -> Any:
-        """The value from memory, else from the disk; `MISSING` if there is none."""
+    async def _get(self, key: str, model_class: Any, looked: bool = False) -> Any:
+        """The value from memory, else from the disk; `MISSING` if there is none.
+
+        A look into memory that was counted already (`looked`) is not counted again.
+        """
         tier = self._tier
         if tier is None:
             tier = await self._memory()
-        value = hit(tier, key, model_class)
+        value = hit(tier.peek if looked else tier.get, key, model_class)
         if value is not MISSING:
             return value
         if self._on_disk:
@@ -192,7 +197,7 @@ class StorageCore:
             value = await self._driver.share(self._flights, flight, read)
         if value is MISSING and model_class is not None:
             # Memory alone may have it, as another type.
-            value = tier.get(key, MISSING)
+            value = tier.peek(key, MISSING)
             value = value.value if isinstance(value, Held) else value
             if value is not MISSING:
                 value = validated(value, model_class, key)
@@ -252,9 +257,9 @@ class StorageCore:
             ) from error
 
 
-def hit(tier: Tier, key: str, model_class: Any) -> Any:
+def hit(look: Callable[[str, Any], Any], key: str, model_class: Any) -> Any:
     """What memory has under a key, if it is of the type asked for; else `MISSING`."""
-    value = tier.get(key, MISSING)
+    value = look(key, MISSING)
     if isinstance(value, Held):
         same = model_class is None or value.model_class == model_class
         return value.value if same else MISSING

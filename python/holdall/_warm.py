@@ -6,10 +6,10 @@ some 100 ns that is a third. So a manager in use has these in front of those of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from holdall._sentinels import DEFAULT, MISSING
+from holdall._sentinels import DEFAULT
 from holdall.types import Ttl
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,25 +31,6 @@ def setter(keep: Callable[[str, Any, Ttl], None], method: Callable[..., Any]) ->
         keep(key, value, ttl)
 
     return _as(method, set)
-
-
-def storage_getter(
-    look: Callable[[str], Any],
-    ordinary: Callable[..., Coroutine[Any, Any, Any]],
-    method: Callable[..., Any],
-) -> Callable[..., Any]:
-    """`get` of a memory over a store; `ordinary` does all that is no plain hit."""
-
-    async def get(
-        key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
-    ) -> Any:
-        if model_class is None and copy is None:
-            value = look(key)
-            if value is not MISSING:
-                return value
-        return await ordinary(key, default, model_class=model_class, copy=copy)
-
-    return _as(method, get)
 
 
 def _as(method: Callable[..., Any], made: F) -> F:

@@ -6,13 +6,12 @@ single turn of the loop, which nothing else gets into, and all their bytes would
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    import asyncio
+from typing import Final
+from weakref import ref
 
 MOST: Final = 512
 """Saves under way at a time: some groups that are placed together, a few ms of encoding."""
@@ -25,13 +24,14 @@ class Window:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """With nothing under way."""
-        self._loop = loop
+        # A thread remembers its last window, and should not keep a closed loop by that.
+        self._loop = ref(loop)
         self._under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether it is the window of this loop."""
-        return self._loop is loop
+        return self._loop() is loop
 
     def enter(self) -> bool:
         """Takes a place if one is free and nobody waits for it."""
@@ -42,7 +42,7 @@ class Window:
 
     async def turn(self) -> None:
         """Waits for a place, and takes it."""
-        place = self._loop.create_future()
+        place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
             await place

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, TypeVar, cast, overload
-from weakref import proxy
 
 from holdall._arguments import (
     check_call,
@@ -27,7 +25,6 @@ from holdall._core import (
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall._tiers import Held, StorageCore, fits, hit, validated
-from holdall._warm import storage_getter
 from holdall.errors import BatchError
 from holdall.types import Durability, Format, StorageStats, Ttl
 
@@ -100,21 +97,33 @@ class StorageManager(StorageCore):
         Raises:
             HoldallError: Reading failed, as `BlobManager.load` says.
         """
-        value = await self._get(check_key(key, "get"), model_class)
+        if self._hit is None or model_class is not None or copy is not None:
+            return await self._ordinary(False, key, default, model_class=model_class, copy=copy)
+        value = self._hit(key)
+        return value if value is not MISSING else await self._ordinary(True, key, default)
+
+    async def _ordinary(
+        self,
+        looked: bool,
+        key: str,
+        default: Any = None,
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """`get` of what is no plain hit; `looked` says that this was found out just now."""
+        value = await self._get(check_key(key, "get"), model_class, looked)
         return default if value is MISSING else self._out(value, copy)
 
     def _warm(self, tier: Tier) -> None:
         """A plain hit goes the shortest way; all else goes that of the class."""
-        if self._copy or type(self).get is not StorageManager.get:
+        if self._copy:
             return
-        ordinary = partial(StorageManager.get, proxy(self))
-        self.__dict__["get"] = (
-            hot_get_or_else(tier, ordinary, Held)
-            if AWAITS_NATIVELY
-            else storage_getter(
-                hot_get_or_missing(tier, MISSING, Held), ordinary, StorageManager.get
-            )
-        )
+        if not AWAITS_NATIVELY:
+            self._hit = hot_get_or_missing(tier, MISSING, Held)
+        elif type(self).get is StorageManager.get:
+            # It holds the manager as every bound method does; `close` takes it away.
+            self.__dict__["get"] = hot_get_or_else(tier, self._ordinary, Held)
 
     async def set(
         self,
@@ -185,7 +194,7 @@ class StorageManager(StorageCore):
         """
         wanted = check_keys(keys, "get")
         tier = await self._memory()
-        found = {key: hit(tier, key, model_class) for key in wanted}
+        found = {key: hit(tier.get, key, model_class) for key in wanted}
         missing = [key for key, value in found.items() if value is MISSING]
         errors: dict[str, HoldallError] = {}
         if missing and self._on_disk:
@@ -380,6 +389,7 @@ class StorageManager(StorageCore):
         """Empties memory and ends the use of the store; every later call is an error."""
         if self._tier is not None:
             self.__dict__.pop("get", None)
+            self._hit = None
             self._tier.clear()
             self._tier = None
             self._made.clear()

@@ -230,7 +230,8 @@ unsafe extern "C" fn get_or_else(
     // from it and live as long.
     unsafe {
         let py = Python::assume_attached();
-        if names.is_null() && (count == 1 || count == 2) {
+        let looked = names.is_null() && (count == 1 || count == 2);
+        if looked {
             match plain_hit(slf, *given) {
                 Ok(value) if value.is_null() => {}
                 Ok(value) => return ready(value),
@@ -242,7 +243,9 @@ unsafe extern "C" fn get_or_else(
         }
         let slow = Python::attach(|py| {
             let item = |at: ffi::Py_ssize_t| Bound::from_borrowed_ptr(py, *given.offset(at));
-            let positional = pyo3::types::PyTuple::new(py, (0..count).map(item))?;
+            let looked = pyo3::types::PyBool::new(py, looked).to_owned().into_any();
+            let all: Vec<_> = std::iter::once(looked).chain((0..count).map(item)).collect();
+            let positional = pyo3::types::PyTuple::new(py, all)?;
             let named = pyo3::types::PyDict::new(py);
             if !names.is_null() {
                 let names = Bound::from_borrowed_ptr(py, names);
@@ -305,8 +308,8 @@ fn hot_set<'py>(cache: &Bound<'py, Cache>) -> PyResult<Bound<'py, PyAny>> {
     unsafe { bound(&SET, cache.as_any()) }
 }
 
-/// The fastest `get` of a memory over a store, its result to be awaited: `or_else` is called, with
-/// the same arguments, for all but a plain hit; `wrapper` is the class of wrapped values.
+/// The fastest `get` of a memory over a store, its result to be awaited: `or_else` is called for all
+/// but a plain hit, with the same arguments behind one that says whether a miss was counted; `wrapper` is the class of wrapped values.
 #[pyfunction]
 fn hot_get_or_else<'py>(
     tier: &Bound<'py, Tier>,

@@ -193,6 +193,23 @@ impl Tier {
         Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
     }
 
+    /// As `get`; counts nothing.
+    #[pyo3(signature = (key, default=None))]
+    fn peek<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let sought = SoughtKey::new(key)?;
+        let version = self.shared.version(convert::text(key)?);
+        let found = self.shared.locked(py, |engine, now, _| {
+            let value = engine.peek(sought.hash, |held| sought.is(held), now, version);
+            value.map(|value| value.clone_ref(py).into_bound(py))
+        });
+        Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
+    }
+
     /// Whether there is a value that is still the newest; counts nothing.
     fn contains(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let sought = SoughtKey::new(key)?;

@@ -345,6 +345,7 @@ impl Backend for FileBackend {
 
     fn expire(&self, durability: Durability) -> Result<u64> {
         let mut count = 0;
+        let mut failed = None;
         let now = self.options.clock.wall_micros() / 1_000;
         let mut after: Option<(u64, String)> = None;
         loop {
@@ -352,15 +353,20 @@ impl Backend for FileBackend {
             let expired = |index: &dyn Index| index.expired(now, from, BATCH);
             let Page { rows, .. } =
                 self.opened()?.page(self.terms(), BATCH, inline::by_end, expired)?;
-            let Some(last) = rows.last() else { return Ok(count) };
+            let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
             after = Some((last.expires_at.unwrap_or(now), last.key.clone()));
             let keys =
                 rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
             let doomed: Vec<_> =
                 keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
-            let removed = self.opened()?.remove(&doomed, durability, self.terms())?;
-            // The rest was saved anew, or lives on: the wall clock was set forward.
-            count += removed.iter().flatten().filter(|one| one.removed).count() as u64;
+            for removed in self.opened()?.remove(&doomed, durability, self.terms())? {
+                match removed {
+                    // Or it was saved anew, or lives on: the wall clock was set forward.
+                    Ok(removed) => count += u64::from(removed.removed),
+                    // One entry that cannot be removed does not keep the rest.
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
         }
     }
 
