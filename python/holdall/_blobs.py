@@ -217,17 +217,31 @@ class BlobCore:
         operation: str,
     ) -> Any:
         """The value of bytes that the engine has checked."""
+        codec = formats.find(record.format)
+        # A bytearray becomes the memory of the array, which takes no time.
+        is_array = record.format == "npy" and type(data) is bytearray
+        is_long = len(data) > MAX_BYTES and not is_array
+        if codec.heavy and not self._driver.blocking and is_long:
+            call = self._driver.offload
+            return await call(self._decode, data, codec.name, options, operation, record.key)
+        return self._decode(data, codec.name, options, operation, record.key)
+
+    def _decode(
+        self,
+        data: bytes | bytearray,
+        format: str,
+        options: Mapping[str, Any],
+        operation: str,
+        key: str,
+    ) -> Any:
+        """The same, on this thread."""
         try:
-            codec = formats.find(record.format)
-            given = formats.taken(codec, options, codec.decode_options)
-            # A bytearray becomes the memory of the array, which takes no time.
-            is_array = record.format == "npy" and type(data) is bytearray
-            is_long = len(data) > MAX_BYTES and not is_array
-            if codec.heavy and not self._driver.blocking and is_long:
-                return await self._driver.offload(codec.decode, data, given)
-            return codec.decode(data, given)
+            codec = formats.find(format)
+            if options:
+                options = formats.taken(codec, options, codec.decode_options)
+            return codec.decode(data, options)
         except HoldallError as error:
-            during(error, operation, record.key)
+            during(error, operation, key)
             raise
 
     async def _encoded_many(

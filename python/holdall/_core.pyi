@@ -155,6 +155,8 @@ class Store:
 
         The payload comes without a signature trailer and, for signed formats, verified.
         """
+    def cached(self, key: str, format: str | None) -> tuple[bytes, str] | None:
+        """Payload and name of the format, if that can be had at once; `None` says nothing."""
     def get_many(
         self, keys: Sequence[str], format: str | None
     ) -> Awaitable[list[tuple[bytes, BlobMetadata] | HoldallError | None]]: ...

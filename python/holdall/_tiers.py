@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 from holdall._arguments import (
     check_choice,
     check_flag,
+    check_key,
     check_limits,
     check_seconds,
     check_ttl,
@@ -168,6 +169,19 @@ class StorageCore:
         """Replaces `get` by one of the extension, where that is faster."""
 
     # -- reading --------------------------------------------------------------------------------
+
+    async def _ordinary(
+        self,
+        looked: bool,
+        key: str,
+        default: Any = None,
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """`get` of what is no plain hit; `looked` says that this was found out just now."""
+        value = await self._get(check_key(key, "get"), model_class, looked)
+        return default if value is MISSING else self._out(value, copy)
 
     async def _get(self, key: str, model_class: Any, looked: bool = False) -> Any:
         """The value from memory, else from the disk; `MISSING` if there is none.

@@ -6,12 +6,14 @@ single turn of the loop, which nothing else gets into, and all their bytes would
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import ref
+
+if TYPE_CHECKING:
+    import asyncio
 
 MOST: Final = 512
 """Saves under way at a time: some groups that are placed together, a few ms of encoding."""
@@ -42,7 +44,10 @@ class Window:
 
     async def turn(self) -> None:
         """Waits for a place, and takes it."""
-        place = asyncio.get_running_loop().create_future()
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("the event loop of this save has gone")
+        place = loop.create_future()
         self._waiting.append(place)
         try:
             await place

@@ -274,7 +274,14 @@ class BlobManager(BlobUpkeep, BlobStreams):
                 if default is MISSING:
                     raise
                 return default
-        options = {"model_class": model_class, "custom_decoder": custom_decoder}
+        options: dict[str, Any] = {}
+        if model_class is not None or custom_decoder is not None:
+            options = {"model_class": model_class, "custom_decoder": custom_decoder}
+        if self._store is not None:
+            name = None if format is None else named(format, "load", key)
+            found = self._store.cached(key, name)
+            if found is not None:
+                return self._decode(*found, options, "load", key)
         value, _ = await self._read(key, format, options, default is not MISSING)
         return default if value is MISSING else value
 

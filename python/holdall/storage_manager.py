@@ -102,19 +102,6 @@ class StorageManager(StorageCore):
         value = self._hit(key)
         return value if value is not MISSING else await self._ordinary(True, key, default)
 
-    async def _ordinary(
-        self,
-        looked: bool,
-        key: str,
-        default: Any = None,
-        *,
-        model_class: Any = None,
-        copy: bool | None = None,
-    ) -> Any:
-        """`get` of what is no plain hit; `looked` says that this was found out just now."""
-        value = await self._get(check_key(key, "get"), model_class, looked)
-        return default if value is MISSING else self._out(value, copy)
-
     def _warm(self, tier: Tier) -> None:
         """A plain hit goes the shortest way; all else goes that of the class."""
         if self._copy:

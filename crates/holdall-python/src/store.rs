@@ -1,24 +1,25 @@
 //! `Store`: the engine's `BlobManager`, its calls run by the bridge.
 
+mod answers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdall::backend::Backend;
 use holdall::format::Codec;
-use holdall::signing::KeySource;
 use holdall::{
-    Blob, BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, OnCorrupt, Save,
-    SaveOptions, Trust,
+    BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, OnCorrupt, Save, SaveOptions,
+    Trust,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
+use self::answers::{Engine, blob, count, flag, key_source, list, metadata, object, raised};
 use crate::about::About;
 use crate::bridge;
 use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
 use crate::errors;
-use crate::metadata::BlobMetadata;
 use crate::pieces::{LargeValue, ValueReader, ValueWriter};
 
 /// From so many bytes on, a value is read into memory that was made for it.
@@ -30,8 +31,6 @@ pub(crate) struct Store {
     blobs: BlobManager,
     blocking: bool,
 }
-
-type Engine<T> = holdall::Result<T>;
 
 impl Store {
     pub(crate) fn backend(&self) -> Arc<dyn Backend> {
@@ -64,63 +63,6 @@ impl Store {
             move || work(&blobs),
             move |py, result| convert(py, result.map_err(|error| errors::raised(py, &error))?),
         )
-    }
-}
-
-fn raised<T>(py: Python<'_>, result: Engine<T>) -> PyResult<T> {
-    result.map_err(|error| errors::raised(py, &error))
-}
-
-fn metadata(py: Python<'_>, metadata: holdall::BlobMetadata) -> PyResult<Py<PyAny>> {
-    Ok(Py::new(py, BlobMetadata::new(metadata))?.into_any())
-}
-
-fn blob(py: Python<'_>, blob: Blob) -> PyResult<Py<PyAny>> {
-    let payload = PyBytes::new(py, &blob.payload);
-    let pair = (payload, metadata(py, blob.metadata)?).into_pyobject(py)?;
-    Ok(pair.into_any().unbind())
-}
-
-fn object<'py>(
-    py: Python<'py>,
-    value: impl IntoPyObject<'py, Error: Into<PyErr>>,
-) -> PyResult<Py<PyAny>> {
-    use pyo3::BoundObject as _;
-    Ok(value.into_pyobject(py).map_err(Into::into)?.into_any().unbind())
-}
-
-fn flag(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
-    object(py, value)
-}
-
-fn count(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
-    object(py, value)
-}
-
-/// A list of results, with errors in their place.
-fn list<T>(
-    py: Python<'_>,
-    results: Vec<Engine<T>>,
-    convert: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    let objects = results.into_iter().map(|result| match result {
-        Ok(value) => convert(py, value),
-        Err(error) => Ok(errors::instance(py, &error)?.unbind()),
-    });
-    let objects = objects.collect::<PyResult<Vec<_>>>()?;
-    Ok(PyList::new(py, objects)?.into_any().unbind())
-}
-
-fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySource> {
-    let Some(key) = key else { return Ok(KeySource::discovered()) };
-    if let Ok(text) = key.cast::<PyString>() {
-        return raised(py, KeySource::text(text.to_str()?));
-    }
-    match key.cast::<PyBytes>() {
-        Ok(bytes) => raised(py, KeySource::bytes(bytes.as_bytes())),
-        Err(_) => {
-            Err(errors::told(py, ErrorKind::InvalidArgument, "signing_key is a str or bytes"))
-        }
     }
 }
 
@@ -262,6 +204,23 @@ impl Store {
                 }
             },
         )
+    }
+
+    /// The payload of a value and the name of its format, if that can be had at once; `None` says
+    /// nothing.
+    fn cached<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        format: Option<&str>,
+    ) -> PyResult<Option<(Bound<'py, PyBytes>, &'static str)>> {
+        if self.blocking {
+            // Whoever may wait has no use for it.
+            return Ok(None);
+        }
+        let format = raised(py, format.map(Format::from_name).transpose())?;
+        let found = self.blobs.payload_cached(key, format);
+        Ok(found.map(|(payload, format)| (PyBytes::new(py, &payload), format.name())))
     }
 
     /// Reads several values in one call; `None` for a missing one, errors in their place.

@@ -1,5 +1,6 @@
 //! `BlobManager`: values on a backend, with formats, lifetimes and signatures.
 
+mod cached;
 mod group;
 mod large;
 mod metadata;
@@ -196,18 +197,6 @@ impl BlobManager {
         self.load_trusting(self.options.trust, key, format)
     }
 
-    /// As [`BlobManager::load_bytes`], but only if it takes some microseconds and cannot block, for
-    /// threads that must not wait. `None` says nothing about the value. Never of signed formats.
-    #[must_use]
-    pub fn load_cached(&self, key: &str, format: Option<Format>) -> Option<Blob> {
-        let key = Key::new(key).ok()?;
-        let object = self.backend.get_cached(&key, format)?;
-        let Object { record, content } = object;
-        let is_it = format.is_none_or(|wanted| fits(wanted, &record)) && !record.format.is_signed();
-        let payload = packed::at_once(&record, content)?;
-        is_it.then(|| Blob { payload, metadata: BlobMetadata::new(key, record) })
-    }
-
     fn load_trusting(
         &self,
         trust: Trust,
@@ -300,20 +289,6 @@ impl BlobManager {
             }
         });
         named(found, "locate", key)
-    }
-
-    /// As [`BlobManager::locate`], but only if it takes some microseconds and cannot block. `None`
-    /// says nothing about the value.
-    #[must_use]
-    pub fn locate_cached(
-        &self,
-        key: &str,
-        format: Option<Format>,
-    ) -> Option<(std::path::PathBuf, BlobMetadata)> {
-        let key = Key::new(key).ok()?;
-        let (path, record) = self.backend.locate_cached(&key, format)?;
-        let is_it = format.is_none_or(|wanted| fits(wanted, &record)) && plain(&record).is_ok();
-        is_it.then(|| (path, BlobMetadata::new(key, record)))
     }
 
     /// Removes a value; answers whether there was one. With `if_match` only the value with that

@@ -42,7 +42,10 @@ def find(name: str) -> Codec:
     Raises:
         UnknownFormatError: There is none; the message names those there are.
     """
-    codec = FORMATS.get(ALIASES.get(name, name)) if isinstance(name, str) else None
+    codec = FORMATS.get(name) if isinstance(name, str) else None
+    if codec is not None:
+        return codec
+    codec = FORMATS.get(ALIASES.get(name, "")) if isinstance(name, str) else None
     if codec is None:
         allowed = ", ".join((*FORMATS, *ALIASES))
         what = repr(name[:40]) if isinstance(name, str) else f"a {type(name).__name__}"

@@ -1,0 +1,68 @@
+//! What the engine answers, and is told, in Python's types.
+
+use holdall::signing::KeySource;
+use holdall::{Blob, ErrorKind};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+
+use crate::errors;
+use crate::metadata::BlobMetadata;
+
+pub(super) type Engine<T> = holdall::Result<T>;
+
+pub(super) fn raised<T>(py: Python<'_>, result: Engine<T>) -> PyResult<T> {
+    result.map_err(|error| errors::raised(py, &error))
+}
+
+pub(super) fn metadata(py: Python<'_>, metadata: holdall::BlobMetadata) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, BlobMetadata::new(metadata))?.into_any())
+}
+
+pub(super) fn blob(py: Python<'_>, blob: Blob) -> PyResult<Py<PyAny>> {
+    let payload = PyBytes::new(py, &blob.payload);
+    let pair = (payload, metadata(py, blob.metadata)?).into_pyobject(py)?;
+    Ok(pair.into_any().unbind())
+}
+
+pub(super) fn object<'py>(
+    py: Python<'py>,
+    value: impl IntoPyObject<'py, Error: Into<PyErr>>,
+) -> PyResult<Py<PyAny>> {
+    use pyo3::BoundObject as _;
+    Ok(value.into_pyobject(py).map_err(Into::into)?.into_any().unbind())
+}
+
+pub(super) fn flag(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
+    object(py, value)
+}
+
+pub(super) fn count(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
+    object(py, value)
+}
+
+/// A list of results, with errors in their place.
+pub(super) fn list<T>(
+    py: Python<'_>,
+    results: Vec<Engine<T>>,
+    convert: impl Fn(Python<'_>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let objects = results.into_iter().map(|result| match result {
+        Ok(value) => convert(py, value),
+        Err(error) => Ok(errors::instance(py, &error)?.unbind()),
+    });
+    let objects = objects.collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(py, objects)?.into_any().unbind())
+}
+
+pub(super) fn key_source(py: Python<'_>, key: Option<&Bound<'_, PyAny>>) -> PyResult<KeySource> {
+    let Some(key) = key else { return Ok(KeySource::discovered()) };
+    if let Ok(text) = key.cast::<PyString>() {
+        return raised(py, KeySource::text(text.to_str()?));
+    }
+    match key.cast::<PyBytes>() {
+        Ok(bytes) => raised(py, KeySource::bytes(bytes.as_bytes())),
+        Err(_) => {
+            Err(errors::told(py, ErrorKind::InvalidArgument, "signing_key is a str or bytes"))
+        }
+    }
+}
