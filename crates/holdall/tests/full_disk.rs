@@ -244,6 +244,42 @@ fn a_full_disk_leaves_every_inline_value_and_they_can_be_removed() {
 }
 
 #[test]
+#[ignore = "run by the test below, in its own process"]
+fn helper_that_clears_inline_values_on_a_full_disk() {
+    let (disk, _) = given();
+    end_with_parent();
+    let folder = disk.join("store");
+    let options = BlobOptions { base_path: folder, ..BlobOptions::default() };
+    let store = BlobManager::with_options(BlobOptions { inline_below: 50_000, ..options });
+    const COUNT: usize = 300;
+    for round in 0..2 {
+        // As keys are that say nothing: each lies on another page.
+        for number in 0..COUNT {
+            bytes(&store, &format!("v{:05}", number * 7_919 % 10_007), 7_000).expect("room");
+        }
+        // There is no log whose room could be used.
+        store.close().expect("closed");
+        let ballast = disk.join("ballast");
+        loaded(&store, "v00000").expect("there");
+        assert_eq!(store.get_stats().expect("counted").entries, COUNT as u64);
+        let mut filled = fs::File::create(&ballast).expect("made");
+        while std::io::Write::write(&mut filled, &[1; 512]).is_ok_and(|written| written > 0) {}
+        assert_eq!(store.clear().expect("cleared"), COUNT as u64, "round {round}");
+        assert_eq!(store.get_stats().expect("counted").entries, 0);
+        fs::remove_file(ballast).expect("there");
+    }
+}
+
+#[test]
+fn clearing_inline_values_succeeds_on_a_full_disk_again_and_again() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let line = "mount -t tmpfs -o size=24m,mode=700 tmpfs \"$FOLDER\"";
+    let helper = "helper_that_clears_inline_values_on_a_full_disk";
+    assert!(run_in_shell(around, line, helper, folder.path()).finish());
+}
+
+#[test]
 fn a_file_in_the_place_of_the_store_is_reported_and_once_it_is_gone_all_is_well() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     for place in ["store", "store/below/it"] {

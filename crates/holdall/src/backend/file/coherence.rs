@@ -41,6 +41,8 @@ const GENERATION: usize = 16;
 const BOOT: usize = 24;
 const STATE: usize = 28;
 const DIVERGED: usize = 32;
+/// There instead of 1: files and index agree, but the inline values cannot be read.
+const UNSETTLED: u32 = 2;
 const FORMATS: usize = 36;
 const MOVES: usize = 40;
 
@@ -227,9 +229,22 @@ impl ClockFile {
         self.word(EPOCH).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether files and index may differ, because a writer died or the index refused a change.
+    /// Whether a key may be in two places, or files and index may differ: a writer died, or one of
+    /// the databases refused a change.
     pub(crate) fn diverged(&self) -> bool {
         self.half(DIVERGED).load(Ordering::Acquire) != 0
+    }
+
+    /// Whether a scan of the files could end that.
+    pub(crate) fn needs_scan(&self) -> bool {
+        !matches!(self.half(DIVERGED).load(Ordering::Acquire), 0 | UNSETTLED)
+    }
+
+    /// Notes that inline values which cannot be read may be in two places; the next one who opens
+    /// the store alone has that looked at anew.
+    pub(crate) fn note_unsettled(&self) {
+        let in_order = self.half(DIVERGED);
+        let _ = in_order.compare_exchange(0, UNSETTLED, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Says whether files and index may differ.

@@ -179,7 +179,8 @@ impl FileBackend {
         let Ok(Some(_guard)) = live.locks.try_lock(key.stripe()) else { return };
         let found = opened.find(key, None, Search::All).unwrap_or_default();
         let current = found.first().and_then(|found| found.current().ok());
-        let is_value = opened.inline_record(key).is_ok_and(|inline| !inline.is_there);
+        let is_value =
+            opened.inline_record(key).is_ok_and(|inline| !inline.is_there && !inline.is_lost);
         if is_value && current.is_some_and(|current| current.generation == record.generation) {
             // The clock that dates files may be behind the generations of this store.
             let forget = Change::Remove { key: key.as_str().to_owned(), generation: None };

@@ -256,6 +256,10 @@ impl Live {
             clock.set_diverged(false);
             clock.set_formats_known(true);
         }
+        if alone && clock.diverged() {
+            // Whatever kept the others from comparing everything may be mended by now.
+            clock.set_diverged(true);
+        }
         if found == Found::WentDown {
             tracing::info!("the machine went down while the store was in use; it is checked");
             clock.settle();

@@ -98,6 +98,9 @@ impl Opened {
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
         let inline = inlines.take(at, key)?;
+        if inline.is_lost && !inline::has_file(&found) {
+            return Err(inline::unknown());
+        }
         if inline.is_damaged && found.is_empty() && matches!(which, Doomed::Any(Condition::Any)) {
             // What it was is not known any more; to remove it is the remedy.
             inlines.doom(at, key);
@@ -153,6 +156,9 @@ impl Opened {
         cancel::check()?;
         let found = self.find(key, None, Search::All)?;
         let inline = self.inline_record(key)?;
+        if inline.is_lost && !inline::has_file(&found) {
+            return Err(inline::unknown());
+        }
         if inline.is_damaged && found.is_empty() {
             return Err(inline::damaged("its record cannot be read"));
         }

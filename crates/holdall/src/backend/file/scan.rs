@@ -48,7 +48,7 @@ impl Opened {
             match complete {
                 // A rebuild would only wait for the same process.
                 Err(error) if error.kind() == ErrorKind::Busy => Err(error),
-                complete => Ok(complete.unwrap_or(false) && !live.clock.diverged()),
+                complete => Ok(complete.unwrap_or(false) && !live.clock.needs_scan()),
             }
         };
         if in_order()? {
@@ -104,7 +104,10 @@ impl Opened {
         // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
         // Else a file may be older than an inline value that cannot be read now.
-        live.clock.set_diverged(!is_settled);
+        live.clock.set_diverged(false);
+        if !is_settled {
+            live.clock.note_unsettled();
+        }
         drop(index);
         if let Err(error) = remove_all_but(live.catalog.folders(), &folder) {
             tracing::warn!("an old index was not removed: {error}");

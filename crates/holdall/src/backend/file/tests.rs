@@ -17,6 +17,7 @@ mod foreign;
 mod formats;
 mod index;
 mod inline;
+mod inline_damage;
 mod inline_moves;
 mod stamps;
 mod writing;

@@ -72,7 +72,8 @@ impl Opened {
         let can_inline = puts.iter().any(is_small) && self.can_inline();
         for (is_small, run) in inline::runs(puts, if can_inline { terms.inline_below } else { 0 }) {
             if is_small {
-                self.write_inline(run, terms, &mut results);
+                let refused = self.write_inline(run, terms, &mut results);
+                self.write_files(refused, terms, &mut results);
             } else {
                 self.write_files(run, terms, &mut results);
             }
@@ -87,6 +88,9 @@ impl Opened {
         terms: Terms<'_>,
         results: &mut [Option<Result<Placed>>],
     ) {
+        if puts.is_empty() {
+            return;
+        }
         let mut staged: Vec<(usize, Staged<'_>)> = Vec::with_capacity(puts.len());
         for (at, put) in puts {
             match self.stage(put, terms) {
@@ -162,7 +166,7 @@ impl Opened {
     fn flush_staged<'a>(&'a self, mut staged: Staged<'a>, terms: Terms<'_>) -> Result<Staged<'a>> {
         if staged.put.durability == Durability::Disk {
             let current = self.find(&staged.put.key, None, Search::Known)?;
-            let inline = self.inline_under(&staged.put)?;
+            let inline = self.inline_under(&staged.put, &current)?;
             let before = newest(&current, inline.record)?;
             self.stamp(self.live()?, &mut staged, before.as_ref(), terms)?;
             staged.temp.sync().map_err(|error| Error::io(error.into(), self.path.clone()))?;
@@ -239,7 +243,7 @@ impl Opened {
         // Before the search, so that whoever comes next looks for this one too.
         live.clock.note_format(Ending { format: staged.put.format, codec: staged.put.codec });
         let mut current = self.find(&key, None, Search::Known)?;
-        let inline = self.inline_under(&staged.put)?;
+        let inline = self.inline_under(&staged.put, &current)?;
         let before = newest(&current, inline.record)?;
         let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
         staged.put.condition.check(there)?;

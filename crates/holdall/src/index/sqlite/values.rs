@@ -31,6 +31,8 @@ pub(crate) enum Standing {
     There(Box<Row>),
     /// There is a row that cannot be read.
     Damaged,
+    /// The database is damaged on the way to it, so nobody knows.
+    Lost,
 }
 
 /// How long the log is, as far as this process knows.
@@ -105,7 +107,10 @@ impl SqliteIndex {
                 found.push(match read::get(&transaction, key) {
                     Ok(row) => row.map_or(Standing::Absent, |row| Standing::There(Box::new(row))),
                     Err(fault) if fault.is_damage() => Standing::Damaged,
-                    Err(fault) => return Err(fault),
+                    Err(fault) => match fault.at(&self.folder) {
+                        error if error.kind() == ErrorKind::Corrupt => Standing::Lost,
+                        error => return Err(error.into()),
+                    },
                 });
             }
             Ok(found)
@@ -131,23 +136,35 @@ impl SqliteIndex {
     pub(crate) fn checkpoint(&self) -> Result<()> {
         self.with(|handles| {
             let passed = handles.read(self.role, |reader| handles.fold(reader, "PASSIVE"))?;
-            let mut left = passed.pages;
-            if left >= TOO_LONG || handles.has_failed() {
-                // Both, as for a commit: the lock of the file does not keep threads apart.
-                let writer = locked(&handles.writer);
-                let _turn = self.turn(&handles.queue)?;
-                let folded = handles.fold(&writer, "RESTART")?;
-                if folded.is_whole {
-                    left = 0;
-                    self.log.pages.store(0, Ordering::Relaxed);
-                    if let Some(log) = &handles.log {
-                        log.heal();
-                    }
-                }
+            if passed.pages >= TOO_LONG || handles.has_failed() {
+                return self.fold_to_the_end(handles);
             }
-            self.log.due.store(left.saturating_add(LONG), Ordering::Relaxed);
+            self.log.due.store(passed.pages.saturating_add(LONG), Ordering::Relaxed);
             Ok(())
         })
+    }
+
+    /// As [`SqliteIndex::checkpoint`], and has the room of the log used anew; nobody commits
+    /// meanwhile.
+    pub(crate) fn begin_log_anew(&self) -> Result<()> {
+        self.with(|handles| self.fold_to_the_end(handles))
+    }
+
+    fn fold_to_the_end(&self, handles: &Handles) -> Result<()> {
+        // Both, as for a commit: the lock of the file does not keep threads apart.
+        let writer = locked(&handles.writer);
+        let _turn = self.turn(&handles.queue)?;
+        let folded = handles.fold(&writer, "RESTART")?;
+        let mut left = folded.pages;
+        if folded.is_whole {
+            left = 0;
+            self.log.pages.store(0, Ordering::Relaxed);
+            if let Some(log) = &handles.log {
+                log.heal();
+            }
+        }
+        self.log.due.store(left.saturating_add(LONG), Ordering::Relaxed);
+        Ok(())
     }
 }
 

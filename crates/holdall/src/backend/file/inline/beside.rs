@@ -2,29 +2,32 @@
 
 use std::os::fd::AsFd as _;
 
+use super::super::find::Candidate;
 use super::super::open::{Live, Opened};
 use super::super::write::Pending;
+use super::unknown;
 use super::write::InlineRecord;
 use crate::backend::{Condition, Placed, Put};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Opened {
-    /// What lies inline under the key of a value that becomes a file. Where that cannot be found
-    /// out, the file is placed all the same, unless that depends on it.
-    pub(crate) fn inline_under(&self, put: &Put) -> Result<InlineRecord> {
-        match self.inline_record(&put.key) {
-            Ok(found) if !found.is_damaged || put.condition == Condition::Any => Ok(found),
-            Ok(_) => Err(Error::new(ErrorKind::Corrupt, "the inline value there is damaged")
-                .remedy("save it without a condition, or delete it")),
-            Err(error) if error.kind() == ErrorKind::Corrupt && put.condition == Condition::Any => {
-                tracing::warn!(
-                    "a file is placed beside inline values that cannot be read: {error}"
-                );
-                self.live()?.clock.set_diverged(true);
-                Ok(InlineRecord::default())
-            }
-            Err(error) => Err(error),
+    /// What lies inline under the key of a value that becomes a file, where there are `files` already.
+    /// If that cannot be found out, the file is placed all the same, unless that depends on it.
+    pub(crate) fn inline_under(&self, put: &Put, files: &[Candidate]) -> Result<InlineRecord> {
+        let found = self.inline_record(&put.key)?;
+        let is_certain = put.condition == Condition::Any;
+        if found.is_damaged && !is_certain {
+            return Err(Error::new(ErrorKind::Corrupt, "the inline value there is damaged")
+                .remedy("save it without a condition, or delete it"));
         }
+        if found.is_lost {
+            if !is_certain && !has_file(files) {
+                return Err(unknown());
+            }
+            tracing::warn!("a file is placed beside inline values that cannot be read");
+            self.live()?.clock.note_unsettled();
+        }
+        Ok(found)
     }
 
     /// Removes the inline values whose keys have files now. Those are flushed before, or a power
@@ -61,4 +64,9 @@ impl Opened {
             results[at] = Some(Err(error));
         }
     }
+}
+
+/// Whether one of the files is ours: it is the value, if nobody knows whether there is an inline one.
+pub(crate) fn has_file(files: &[Candidate]) -> bool {
+    files.first().is_some_and(|first| first.stamp.is_some())
 }

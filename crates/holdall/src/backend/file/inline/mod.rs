@@ -8,24 +8,22 @@ mod beside;
 mod merge;
 mod read;
 mod remove;
+mod room;
 mod settle;
 mod write;
 
-use std::fs::File;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use rustix::fs::{AtFlags, unlinkat};
-
-use super::layout::{own_file, own_folder};
+use super::layout::own_folder;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
 use crate::pool;
 
+pub(super) use self::beside::has_file;
 pub(super) use self::merge::{Page, by_end, by_key};
 pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
@@ -33,10 +31,6 @@ pub(super) use self::write::{is_small, newest, runs};
 
 /// The folder of the database below the store's own.
 pub(super) const FOLDER: &str = "inline";
-
-/// A file whose room is given up for removals when the disk is full, and its bytes.
-const RESERVE: &str = "reserve";
-const RESERVED: usize = 128 * 1_024;
 
 /// The largest value that may be told to be kept inline, bytes: beyond that files are as fast.
 pub const MOST_INLINE: u64 = 64 * 1_024;
@@ -88,7 +82,7 @@ impl Inline {
     pub(crate) fn ask<T>(&self, question: impl FnOnce(&SqliteIndex) -> Result<T>) -> Result<T> {
         let guard = self.current()?;
         let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
-        question(&current.values)
+        question(&current.values).map_err(lost)
     }
 
     /// Changes values; concurrent callers share one commit. The caller holds the stripes of the
@@ -99,14 +93,7 @@ impl Inline {
         }
         let guard = self.current()?;
         let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
-        let only_removes = changes.iter().all(|change| matches!(change, Change::Remove { .. }));
-        let again = only_removes.then(|| changes.clone());
-        match (current.commits.commit(changes), again) {
-            (Err(error), Some(changes)) if is_full(&error) && self.release_reserve() => {
-                current.commits.commit(changes)?;
-            }
-            (committed, _) => committed?,
-        }
+        current.commits.commit(changes).map_err(lost)?;
         if current.values.has_long_log() && !self.folding.swap(true, Ordering::AcqRel) {
             let this = Arc::downgrade(self);
             // It takes two flushes, for which nobody has to wait.
@@ -121,18 +108,19 @@ impl Inline {
 
     /// What there is under each of several keys, which the caller has locked.
     pub(crate) fn standing(&self, keys: &[&str]) -> Result<Vec<Standing>> {
-        self.ask(|values| values.standing(keys))
+        match self.ask(|values| values.standing(keys)) {
+            // Files do not suffer from it, and each key is judged by itself.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!("the inline values cannot be read: {error}");
+                Ok(vec![Standing::Lost; keys.len()])
+            }
+            standing => standing,
+        }
     }
 
     /// Makes what was committed before the call survive a power cut.
     pub(crate) fn flush(&self) -> Result<()> {
         self.ask(SqliteIndex::flush)
-    }
-
-    /// Gives up the room that is kept for removals; whether there was any.
-    fn release_reserve(&self) -> bool {
-        let folder = own_folder(&self.own, FOLDER);
-        folder.is_ok_and(|folder| unlinkat(&folder, RESERVE, AtFlags::empty()).is_ok())
     }
 
     fn fold(&self) {
@@ -163,7 +151,7 @@ impl Inline {
                 let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
                 values.open_now().map_err(lost)?;
-                keep_reserve(&folder);
+                room::keep(&folder);
                 let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
                 *slot = Some(Current { values, commits });
             }
@@ -184,39 +172,26 @@ impl Inline {
     }
 }
 
-/// Takes the room that a removal needs on a full disk: it writes to the log before anything is
-/// free. Without it the store is as good, but for that.
-fn keep_reserve(folder: &OwnedFd) {
-    let kept = own_file(folder, RESERVE).and_then(|file| {
-        let mut file = File::from(file);
-        let io = |error| Error::io(error, RESERVE);
-        if file.metadata().map_err(io)?.len() == 0 {
-            file.write_all(&[0; RESERVED]).map_err(io)?;
-        }
-        Ok(())
-    });
-    if let Err(error) = kept {
-        tracing::debug!("no room is kept for removals: {error}");
-        let _ = unlinkat(folder, RESERVE, AtFlags::empty());
-    }
-}
-
-fn is_full(error: &Error) -> bool {
-    error.os_error() == Some(libc::ENOSPC)
-}
-
 /// The error for a store whose inline values cannot be used.
 pub(super) fn unusable(place: &str) -> Error {
     Error::new(ErrorKind::Io, format!("the store has inline values, which cannot be used {place}"))
         .remedy("save them again with inline_below=0 where the store is on a local disk")
 }
 
-/// A damaged database is never thrown away.
+/// A damaged database is never thrown away; one damaged value can be replaced.
 fn lost(error: Error) -> Error {
-    if error.kind() != ErrorKind::Corrupt {
+    if error.kind() != ErrorKind::Corrupt || error.key().is_some() {
         return error;
     }
     error.remedy(
         "restore .holdall/inline from a backup, or move it away to go on without these values",
     )
+}
+
+/// The error for a key of which nobody knows whether it has an inline value.
+pub(super) fn unknown() -> Error {
+    lost(Error::new(
+        ErrorKind::Corrupt,
+        "the database of inline values is damaged where this key would lie",
+    ))
 }

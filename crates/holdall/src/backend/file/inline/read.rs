@@ -26,6 +26,7 @@ impl Opened {
         let found = live.inline.ask(|values| values.value(key.as_str())).map_err(reported)?;
         let Some((row, content)) = found else { return Ok(None) };
         let stamp = Stamp::decode(&row.record).filter(|stamp| stamp.key_hash == key.hash());
+        let damaged = |cause: &str| damaged(cause).on_key(key.as_str());
         let stamp = stamp.ok_or_else(|| damaged("its record cannot be read"))?;
         let record = stamp.record;
         if content.len() as u64 != record.length {
@@ -46,7 +47,7 @@ impl Opened {
                 Ok(found.filter(newer))
             }
             // Values in files do not suffer from the loss of the others.
-            Err(error) if file.is_some() && self.inline_is_lost() => {
+            Err(error) if file.is_some() && (is_of_database(&error) || self.inline_is_lost()) => {
                 tracing::warn!("looked at files only: {error}");
                 Ok(None)
             }
@@ -64,6 +65,11 @@ impl Opened {
     pub(crate) fn may_have_inline(&self) -> bool {
         self.maybe_live().map_or(self.sealed_inline, |live| live.clock.has_inline())
     }
+}
+
+/// Whether it is the database that is damaged, and not the value of one key.
+fn is_of_database(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt && error.key().is_none()
 }
 
 /// What a damaged row is reported as; a database that cannot be opened says its own remedy.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::open::{Live, Opened};
 use super::super::remove::{Doomed, Removal};
-use super::write::{InlineRecord, removal};
+use super::write::InlineRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, Kept, Standing};
 use crate::key::Key;
@@ -18,8 +18,7 @@ pub(crate) struct Inlines {
     /// Of each key; `None` where there are no inline values at all.
     standing: Option<Result<Vec<Standing>>>,
     /// Which of them are to go, with their places in the batch.
-    doomed: Vec<usize>,
-    changes: Vec<Change>,
+    doomed: Vec<(usize, Key)>,
     /// Their keys: one that comes twice is gone when it comes again.
     gone: HashSet<Key>,
 }
@@ -32,7 +31,7 @@ impl Inlines {
             let live = opened.live()?;
             live.inline.standing(&keys())
         });
-        Self { standing, doomed: Vec::new(), changes: Vec::new(), gone: HashSet::new() }
+        Self { standing, doomed: Vec::new(), gone: HashSet::new() }
     }
 
     /// What there is of one of them.
@@ -55,9 +54,8 @@ impl Inlines {
 
     /// Has one removed by the commit that follows.
     pub(crate) fn doom(&mut self, at: usize, key: &Key) {
-        self.doomed.push(at);
+        self.doomed.push((at, key.clone()));
         self.gone.insert(key.clone());
-        self.changes.push(removal(key));
     }
 
     /// Removes one that is older than the file of its key, which is to go. It must be gone for good
@@ -68,29 +66,32 @@ impl Inlines {
     /// If it may still be there.
     pub(crate) fn remove_older(&mut self, live: &Live, key: &Key) -> Result<()> {
         live.clock.note_move();
-        live.inline.commit(vec![removal(key)])?;
+        live.inline.remove(&[key]).pop().unwrap_or(Ok(()))?;
         live.inline.flush()?;
         self.gone.insert(key.clone());
         Ok(())
     }
 
-    /// Removes them with one commit.
+    /// Removes them with one commit, or each by itself where some cannot be removed.
     pub(crate) fn commit(&mut self, live: &Live, results: &mut [Result<Removal>]) {
-        let removed = live.inline.commit(std::mem::take(&mut self.changes));
-        self.tell(removed, results);
+        let keys: Vec<&Key> = self.doomed.iter().map(|(_, key)| key).collect();
+        if keys.is_empty() {
+            return;
+        }
+        for ((at, _), removed) in self.doomed.iter().zip(live.inline.remove(&keys)) {
+            if let Err(error) = removed {
+                results[*at] = Err(error);
+            }
+        }
     }
 
     /// Makes their removal survive a power cut.
     pub(crate) fn flush(&self, live: &Live, results: &mut [Result<Removal>]) {
         if !self.doomed.is_empty() {
-            self.tell(live.inline.flush(), results);
-        }
-    }
-
-    fn tell(&self, done: Result<()>, results: &mut [Result<Removal>]) {
-        let Err(error) = done else { return };
-        for at in &self.doomed {
-            results[*at] = Err(error.again());
+            let Err(error) = live.inline.flush() else { return };
+            for (at, _) in &self.doomed {
+                results[*at] = Err(error.again());
+            }
         }
     }
 }

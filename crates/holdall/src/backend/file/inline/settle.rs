@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::super::open::{Live, Opened};
 use super::super::scan::Seen;
-use super::write::removal;
 use crate::error::{ErrorKind, Result};
 use crate::index::Index as _;
 use crate::key::Key;
@@ -25,6 +24,7 @@ impl Opened {
             return Ok(true);
         }
         let mut after: Option<String> = None;
+        let mut is_settled = true;
         loop {
             let page = live.inline.ask(|values| values.page("", after.as_deref(), BATCH));
             let page = match page {
@@ -35,7 +35,7 @@ impl Opened {
                     return Ok(false);
                 }
             };
-            let Some(last) = page.last() else { return Ok(true) };
+            let Some(last) = page.last() else { return Ok(is_settled) };
             after = Some(last.key.clone());
             let mut changes = Vec::new();
             for row in page {
@@ -43,7 +43,7 @@ impl Opened {
                 let Ok(key) = Key::new(&row.key) else { continue };
                 match files.get(&key) {
                     Some(file) if file.record.generation > row.generation => {
-                        changes.push(removal(&key));
+                        changes.push(key);
                     }
                     Some(file) => {
                         self.remove_outdated(file);
@@ -52,7 +52,15 @@ impl Opened {
                     None => {}
                 }
             }
-            live.inline.commit(changes)?;
+            for removed in live.inline.remove(&changes.iter().collect::<Vec<_>>()) {
+                match removed {
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        tracing::warn!("an outdated inline value was not removed: {error}");
+                        is_settled = false;
+                    }
+                    removed => removed?,
+                }
+            }
         }
     }
 }

@@ -28,12 +28,12 @@ type Results = [Option<Result<Placed>>];
 /// A value that is about to be committed.
 struct Pending {
     at: usize,
-    key: Key,
+    /// Its parts are one piece now.
+    put: Put,
     record: Record,
     kept: Arc<Kept>,
     /// Files of the key.
     displaced: Vec<Candidate>,
-    durable: bool,
 }
 
 /// Whether a value is small enough; one that is signed while it is written is not.
@@ -58,6 +58,12 @@ pub(crate) fn runs(puts: Vec<Put>, inline_below: u64) -> Vec<(bool, Run)> {
     puts.into_iter().map(|one| (is_small(&one.1), vec![one])).collect()
 }
 
+impl Pending {
+    fn is_durable(&self) -> bool {
+        self.put.durability == Durability::Disk
+    }
+}
+
 impl Opened {
     /// Whether small values can be kept inline here; else they become files.
     pub(crate) fn can_inline(&self) -> bool {
@@ -70,8 +76,10 @@ impl Opened {
         }
     }
 
-    /// Places inline values of different keys, each for itself.
-    pub(crate) fn write_inline(&self, puts: Run, terms: Terms<'_>, results: &mut Results) {
+    /// Places inline values of different keys, each for itself. Those are given back that have to
+    /// become files, because a damaged page is in their way.
+    #[must_use]
+    pub(crate) fn write_inline(&self, puts: Run, terms: Terms<'_>, results: &mut Results) -> Run {
         let mut alive = Vec::with_capacity(puts.len());
         for (at, put) in puts {
             match put.check() {
@@ -80,17 +88,18 @@ impl Opened {
             }
         }
         if alive.is_empty() {
-            return;
+            return Run::new();
         }
         let places: Vec<usize> = alive.iter().map(|(at, _)| *at).collect();
-        if let Err(error) = self.place_inline(alive, terms, results) {
+        self.place_inline(alive, terms, results).unwrap_or_else(|error| {
             for at in places {
                 results[at].get_or_insert_with(|| Err(error.again()));
             }
-        }
+            Run::new()
+        })
     }
 
-    fn place_inline(&self, puts: Run, terms: Terms<'_>, results: &mut Results) -> Result<()> {
+    fn place_inline(&self, puts: Run, terms: Terms<'_>, results: &mut Results) -> Result<Run> {
         let live = self.live()?;
         let mut stripes: Vec<usize> = puts.iter().map(|(_, put)| put.key.stripe()).collect();
         stripes.sort_unstable();
@@ -103,38 +112,42 @@ impl Opened {
         let standing = live.inline.standing(&keys)?;
         begin(live, &stripes);
         let mut pending = Vec::with_capacity(puts.len());
+        let mut refused = Run::new();
         for ((at, put), standing) in puts.into_iter().zip(standing) {
+            if standing == Standing::Lost {
+                refused.push((at, put));
+                continue;
+            }
             match self.prepare_inline(live, at, put, standing, terms) {
                 Ok(one) => pending.push(one),
                 Err(error) => results[at] = Some(Err(error)),
             }
         }
-        let mut pending = commit_each(live, pending, results);
+        let mut pending = commit_each(live, pending, results, &mut refused);
         self.replace_files(live, &mut pending, results);
         finish(live, &stripes);
         // Still under the locks: the next writer makes them old.
         let version = |key: &Key| live.clock.version(key.stripe()).filter(|_| live.coherent);
-        let placed: Vec<_> =
-            pending.into_iter().map(|one| (one.at, one.durable, version(&one.key), one)).collect();
+        let placed: Vec<_> = pending.into_iter().map(|one| (version(&one.put.key), one)).collect();
         drop(guard);
-        let flushed = if placed.iter().any(|(_, durable, ..)| *durable) {
+        let flushed = if placed.iter().any(|(_, one)| one.is_durable()) {
             // No flush happens under a lock.
             live.inline.flush()
         } else {
             Ok(())
         };
-        for (at, durable, version, one) in placed {
-            let flushed = if durable { again(&flushed) } else { Ok(()) };
-            results[at] = Some(flushed.map(|()| Placed { record: one.record, version }));
+        for (version, one) in placed {
+            let flushed = if one.is_durable() { again(&flushed) } else { Ok(()) };
+            results[one.at] = Some(flushed.map(|()| Placed { record: one.record, version }));
         }
-        Ok(())
+        Ok(refused)
     }
 
     fn prepare_inline(
         &self,
         live: &Live,
         at: usize,
-        put: Put,
+        mut put: Put,
         standing: Standing,
         terms: Terms<'_>,
     ) -> Result<Pending> {
@@ -155,12 +168,12 @@ impl Opened {
         let content = content(&put.parts);
         let checksum = xxh3_64(&content);
         let record = record(live, &put, content.len() as u64, checksum, before.as_ref(), terms);
+        put.parts = vec![Part::Stable(content.clone())];
         let kept = Arc::new(Kept { row: self.row(&put.key, &record), content, old: row, mends });
         // What other programs put there goes only if it was the value.
         let alone = files.len() == 1 && kept.old.is_none();
         let displaced = files.into_iter().filter(|file| file.stamp.is_some() || alone).collect();
-        let durable = put.durability == Durability::Disk;
-        Ok(Pending { at, key: put.key, record, kept, displaced, durable })
+        Ok(Pending { at, put, record, kept, displaced })
     }
 
     /// Removes what the new values replace: their files, and rows of files that are gone already.
@@ -171,8 +184,9 @@ impl Opened {
             // that one is gone, and the next newer one stays.
             let failed = pending.iter().filter(|one| !one.displaced.is_empty());
             let (older, alone): (Vec<_>, Vec<_>) = failed.partition(|one| one.kept.old.is_some());
-            let changes = alone.iter().map(|one| removal(&one.key)).collect();
-            if live.inline.commit(changes).is_err() || !older.is_empty() {
+            let alone: Vec<&Key> = alone.iter().map(|one| &one.put.key).collect();
+            let removed = live.inline.remove(&alone);
+            if removed.iter().any(Result::is_err) || !older.is_empty() {
                 live.clock.set_diverged(true);
             }
             pending.retain(|one| {
@@ -192,18 +206,18 @@ impl Opened {
         for one in pending.iter_mut() {
             let displaced = std::mem::take(&mut one.displaced);
             if displaced.is_empty() {
-                if has_files && one.kept.old.is_none() && index_has(&one.key) {
-                    changes.push(removal(&one.key));
+                if has_files && one.kept.old.is_none() && index_has(&one.put.key) {
+                    changes.push(removal(&one.put.key));
                 }
                 continue;
             }
             live.clock.note_move();
             self.unlink_displaced(live, &displaced);
-            changes.push(removal(&one.key));
+            changes.push(removal(&one.put.key));
         }
         commit(live, changes);
         for one in pending {
-            self.set_inline_hint(&one.key);
+            self.set_inline_hint(&one.put.key);
         }
     }
 
@@ -242,9 +256,15 @@ impl Opened {
             return;
         }
         live.clock.note_move();
-        if let Err(error) = live.inline.commit(keys.iter().map(|key| removal(key)).collect()) {
+        for removed in live.inline.remove(keys) {
+            let Err(error) = removed else { continue };
             tracing::warn!("an outdated inline value was not removed: {error}");
-            live.clock.set_diverged(true);
+            if error.kind() == ErrorKind::Corrupt {
+                // No scan could either.
+                live.clock.note_unsettled();
+            } else {
+                live.clock.set_diverged(true);
+            }
         }
     }
 }
@@ -254,14 +274,17 @@ impl Opened {
 pub(crate) struct InlineRecord {
     pub(crate) is_there: bool,
     pub(crate) is_damaged: bool,
+    /// Nobody knows what there is: the database is damaged. A file of the key is the value then.
+    pub(crate) is_lost: bool,
     pub(crate) record: Option<Record>,
 }
 
 impl InlineRecord {
     pub(super) fn of(standing: Standing) -> Self {
-        let is_there = standing != Standing::Absent;
+        let is_lost = standing == Standing::Lost;
+        let is_there = standing != Standing::Absent && !is_lost;
         let is_damaged = standing == Standing::Damaged;
-        Self { is_there, is_damaged, record: recorded(standing).1 }
+        Self { is_there, is_damaged, is_lost, record: recorded(standing).1 }
     }
 }
 
@@ -274,18 +297,33 @@ pub(crate) fn newest(files: &[Candidate], inline: Option<Record>) -> Result<Opti
     if inline_wins { Ok(inline) } else { first.current().map(Some) }
 }
 
-/// Commits all at once, or each by itself where a damaged page stands in the way of some.
-fn commit_each(live: &Live, pending: Vec<Pending>, results: &mut Results) -> Vec<Pending> {
+/// Commits all at once, or each by itself where a damaged page stands in the way of some; those
+/// are `refused`.
+fn commit_each(
+    live: &Live,
+    pending: Vec<Pending>,
+    results: &mut Results,
+    refused: &mut Run,
+) -> Vec<Pending> {
     let change = |one: &Pending| Change::Keep(Arc::clone(&one.kept));
     let together = live.inline.commit(pending.iter().map(change).collect());
     let Err(error) = together else { return pending };
-    let one_by_one = pending.len() > 1 && error.kind() == ErrorKind::Corrupt;
-    let placed = pending.into_iter().filter(|one| {
+    let is_damage = error.kind() == ErrorKind::Corrupt;
+    let one_by_one = pending.len() > 1 && is_damage;
+    let mut placed = Vec::with_capacity(pending.len());
+    for one in pending {
         let committed =
-            if one_by_one { live.inline.commit(vec![change(one)]) } else { Err(error.again()) };
-        committed.map_err(|error| results[one.at] = Some(Err(error))).is_ok()
-    });
-    placed.collect()
+            if one_by_one { live.inline.commit(vec![change(&one)]) } else { Err(error.again()) };
+        match committed {
+            Ok(()) => placed.push(one),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!("a value becomes a file: {error}");
+                refused.push((one.at, one.put));
+            }
+            Err(error) => results[one.at] = Some(Err(error)),
+        }
+    }
+    placed
 }
 
 pub(super) fn removal(key: &Key) -> Change {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::inline::{BELOW, half_moved, inline_fixture, on};
+use super::inline_damage::{root, zero_page};
 use super::*;
 use crate::flush::tests_support::{FlushLog, fail_flush};
 use crate::index::SqliteIndex;
@@ -143,23 +144,6 @@ fn a_save_over_two_places_that_cannot_be_flushed_brings_back_no_older_value() {
     assert_ne!(it.get("k").expect("read").expect("there").content, b"1");
 }
 
-/// Zeroes a page of the database, which nobody has open: the root of a table or index, or the
-/// page that `pick` finds.
-pub(super) fn zero_root(path: &Path, name: &str) {
-    use std::os::unix::fs::FileExt as _;
-    let (root, size): (u64, u64) = {
-        let connection = rusqlite::Connection::open(path).expect("opened");
-        let number = |sql: &str| {
-            let number = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-            number.expect("known") as u64
-        };
-        let root = number(&format!("SELECT rootpage FROM sqlite_schema WHERE name = '{name}'"));
-        (root, number("PRAGMA page_size"))
-    };
-    let file = fs::File::options().write(true).open(path).expect("opened");
-    file.write_all_at(&vec![0; size as usize], (root - 1) * size).expect("zeroed");
-}
-
 #[test]
 fn a_delete_that_cannot_remove_the_older_inline_value_leaves_the_newer_file() {
     let it = half_moved(true);
@@ -167,7 +151,8 @@ fn a_delete_that_cannot_remove_the_older_inline_value_leaves_the_newer_file() {
     let Fixture { dir, backend } = it;
     drop(backend);
     // The value can be read, but no commit succeeds.
-    zero_root(&dir.path().join(".holdall/inline/values.sqlite"), "meta");
+    let database = dir.path().join(".holdall/inline/values.sqlite");
+    zero_page(&database, root(&database, "meta"));
     let it = Fixture { backend: on(dir.path(), BELOW), dir };
     let opened = it.backend.opened().expect("open");
     opened.live().expect("writable").clock.set_diverged(true);
