@@ -26,6 +26,9 @@ impl Inline {
     /// Removes the values of keys that the caller has locked, with one commit where that succeeds.
     /// One answer for each: damage costs those that it concerns, and a full disk as few as can be.
     pub(super) fn remove(self: &Arc<Self>, keys: &[&Key]) -> Vec<Result<()>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
         match self.remove_at_once(keys) {
             Err(error) if is_full(&error) => self.remove_on_full_disk(keys),
             Err(error) if error.kind() == ErrorKind::Corrupt && keys.len() > 1 => {

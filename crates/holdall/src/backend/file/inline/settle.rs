@@ -1,10 +1,16 @@
-//! Ending what dead writers left half done: of a file and an inline value the older goes.
+//! Ending what dead writers left half done: of a file and an inline value the older goes, as soon as
+//! the newer one is on the disk.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 
+use rustix::io::Errno;
+
+use super::super::dir::open_file;
 use super::super::open::{Live, Opened};
 use super::super::scan::Seen;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::flush::flush;
 use crate::index::Index as _;
 use crate::key::Key;
 
@@ -37,30 +43,75 @@ impl Opened {
             };
             let Some(last) = page.last() else { return Ok(is_settled) };
             after = Some(last.key.clone());
-            let mut changes = Vec::new();
+            let mut older_values: Vec<(Key, String)> = Vec::new();
+            let mut older_files: Vec<Seen> = Vec::new();
             for row in page {
                 live.clock.raise_generation(row.generation);
                 let Ok(key) = Key::new(&row.key) else { continue };
                 match files.get(&key) {
                     Some(file) if file.record.generation > row.generation => {
-                        changes.push(key);
+                        older_values.push((key, file.path.clone()));
                     }
-                    Some(file) => {
-                        self.remove_outdated(file);
-                        files.remove(&key);
-                    }
+                    Some(_) => older_files.extend(files.remove(&key)),
                     None => {}
                 }
             }
-            for removed in live.inline.remove(&changes.iter().collect::<Vec<_>>()) {
-                match removed {
-                    Err(error) if error.kind() == ErrorKind::Corrupt => {
-                        tracing::warn!("an outdated inline value was not removed: {error}");
-                        is_settled = false;
-                    }
-                    removed => removed?,
+            is_settled &= self.settle_files(live, &older_files);
+            is_settled &= self.settle_values(live, &older_values)?;
+        }
+    }
+
+    /// Removes files that are older than the inline values of their keys, which may not be on the
+    /// disk yet; answers whether that could be done.
+    fn settle_files(&self, live: &Live, older: &[Seen]) -> bool {
+        if older.is_empty() {
+            return true;
+        }
+        if let Err(error) = live.inline.flush() {
+            tracing::warn!("outdated files were not removed: {error}");
+            return false;
+        }
+        older.iter().for_each(|file| self.remove_outdated(file));
+        true
+    }
+
+    /// Removes inline values that are older than the files of their keys, which may not be on the
+    /// disk yet; answers whether that could be done.
+    fn settle_values(&self, live: &Live, older: &[(Key, String)]) -> Result<bool> {
+        let paths: Vec<&str> = older.iter().map(|(_, path)| path.as_str()).collect();
+        let flushed: Vec<Result<()>> = paths.iter().map(|path| self.flush_file(path)).collect();
+        let named = self.flushed.flush_names(self.base.as_fd(), &self.path, &paths);
+        let mut is_settled = true;
+        let mut gone = Vec::with_capacity(older.len());
+        for ((key, _), flushed) in
+            older.iter().zip(flushed.into_iter().zip(named).map(|(file, name)| file.and(name)))
+        {
+            match flushed {
+                Ok(()) => gone.push(key),
+                Err(error) => {
+                    tracing::warn!("an outdated inline value was not removed: {error}");
+                    is_settled = false;
                 }
             }
         }
+        for removed in live.inline.remove(&gone) {
+            match removed {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::warn!("an outdated inline value was not removed: {error}");
+                    is_settled = false;
+                }
+                removed => removed?,
+            }
+        }
+        Ok(is_settled)
+    }
+
+    fn flush_file(&self, path: &str) -> Result<()> {
+        let flushed = match open_file(self.base.as_fd(), path) {
+            Ok(Some(file)) => flush(file.as_fd()),
+            Ok(None) => Err(Errno::NOENT),
+            Err(error) => Err(error),
+        };
+        flushed.map_err(|error| Error::io(error.into(), self.path.join(path)))
     }
 }

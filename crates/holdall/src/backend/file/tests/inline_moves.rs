@@ -191,3 +191,40 @@ fn of_two_places_the_older_is_removed_for_good_before_the_newer_goes() {
     assert!(it.backend.delete(&key("k"), &Condition::Any, Durability::Process).is_err());
     assert_eq!(it.get("k").expect("read").expect("there").content, b"22");
 }
+
+#[test]
+fn a_scan_flushes_what_a_dead_writer_has_placed_before_it_removes_the_other() {
+    for file_wins in [true, false] {
+        let it = half_moved(file_wins);
+        let there = Rc::new(RefCell::new(Vec::new()));
+        let (seen, file) = (Rc::clone(&there), it.path("k.json"));
+        let log = FlushLog::looking(move |flushed| {
+            if flushed.ends_with(LOG) {
+                seen.borrow_mut().push(file.exists());
+            }
+        });
+        it.backend.list("", None, 9).expect("listed");
+        let base = it.dir.path().canonicalize().expect("there");
+        let paths: Vec<_> = log
+            .end()
+            .iter()
+            .filter_map(|path| Some(path.strip_prefix(&base).ok()?.to_owned()))
+            .collect();
+        if file_wins {
+            assert_eq!(paths[..2], [Path::new("k.json"), Path::new("")], "{paths:?}");
+        } else {
+            assert_eq!(*there.borrow(), [true]);
+        }
+        assert_eq!(it.path("k.json").exists(), file_wins);
+        assert_eq!(it.get("k").expect("read").expect("there").content, b"22");
+        // Where that fails, both stay, and the newer one counts, listed and loaded.
+        let it = half_moved(file_wins);
+        fail_flush(0);
+        assert_eq!(it.backend.list("", None, 9).expect("listed").len(), 1);
+        assert!(it.path("k.json").exists());
+        assert_eq!(it.get("k").expect("read").expect("there").content, b"22");
+        let opened = it.backend.opened().expect("open");
+        let inline = opened.inline_record(&key("k")).expect("asked");
+        assert!(inline.is_there);
+    }
+}
