@@ -5,6 +5,7 @@
 //! has an order.
 
 use std::hash::Hasher as _;
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,16 +18,17 @@ use crate::fork;
 /// From so many bytes on, a value is worth a second thread.
 pub(crate) const LONG: u64 = 4 << 20;
 
-/// XXH3-64 of what comes in pieces.
-pub(crate) struct Checksum(XxHash3_64);
+/// XXH3-64 of what comes in pieces, and how many bytes that were.
+pub(crate) struct Checksum(XxHash3_64, u64);
 
 impl Checksum {
     pub(crate) fn new() -> Self {
-        Self(XxHash3_64::new())
+        Self(XxHash3_64::new(), 0)
     }
 
     pub(crate) fn update(&mut self, piece: &[u8]) {
         self.0.write(piece);
+        self.1 += piece.len() as u64;
     }
 
     pub(crate) fn digest(&self) -> u64 {
@@ -154,10 +156,14 @@ impl<'a> Turns<'a> {
         self.turned.notify_all();
     }
 
-    /// The checksum of all blocks, each of which was added.
-    pub(crate) fn into_checksum(self) -> Checksum {
+    /// The checksum of all blocks, which are so many bytes.
+    ///
+    /// # Errors
+    /// If a block is missing, which is a defect here: a wrong checksum must not reach the disk.
+    pub(crate) fn into_checksum(self, length: u64) -> io::Result<Checksum> {
         let progress = self.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
-        progress.checksum.unwrap_or_else(Checksum::new)
+        let whole = progress.checksum.filter(|checksum| checksum.1 == length);
+        whole.ok_or_else(|| io::Error::other("a block is missing in the checksum of a value"))
     }
 }
 
@@ -259,7 +265,15 @@ mod tests {
             Ok::<(), ()>(())
         });
         assert_eq!(done, Ok(()));
-        assert_eq!(turns.into_checksum().digest(), xxh3_64(&data));
+        assert_eq!(turns.into_checksum(data.len() as u64).unwrap().digest(), xxh3_64(&data));
+    }
+
+    #[test]
+    fn a_checksum_without_one_of_its_blocks_is_an_error() {
+        let turns = Turns::new();
+        turns.add(0, Block::Lent(b"one"));
+        turns.add(2, Block::Lent(b"three"));
+        assert!(turns.into_checksum(8).is_err());
     }
 
     #[test]

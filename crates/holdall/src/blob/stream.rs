@@ -78,7 +78,10 @@ impl BlobReader {
         named(read, "read", &self.metadata.key)?;
         self.position = self.length;
         if let Some(check) = self.check.as_mut().filter(|check| check.upto == 0) {
-            check.state = turns.into_checksum();
+            let whole = turns.into_checksum(self.length).map_err(|error| {
+                Error::new(ErrorKind::Io, error.to_string()).remedy("report this as a defect")
+            });
+            check.state = named(whole, "read", &self.metadata.key)?;
             check.upto = self.position;
         }
         named(self.compare(), "read", &self.metadata.key.clone())

@@ -10,14 +10,17 @@
 //!      0   8  "holdall\x01"            8   8  epoch: raised when the index is made anew
 //!     16   8  generation               24  4  boot id, the first four bytes of its hash
 //!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
-//!     32   4  1 if files and index may differ
+//!     32   4  1 if files and index may differ, 2 if only inline values cannot be compared
 //!     36   4  formats that files of this store have had, one bit each, those of a codec from
 //!             bit 8 times its number on; bit 29: inline values;
 //!             highest bit: all formats are known
-//!     40   4  how often a value went from a file into the database of inline values, or back
+//!     40   4  raised around moves of values from files into the database of inline values, or back
+//!     44   4  such moves under way
 //!  4,096   8 x 4,096                   the stripes
 //! ```
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
+
+mod moves;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -44,7 +47,6 @@ const DIVERGED: usize = 32;
 /// There instead of 1: files and index agree, but the inline values cannot be read.
 const UNSETTLED: u32 = 2;
 const FORMATS: usize = 36;
-const MOVES: usize = 40;
 
 /// Set if every format that a file of this store ever had has its bit.
 const ALL_KNOWN: u32 = 1 << 31;
@@ -271,16 +273,6 @@ impl ClockFile {
     /// Whether the store ever had inline values.
     pub(crate) fn has_inline(&self) -> bool {
         self.half(FORMATS).load(Ordering::Acquire) & INLINE != 0
-    }
-
-    /// Notes that values are in two places, before they leave the older one.
-    pub(crate) fn note_move(&self) {
-        self.half(MOVES).fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How often that was noted.
-    pub(crate) fn moves(&self) -> u32 {
-        self.half(MOVES).load(Ordering::Acquire)
     }
 
     /// Says whether all formats are noted that files of this store have.

@@ -289,9 +289,12 @@ impl Live {
             }
         };
         let catalog = Catalog::new(index, is_new && coherent, found == Found::Abandoned);
-        if open_folder(own.as_fd(), inline::FOLDER).is_ok() {
+        if let Ok(folder) = open_folder(own.as_fd(), inline::FOLDER) {
             // The clock file may have been lost.
             clock.note_inline();
+            if alone {
+                inline::sweep(&folder);
+            }
         }
         let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent)?);
         let writeback = Writeback::below(base);

@@ -35,7 +35,7 @@ pub(super) fn write(file: &File, parts: &[Part], length: u64) -> std::io::Result
     let content = Content::new(parts);
     let turns = Turns::new();
     write_blocks(file, &content, length, BLOCK, &turns, |_, _| {})?;
-    Ok(turns.into_checksum().digest())
+    Ok(turns.into_checksum(length)?.digest())
 }
 
 /// As [`write`], with the signature behind the parts, which is of what was written, too.
@@ -53,7 +53,7 @@ pub(super) fn write_sealed(
     let tag = mac.finish();
     let end = trailer::append(&tag);
     file.write_all_at(&end, length)?;
-    let mut checksum = turns.into_checksum();
+    let mut checksum = turns.into_checksum(length)?;
     checksum.update(&end);
     Ok((checksum.digest(), tag))
 }

@@ -79,6 +79,7 @@ impl Opened {
         let mut found: HashMap<Key, Seen> = HashMap::new();
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
         let is_settled = self.settle_inline(live, &mut found)?;
+        live.clock.end_moves();
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
         let kept = self.kept_foreign_rows(live, &found)?;

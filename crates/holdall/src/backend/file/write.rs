@@ -205,6 +205,8 @@ impl Opened {
                 Err(error) => results[at] = Some(Err(error)),
             }
         }
+        let moves = placed.iter().any(|(_, one)| one.displaces_inline);
+        let moving = moves.then(|| live.clock.begin_move());
         let rows = placed.iter().map(|(_, one)| Change::Put(self.row(&one.key, &one.record)));
         commit(live, rows.collect());
         for (at, (_, one)) in placed.iter().enumerate() {
@@ -221,6 +223,7 @@ impl Opened {
             }
         }
         self.replace_inline(live, &mut placed, results);
+        drop(moving);
         finish(live, &stripes);
         // Still under the locks: the next writer makes them old.
         for (_, one) in placed.iter_mut().filter(|_| live.coherent) {

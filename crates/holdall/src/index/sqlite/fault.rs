@@ -32,9 +32,11 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
         ErrorCode::ReadOnly => read_only(&error, database),
         ErrorCode::SystemIoFailure if !is_damage(failure.extended_code) => {
             Error::new(ErrorKind::Io, format!("the database cannot be read or written: {error}"))
+                .remedy("look for errors of the disk in the system's log, and try again")
         }
         ErrorCode::CannotOpen => {
             Error::new(ErrorKind::Io, format!("the database cannot be opened: {error}"))
+                .remedy("check who may use .holdall and how many files may be open, and try again")
         }
         _ => damaged(&error),
     };

@@ -17,6 +17,8 @@ use super::{Fault, PATIENCE_MILLIS, fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush;
 
+/// What SQLite has beside a database that is open.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
 const VERSION: i64 = 1;
@@ -87,12 +89,27 @@ fn make(folder: &Path, path: &Path, role: &Role) -> Result<()> {
         }
     });
     fs::remove_file(&draft).map_err(io)?;
+    if linked.is_err() {
+        for end in BESIDE {
+            let mut beside = draft.clone().into_os_string();
+            beside.push(end);
+            let _ = fs::remove_file(beside);
+        }
+    }
     linked?;
     if role.is_truth {
         sync_folder(folder)?;
         folder.parent().map_or(Ok(()), sync_folder)?;
     }
     Ok(())
+}
+
+/// Whether a file has the name of a draft, or of what SQLite puts beside it.
+pub(super) fn is_draft(name: &str, role: &Role) -> bool {
+    let number = name.strip_prefix(role.name).and_then(|rest| rest.strip_prefix('.'));
+    let number =
+        number.map(|rest| BESIDE.iter().find_map(|end| rest.strip_suffix(end)).unwrap_or(rest));
+    number.is_some_and(|number| number.len() == 16 && u64::from_str_radix(number, 16).is_ok())
 }
 
 /// Makes the tables in a file that nobody else knows, and leaves no log beside it.

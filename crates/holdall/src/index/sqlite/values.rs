@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::super::Row;
 use super::super::row::damaged;
 use super::flush::SharedFlush;
-use super::{Fault, Handles, SqliteIndex, fault, locked, read, role};
+use super::{Fault, Handles, SqliteIndex, fault, locked, open, read, role};
 use crate::clock::Clock;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Whenever the log has grown by so many pages it is folded in, while others go on committing.
 const LONG: i32 = if cfg!(test) { 64 } else { 4_096 };
@@ -75,6 +75,11 @@ impl SqliteIndex {
         Self::of(&role::VALUES, folder.into(), clock)
     }
 
+    /// Whether a file in its folder is a database in the making, or belongs to one.
+    pub(crate) fn is_draft(name: &str) -> bool {
+        open::is_draft(name, &role::VALUES)
+    }
+
     /// Opens it, if it is not open.
     pub(crate) fn open_now(&self) -> Result<()> {
         self.with(|_| Ok(()))
@@ -128,7 +133,25 @@ impl SqliteIndex {
     pub(crate) fn has_long_log(&self) -> bool {
         let is_long =
             self.log.pages.load(Ordering::Relaxed) >= self.log.due.load(Ordering::Relaxed);
-        is_long || self.with(|handles| Ok(handles.has_failed())).unwrap_or(false)
+        is_long || self.has_lost_a_flush()
+    }
+
+    /// Whether a flush has failed and nothing has made that good yet.
+    pub(crate) fn has_lost_a_flush(&self) -> bool {
+        self.with(|handles| Ok(handles.has_failed())).unwrap_or(false)
+    }
+
+    /// Has all flushes fail until [`SqliteIndex::checkpoint`] has succeeded: the handle before this
+    /// one could not flush the log, which somebody else has kept.
+    pub(crate) fn doubt_log(&self) -> Result<()> {
+        self.with(|handles| {
+            if let Some(log) = &handles.log {
+                log.fail(
+                    &Error::new(ErrorKind::Io, "the log could not be flushed").remedy("try again"),
+                );
+            }
+            Ok(())
+        })
     }
 
     /// Folds the log into the database and flushes both. Others go on reading and committing

@@ -38,7 +38,7 @@ impl Opened {
         order: fn(&Row, &Row) -> Ordering,
         question: impl Fn(&dyn Index) -> Result<Vec<Row>>,
     ) -> Result<Page> {
-        let (files, inline) = self.both(terms, question)?;
+        let (files, inline) = self.both(terms, false, question)?;
         Ok(merge(files, inline, limit, order))
     }
 
@@ -49,22 +49,23 @@ impl Opened {
         limit: usize,
         question: impl Fn(&dyn Index) -> Result<KeyPage>,
     ) -> Result<KeyPage> {
-        let (files, inline) = self.both(terms, question)?;
+        let (files, inline) = self.both(terms, false, question)?;
         Ok(merge_keys(files, inline, limit))
     }
 
     /// What files and inline values are together.
     pub(crate) fn totals(&self, terms: Terms<'_>) -> Result<(u64, u64)> {
-        let (files, inline): (Totals, Totals) = self.both(terms, |index| index.totals())?;
+        let (files, inline): (Totals, Totals) = self.both(terms, true, |index| index.totals())?;
         let size = files.total_size.saturating_add(inline.total_size);
         Ok((files.entries + inline.entries, size))
     }
 
-    /// Asks both at a moment at which no value moves between them: it would be seen twice or, what
-    /// is worse, not at all.
+    /// Asks both without a move between the two questions, in which a value could be missed; with
+    /// `once`, at a moment at which none is in both.
     fn both<T: Default>(
         &self,
         terms: Terms<'_>,
+        once: bool,
         question: impl Fn(&dyn Index) -> Result<T>,
     ) -> Result<(T, T)> {
         self.ensure_index(terms)?;
@@ -79,9 +80,13 @@ impl Opened {
         }
         let ask = || Ok((ask_files()?, live.inline.ask(|values| question(values))?));
         for _ in 0..RETRIES {
-            let before = live.clock.moves();
+            let (before, is_moving) = live.clock.moves();
+            if once && is_moving {
+                std::thread::yield_now();
+                continue;
+            }
             let answers = ask()?;
-            if live.clock.moves() == before {
+            if live.clock.moves().0 == before {
                 return Ok(answers);
             }
         }

@@ -27,6 +27,7 @@ pub(super) use self::beside::has_file;
 pub(super) use self::merge::{Page, by_end, by_key};
 pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
+pub(super) use self::room::sweep;
 pub(super) use self::write::{is_small, newest, runs};
 
 /// The folder of the database below the store's own.
@@ -44,6 +45,8 @@ pub(crate) struct Inline {
     current: RwLock<Option<Current>>,
     /// The log is being folded in, or will be soon.
     folding: AtomicBool,
+    /// It was closed with a log that could not be flushed.
+    in_doubt: AtomicBool,
 }
 
 struct Current {
@@ -66,6 +69,7 @@ impl Inline {
             coherent,
             current: RwLock::new(None),
             folding: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
         })
     }
 
@@ -151,6 +155,9 @@ impl Inline {
                 let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
                 values.open_now().map_err(lost)?;
+                if self.in_doubt.swap(false, Ordering::AcqRel) {
+                    values.doubt_log()?;
+                }
                 room::keep(&folder);
                 let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
                 *slot = Some(Current { values, commits });
@@ -161,14 +168,24 @@ impl Inline {
     /// Waits for the calls under way, closes the database and keeps it closed.
     pub(crate) fn suspend(&self) -> SuspendedValues<'_> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = None;
+        if let Some(current) = slot.take()
+            && current.values.has_lost_a_flush()
+        {
+            self.in_doubt.store(true, Ordering::Release);
+        }
         SuspendedValues { _slot: slot }
     }
 
     /// Folds the log in, flushes everything and closes the database, if it is open.
     pub(crate) fn close(&self) -> Result<()> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        slot.take().map_or(Ok(()), |current| current.values.close())
+        let Some(current) = slot.take() else { return Ok(()) };
+        let has_lost = current.values.has_lost_a_flush();
+        let closed = current.values.close();
+        if has_lost && closed.is_err() {
+            self.in_doubt.store(true, Ordering::Release);
+        }
+        closed
     }
 }
 

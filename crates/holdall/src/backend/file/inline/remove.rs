@@ -65,7 +65,6 @@ impl Inlines {
     /// # Errors
     /// If it may still be there.
     pub(crate) fn remove_older(&mut self, live: &Live, key: &Key) -> Result<()> {
-        live.clock.note_move();
         live.inline.remove(&[key]).pop().unwrap_or(Ok(()))?;
         live.inline.flush()?;
         self.gone.insert(key.clone());

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{AtFlags, Dir, unlinkat};
 
 use super::super::layout::{own_file, own_folder};
 use super::write::removal;
@@ -94,6 +94,19 @@ pub(super) fn keep(folder: &OwnedFd) {
     if let Err(error) = kept {
         tracing::debug!("no room is kept for removals: {error}");
         let _ = unlinkat(folder, RESERVE, AtFlags::empty());
+    }
+}
+
+/// Removes databases that nobody will give a name any more; no other process has the store open.
+pub(in super::super) fn sweep(folder: &OwnedFd) {
+    let Ok(entries) = Dir::read_from(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_ok_and(SqliteIndex::is_draft)
+            && let Err(error) = unlinkat(folder, name, AtFlags::empty())
+        {
+            tracing::warn!("what a dead process has left was not removed: {error}");
+        }
     }
 }
 

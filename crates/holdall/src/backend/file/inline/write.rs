@@ -123,6 +123,8 @@ impl Opened {
                 Err(error) => results[at] = Some(Err(error)),
             }
         }
+        let _moving =
+            pending.iter().any(|one| !one.displaced.is_empty()).then(|| live.clock.begin_move());
         let mut pending = commit_each(live, pending, results, &mut refused);
         self.replace_files(live, &mut pending, results);
         finish(live, &stripes);

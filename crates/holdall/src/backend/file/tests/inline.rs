@@ -223,6 +223,23 @@ fn a_store_without_inline_values_has_no_database() {
 }
 
 #[test]
+fn what_a_process_left_that_was_killed_while_it_made_the_database_goes() {
+    let it = inline_fixture();
+    it.put("k", Format::Json, "1");
+    let folder = it.path(".holdall/inline");
+    let left = ["", "-wal", "-shm"].map(|end| format!("values.sqlite.0123456789abcdef{end}"));
+    for name in left.iter().map(String::as_str).chain(["values.sqlite.backup"]) {
+        fs::write(folder.join(name), "").expect("written");
+    }
+    let Fixture { dir, backend } = it;
+    drop(backend);
+    let it = Fixture { backend: on(dir.path(), BELOW), dir };
+    assert_eq!(it.get("k").expect("read").expect("there").content, b"1");
+    assert!(left.iter().all(|name| !folder.join(name).exists()));
+    assert!(folder.join("values.sqlite.backup").exists());
+}
+
+#[test]
 fn a_clock_that_was_lost_hides_no_inline_value() {
     let it = inline_fixture();
     it.put("k", Format::Json, "1");

@@ -83,6 +83,23 @@ fn a_log_that_could_not_be_flushed_fails_every_durable_save_until_it_is_folded_i
 }
 
 #[test]
+fn a_log_that_could_not_be_flushed_stays_so_when_the_database_is_closed_for_a_fork() {
+    let it = inline_fixture();
+    it.put("k", Format::Json, "0");
+    // As another process, it keeps the log from being folded in by whoever closes last.
+    let peer = SqliteIndex::values(it.path(".holdall/inline"), crate::clock::Clock::system());
+    peer.open_now().expect("open");
+    fail_flush(0);
+    it.backend.put(durable("k", "1")).expect_err("not on the disk");
+    let opened = it.backend.opened().expect("open");
+    let inline = &opened.live().expect("writable").inline;
+    drop(inline.suspend());
+    inline.flush().expect_err("nothing has made that good");
+    fold(&it);
+    inline.flush().expect("flushed");
+}
+
+#[test]
 fn a_file_is_flushed_before_the_inline_value_that_it_replaces_goes() {
     let it = inline_fixture();
     it.put("f/k", Format::Json, "1");
@@ -226,5 +243,30 @@ fn a_scan_flushes_what_a_dead_writer_has_placed_before_it_removes_the_other() {
         let opened = it.backend.opened().expect("open");
         let inline = opened.inline_record(&key("k")).expect("asked");
         assert!(inline.is_there);
+    }
+}
+
+#[test]
+fn a_value_that_is_being_moved_is_not_counted_twice() {
+    for becomes_inline in [true, false] {
+        let it = inline_fixture();
+        let plain = on(it.dir.path(), 0);
+        let (before, after) =
+            if becomes_inline { (&plain, &it.backend) } else { (&it.backend, &plain) };
+        before.put(put("k", Format::Json, "1")).expect("put");
+        let options = FileOptions { lock_timeout: Duration::ZERO, ..FileOptions::default() };
+        let hasty = FileBackend::new(it.dir.path(), options);
+        assert_eq!(hasty.totals().expect("counted").entries, 1);
+        let looked = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&looked);
+        let log = FlushLog::looking(move |_| {
+            // It may have to wait, for which it has no patience.
+            seen.borrow_mut().push(hasty.totals().map_or(1, |totals| totals.entries));
+        });
+        after.put(put("k", Format::Json, "2")).expect("put");
+        drop(log.end());
+        let looked = looked.borrow();
+        assert!(!looked.is_empty() && looked.iter().all(|entries| *entries == 1), "{looked:?}");
+        assert_eq!(it.backend.totals().expect("counted").entries, 1);
     }
 }
