@@ -186,7 +186,8 @@ impl BlobManager {
     /// manager was told to take that for a miss; [`ErrorKind::Io`].
     pub fn load_bytes(&self, key: &str, format: Option<Format>) -> Result<Blob> {
         let loaded = self.try_load_bytes(key, format);
-        named(loaded.and_then(|found| found.ok_or_else(missing)), "load", key)
+        let absent = || nothing().remedy("save one first, or pass a default");
+        named(loaded.and_then(|found| found.ok_or_else(absent)), "load", key)
     }
 
     /// As [`BlobManager::load_bytes`], with `None` for a missing key.
@@ -451,8 +452,11 @@ fn named<T>(result: Result<T>, operation: &'static str, key: &str) -> Result<T> 
 }
 
 pub(crate) fn missing() -> Error {
+    nothing().remedy("save one first")
+}
+
+fn nothing() -> Error {
     Error::new(ErrorKind::NotFound, "there is no value under this key")
-        .remedy("save one first, or pass a default")
 }
 
 fn described(page: Vec<(Key, Record)>) -> Vec<BlobMetadata> {

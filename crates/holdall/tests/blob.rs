@@ -315,3 +315,18 @@ fn a_value_above_the_limit_is_refused_on_both_ways() {
     store.save("k", "123456789", Format::Json).expect("no limit here");
     assert_eq!(kind(strict.load::<String>("k")), ErrorKind::InvalidArgument);
 }
+
+#[test]
+fn a_key_that_is_taken_or_missing_is_named_with_what_can_be_done() {
+    let (_folder, store) = on_disk();
+    store.save("a", &1, Format::Json).expect("saved");
+    store.save("b", &2, Format::Json).expect("saved");
+    let words = store.rename("a", "b", false).expect_err("refused").to_string();
+    assert!(words.contains("could not rename \"a\": there is a value under \"b\""), "{words}");
+    assert!(words.contains("overwrite it"), "{words}");
+    let words = store.metadata("c").expect_err("missing").to_string();
+    assert!(words.contains("save one first") && !words.contains("default"), "{words}");
+    let words = store.load::<i32>("c").expect_err("missing").to_string();
+    assert!(words.contains("or pass a default"), "{words}");
+    assert_eq!(store.load::<i32>("b").expect("read"), 2);
+}

@@ -4,7 +4,7 @@ use super::{Blob, BlobManager, BlobMetadata, SaveOptions, Trust, missing, named}
 use crate::backend::Condition;
 use crate::cancel;
 use crate::clock::Ttl;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, shown_key};
 use crate::key::Key;
 
 impl BlobManager {
@@ -40,7 +40,15 @@ impl BlobManager {
             condition: if overwrite { Condition::Any } else { Condition::Absent },
             durability: None,
         };
-        let copied = self.save_parts(target, record.format, vec![payload.into()], options)?;
+        let copied = self.save_parts(target, record.format, vec![payload.into()], options);
+        let copied = copied.map_err(|error| match error.kind() {
+            ErrorKind::Conflict if !overwrite => {
+                let target = shown_key(target);
+                Error::new(ErrorKind::Conflict, format!("there is a value under {target} already"))
+                    .remedy("choose another key, or overwrite it")
+            }
+            _ => error,
+        })?;
         Ok((copied, metadata.etag))
     }
 
