@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder};
 use super::find::foreign_generation;
+use super::inline::Settled;
 use super::layout::OWN;
 use super::open::{Live, Opened};
 use super::temp;
@@ -78,7 +79,7 @@ impl Opened {
         }
         let mut found: HashMap<Key, Seen> = HashMap::new();
         self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
-        let is_settled = self.settle_inline(live, &mut found)?;
+        let settled = self.settle_inline(live, &mut found)?;
         live.clock.end_moves();
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
@@ -105,8 +106,8 @@ impl Opened {
         // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
         // Else a file may be older than an inline value that cannot be read now.
-        live.clock.set_diverged(false);
-        if !is_settled {
+        live.clock.set_diverged(settled == Settled::NotNow);
+        if settled == Settled::Never {
             live.clock.note_unsettled();
         }
         drop(index);

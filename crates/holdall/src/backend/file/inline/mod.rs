@@ -28,6 +28,7 @@ pub(super) use self::merge::{Page, by_end, by_key};
 pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
 pub(super) use self::room::sweep;
+pub(super) use self::settle::Settled;
 pub(super) use self::write::{is_small, newest, runs};
 
 /// The folder of the database below the store's own.

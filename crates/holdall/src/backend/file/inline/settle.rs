@@ -17,17 +17,27 @@ use crate::key::Key;
 /// How many rows are read at a time.
 const BATCH: usize = 2_000;
 
+/// How far files and inline values were compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// No key is in two places.
+    Whole,
+    /// Something was in the way that may be gone the next time.
+    NotNow,
+    /// Another scan would meet the same damage.
+    Never,
+}
+
 impl Opened {
-    /// Compares the files that a scan has found, which holds every lock, with the inline values;
-    /// answers whether that could be done. A database that cannot be read keeps nobody from the
-    /// files.
+    /// Compares the files that a scan has found, which holds every lock, with the inline values. A
+    /// database that cannot be read keeps nobody from the files.
     pub(crate) fn settle_inline(
         &self,
         live: &Live,
         files: &mut HashMap<Key, Seen>,
-    ) -> Result<bool> {
+    ) -> Result<Settled> {
         if !live.clock.has_inline() || !live.coherent {
-            return Ok(true);
+            return Ok(Settled::Whole);
         }
         let mut after: Option<String> = None;
         let mut is_settled = true;
@@ -38,10 +48,13 @@ impl Opened {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
                 Err(error) => {
                     tracing::warn!("the inline values were not compared with the files: {error}");
-                    return Ok(false);
+                    let is_damage = error.kind() == ErrorKind::Corrupt;
+                    return Ok(if is_damage { Settled::Never } else { Settled::NotNow });
                 }
             };
-            let Some(last) = page.last() else { return Ok(is_settled) };
+            let Some(last) = page.last() else {
+                return Ok(if is_settled { Settled::Whole } else { Settled::Never });
+            };
             after = Some(last.key.clone());
             let mut older_values: Vec<(Key, String)> = Vec::new();
             let mut older_files: Vec<Seen> = Vec::new();

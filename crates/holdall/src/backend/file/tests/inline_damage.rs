@@ -118,6 +118,14 @@ fn one_damaged_value_fails_alone_in_a_batch() {
         let backend = doubted(dir, BELOW);
         let keys = ["file".to_owned(), inline_key(7), "another".into(), "third".into()];
         let keys: Vec<Key> = keys.iter().map(|text| key(text)).collect();
+        let group = (0..64).map(|number| put(&inline_key(number), Format::Json, "3"));
+        for placed in backend.put_many(group.collect()) {
+            placed.unwrap_or_else(|error| panic!("page {page}: {error}"));
+        }
+        for number in 0..64 {
+            let found = content(&backend, &inline_key(number)).expect("read").expect("there");
+            assert_eq!(found, b"3", "page {page}");
+        }
         let removed = backend.delete_many(&keys, Durability::Process);
         for at in [0, 2, 3] {
             assert!(removed[at].as_ref().is_ok_and(|removed| *removed), "page {page}: {removed:?}");
@@ -129,6 +137,9 @@ fn one_damaged_value_fails_alone_in_a_batch() {
         for name in ["file", "another", "third"] {
             assert!(!dir.join(format!("{name}.json")).exists());
             on(dir, 0).put(put(name, Format::Json, "2")).expect("put");
+        }
+        if dir.join("inline").exists() {
+            fs::remove_dir_all(dir.join("inline")).expect("as before");
         }
     });
 }
