@@ -98,7 +98,11 @@ impl FlushedFolders {
             folder = folder_of(folder);
             once(folder, above.as_fd())?;
             if !folder.is_empty() {
-                fd = open_folder(base, folder)?;
+                fd = match open_folder(base, folder) {
+                    // As above, just now.
+                    Err(Errno::NOENT) => return self.flush_folder(base, folder, flushed),
+                    opened => opened?,
+                };
             }
         }
         self.extend(new);

@@ -382,18 +382,26 @@ impl Backend for FileBackend {
         loop {
             let all = |index: &dyn Index| index.page("", after.as_deref(), BATCH);
             let Page { rows, .. } = opened.page(self.terms(), BATCH, inline::by_key, all)?;
-            let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
-            after = Some(last.key.clone());
+            let is_last = rows.is_empty();
+            after = rows.last().map(|last| last.key.clone());
             let own = rows.iter().filter(|row| !row.foreign);
-            let doomed: Vec<_> = own
-                .filter_map(|row| Some((Key::new(&row.key).ok()?, Doomed::NotAfter(until))))
-                .collect();
+            let doomed: Vec<_> = if is_last {
+                // No page has those.
+                let damaged = opened.damaged_inline_keys()?.into_iter();
+                damaged.map(|key| (key, Doomed::Damaged)).collect()
+            } else {
+                own.filter_map(|row| Some((Key::new(&row.key).ok()?, Doomed::NotAfter(until))))
+                    .collect()
+            };
             for removed in opened.remove(&doomed, durability, self.terms())? {
                 match removed {
                     Ok(removed) => count += u64::from(removed.removed),
                     // One damaged entry does not keep the rest.
                     Err(error) => failed = failed.or(Some(error)),
                 }
+            }
+            if is_last {
+                return failed.map_or(Ok(count), Err);
             }
         }
     }

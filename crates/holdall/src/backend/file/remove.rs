@@ -23,9 +23,16 @@ pub(crate) enum Doomed {
     Expired(u64),
     /// One that this store placed and that is not newer than this generation.
     NotAfter(u64),
+    /// An inline value whose record cannot be read.
+    Damaged,
 }
 
 impl Doomed {
+    /// Whether it goes even if nobody knows what it was.
+    fn suits_damage(&self) -> bool {
+        matches!(self, Self::Any(Condition::Any) | Self::Damaged)
+    }
+
     /// Whether the value that is there is the one that shall go.
     fn applies_to(&self, record: Option<&Record>, terms: Terms<'_>) -> Result<bool> {
         match self {
@@ -36,6 +43,7 @@ impl Doomed {
             Self::Expired(generation) => Ok(record.is_some_and(|record| {
                 record.generation == *generation && record.is_expired(terms.clock)
             })),
+            Self::Damaged => Ok(false),
             Self::NotAfter(generation) => {
                 Ok(record.is_some_and(|record| !record.foreign && record.generation <= *generation))
             }
@@ -101,7 +109,7 @@ impl Opened {
         if inline.is_lost && !inline::has_file(&found) {
             return Err(inline::unknown());
         }
-        if inline.is_damaged && found.is_empty() && matches!(which, Doomed::Any(Condition::Any)) {
+        if inline.is_damaged && found.is_empty() && which.suits_damage() {
             // What it was is not known any more; to remove it is the remedy.
             inlines.doom(at, key);
             return Ok(Removal { was_alive: true, removed: true, forgotten: false });

@@ -103,6 +103,24 @@ impl SqliteIndex {
         })
     }
 
+    /// The keys of rows that cannot be read.
+    pub(crate) fn damaged_keys(&self) -> Result<Vec<String>> {
+        self.read(|reader| {
+            let mut statement = reader.prepare_cached("SELECT key, row FROM entry")?;
+            let mut rows = statement.query([])?;
+            let mut damaged = Vec::new();
+            while let Some(columns) = rows.next()? {
+                let bytes = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
+                let (Some(key), row) = (bytes(0)?, bytes(1)?) else { continue };
+                let is_sound = row.is_some_and(|row| Row::decode(key, row).is_ok());
+                if !is_sound && let Ok(key) = std::str::from_utf8(key) {
+                    damaged.push(key.to_owned());
+                }
+            }
+            Ok(damaged)
+        })
+    }
+
     /// What there is under each of several keys, at one moment.
     pub(crate) fn standing(&self, keys: &[&str]) -> Result<Vec<Standing>> {
         self.read(|reader| {

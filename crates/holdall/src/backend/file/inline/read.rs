@@ -6,6 +6,7 @@ use super::super::open::Opened;
 use super::unusable;
 use crate::backend::Object;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::SqliteIndex;
 use crate::key::Key;
 use crate::record::Stamp;
 
@@ -59,6 +60,16 @@ impl Opened {
     fn inline_is_lost(&self) -> bool {
         let ready = self.live().and_then(|live| live.inline.ready());
         ready.is_err_and(|error| error.kind() != ErrorKind::Busy)
+    }
+
+    /// The keys of inline values whose records cannot be read; takes time in proportion to the
+    /// number of all.
+    pub(crate) fn damaged_inline_keys(&self) -> Result<Vec<Key>> {
+        if !self.may_have_inline() {
+            return Ok(Vec::new());
+        }
+        let keys = self.live()?.inline.ask(SqliteIndex::damaged_keys)?;
+        Ok(keys.iter().filter_map(|key| Key::new(key).ok()).collect())
     }
 
     /// Whether the store may have inline values.

@@ -128,3 +128,18 @@ fn a_folder_that_cannot_be_flushed_fails_what_lies_in_it_and_nothing_else() {
     assert!(results[0].is_err());
     assert_eq!(it.names(), ["seed.json"]);
 }
+
+#[test]
+fn a_save_whose_folders_somebody_removes_with_the_value_meanwhile_is_no_failure() {
+    let it = fixture();
+    it.put("seed", Format::Json, "1");
+    let folder = it.dir.path().canonicalize().expect("there").join("a");
+    let log = FlushLog::looking(move |path| {
+        // As another process does that deletes the value: the folders are empty then.
+        if *path == *folder {
+            fs::remove_dir_all(&folder).expect("removed");
+        }
+    });
+    it.backend.put(durable("a/b/k", "1")).expect("it was placed");
+    assert_eq!(log.end().last(), Some(&it.dir.path().canonicalize().expect("there")));
+}

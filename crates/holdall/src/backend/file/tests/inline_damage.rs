@@ -113,6 +113,22 @@ fn what_is_saved_over_a_damaged_page_is_the_value_from_then_on() {
 }
 
 #[test]
+fn clearing_removes_values_whose_records_cannot_be_read_too() {
+    let it = inline_fixture();
+    for text in ["a", "b", "c"] {
+        it.put(text, Format::Json, text);
+    }
+    it.backend.close().expect("closed");
+    let connection = rusqlite::Connection::open(it.path(".holdall/inline/values.sqlite"));
+    let damage = "UPDATE entry SET row = X'00' || substr(row, 2) WHERE key < CAST('c' AS BLOB)";
+    connection.expect("opened").execute(damage, []).expect("damaged");
+    assert_eq!(it.backend.totals().expect("counted").entries, 3);
+    assert_eq!(it.backend.clear(Durability::Process).expect("cleared"), 3);
+    assert_eq!(it.backend.totals().expect("counted"), Totals::default());
+    assert!(it.get("a").expect("read").is_none());
+}
+
+#[test]
 fn one_damaged_value_fails_alone_in_a_batch() {
     for_each_damaged_page(|dir, page| {
         let backend = doubted(dir, BELOW);
