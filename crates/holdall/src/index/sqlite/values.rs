@@ -159,6 +159,11 @@ impl SqliteIndex {
         self.with(|handles| Ok(handles.has_failed())).unwrap_or(false)
     }
 
+    /// Whether a checkpoint that failed so may have failed to flush the log.
+    pub(crate) fn loses_flush(error: &Error) -> bool {
+        error.kind() == ErrorKind::Io && error.os_error() != Some(libc::ENOSPC)
+    }
+
     /// Has all flushes fail until [`SqliteIndex::checkpoint`] has succeeded: the handle before this
     /// one could not flush the log, which somebody else has kept.
     pub(crate) fn doubt_log(&self) -> Result<()> {
@@ -232,10 +237,7 @@ impl Handles {
         folded.map_err(|error| {
             let error = fault::explain(error, &self.database);
             // Nobody is told twice that the log could not be flushed.
-            if error.kind() == ErrorKind::Io
-                && error.os_error() != Some(libc::ENOSPC)
-                && let Some(log) = &self.log
-            {
+            if let Some(log) = self.log.as_ref().filter(|_| SqliteIndex::loses_flush(&error)) {
                 log.fail(&error);
             }
             error

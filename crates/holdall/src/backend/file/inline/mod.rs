@@ -183,7 +183,8 @@ impl Inline {
         let Some(current) = slot.take() else { return Ok(()) };
         let has_lost = current.values.has_lost_a_flush();
         let closed = current.values.close();
-        if has_lost && closed.is_err() {
+        let is_lost = |error: &Error| has_lost || SqliteIndex::loses_flush(error);
+        if closed.as_ref().is_err_and(is_lost) {
             self.in_doubt.store(true, Ordering::Release);
         }
         closed
