@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python bench bench-peers lock clean
+.PHONY: help demo test rust python bench bench-peers audit lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -31,6 +31,9 @@ bench-peers: ## measure beside the peers and write a page; ARGS="--quick --only 
 	@scripts/setup peers
 	@scripts/build release
 	@.venv/bin/python -m benches.peers $(ARGS)
+
+audit: ## licences, sources and known weaknesses of all that is pinned (asks the network)
+	@scripts/audit
 
 lock: ## pin the newest releases of what demo, test and bench-peers need (needs uv)
 	@scripts/lock --upgrade

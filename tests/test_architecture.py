@@ -93,6 +93,55 @@ def test_event_loop_has_one_owner_in_the_binding():
     assert owners <= {"bridge.rs"}
 
 
+UNSAFE = {
+    "holdall": {
+        "backend/file/coherence.rs",  # a mapping that processes share
+        "backend/file/registry.rs",  # what happens in a fork
+        "backend/file/writeback.rs",  # a call that no crate has
+        "fork.rs",  # as registry.rs
+        "lock/ofd.rs",  # as writeback.rs
+        "pool.rs",  # no lock that a fork could leave locked
+    },
+    "holdall-python": {
+        "cache.rs",  # as hot.rs
+        "convert.rs",  # memory of Python objects
+        "gil.rs",  # what the interpreter lock protects
+        "hot.rs",  # functions without PyO3 around them
+        "memory.rs",  # as convert.rs
+        "plain.rs",  # objects that may change while they are read
+        "ready.rs",  # a type with slots that PyO3 has not
+    },
+}
+"""The files of each crate that may hold unsafe code, tests apart; elsewhere it is denied."""
+
+
+def unsafe_files(crate: str) -> set[str]:
+    folder = ROOT / "crates" / crate / "src"
+    found = set()
+    for path in folder.rglob("*.rs"):
+        text = re.sub(r"//.*", "", path.read_text())
+        code = re.split(r"#\[cfg\(test\)\]\s*(?:pub\S* )?mod \w+ \{", text)[0]
+        if "tests" not in path.relative_to(folder).parts and "unsafe_code" in code:
+            found.add(str(path.relative_to(folder)))
+    return found
+
+
+def test_unsafe_code_is_allowed_in_the_files_that_are_listed_and_denied_elsewhere():
+    for crate, listed in UNSAFE.items():
+        assert unsafe_files(crate) == listed
+        manifest = (ROOT / "crates" / crate / "Cargo.toml").read_text()
+        assert re.search(r"^\[lints\]\nworkspace = true$", manifest, re.MULTILINE)
+    lints = (ROOT / "Cargo.toml").read_text()
+    for lint in ("unsafe_code", "unsafe_op_in_unsafe_fn", "undocumented_unsafe_blocks"):
+        assert f'{lint} = "deny"' in lints
+
+
+def test_a_lint_is_allowed_with_its_reason():
+    for path in (ROOT / "crates").rglob("*.rs"):
+        for allowed in re.findall(r"#!?\[(?:allow|expect)\(([^\]]*)\)\]", path.read_text()):
+            assert "reason = " in allowed, f"{path.name}: {allowed}"
+
+
 # -- Python ---------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,10 @@ unsafe fn as_tier<'a>(object: &'a Bound<'_, PyAny>) -> &'a Tier {
 }
 
 /// `get(key, default=None)` of a cache; its result complete as an awaitable if `AWAITED`.
+///
+/// # Safety
+/// Called by the interpreter as the function of its definition: its lock is held, `slf` is what that
+/// was bound to, and the arguments are borrowed for the time of the call.
 unsafe extern "C" fn get<const AWAITED: bool>(
     slf: *mut PyObject,
     given: *const *mut PyObject,
@@ -124,6 +128,10 @@ unsafe extern "C" fn get<const AWAITED: bool>(
 }
 
 /// `set(key, value, ttl=DEFAULT)` of a cache.
+///
+/// # Safety
+/// Called by the interpreter as the function of its definition: its lock is held, `slf` is what that
+/// was bound to, and the arguments are borrowed for the time of the call.
 unsafe extern "C" fn set(
     slf: *mut PyObject,
     given: *const *mut PyObject,
@@ -204,6 +212,10 @@ unsafe fn plain_hit(slf: *mut PyObject, key: *mut PyObject) -> PyResult<*mut PyO
 }
 
 /// `get(key)` of a memory over a store: the value of a plain hit, else what the tuple has for that.
+///
+/// # Safety
+/// Called by the interpreter as the function of its definition: its lock is held, `slf` is what that
+/// was bound to, and the arguments are borrowed for the time of the call.
 unsafe extern "C" fn get_or_missing(slf: *mut PyObject, key: *mut PyObject) -> *mut PyObject {
     // SAFETY: as for `get`; `slf` is the tuple that `hot_get_or_missing` made.
     unsafe {
@@ -220,6 +232,10 @@ unsafe extern "C" fn get_or_missing(slf: *mut PyObject, key: *mut PyObject) -> *
 
 /// `get` of a memory over a store, its result complete as an awaitable if it is a plain hit: for all
 /// else the tuple has a function.
+///
+/// # Safety
+/// Called by the interpreter as the function of its definition: its lock is held, `slf` is what that
+/// was bound to, and the arguments are borrowed for the time of the call.
 unsafe extern "C" fn get_or_else(
     slf: *mut PyObject,
     given: *const *mut PyObject,

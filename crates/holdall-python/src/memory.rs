@@ -47,7 +47,7 @@ impl Memory {
         Ok((Self { start, length }, object.unbind()))
     }
 
-    /// The memory, zeroed where it was never touched.
+    /// The memory, with whatever was left in it.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         let first = self.start.align_offset(HUGE_PAGE);
         let whole = self.length.saturating_sub(first) / HUGE_PAGE * HUGE_PAGE;
@@ -56,7 +56,8 @@ impl Memory {
             // pages are small ones.
             let _ = unsafe { madvise(self.start.add(first).cast(), whole, Advice::LinuxHugepage) };
         }
-        // SAFETY: `length` bytes that are ours alone, see `new`. Any bytes are a valid content.
+        // SAFETY: `length` bytes that are ours alone, see `new`. The interpreter's allocator made
+        // them behind the back of the compiler, so they have some content, and any is valid.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 }

@@ -54,6 +54,8 @@ unsafe fn take(slf: *mut PyObject) -> Option<NonNull<PyObject>> {
     value
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_send(
     slf: *mut PyObject,
     _sent: *mut PyObject,
@@ -75,6 +77,8 @@ unsafe extern "C" fn ready_send(
     }
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_next(slf: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above. The exception is made by a call, because a tuple given to
     // `PyErr_SetObject` would be taken for arguments; both references are ours to give back.
@@ -98,16 +102,22 @@ unsafe extern "C" fn ready_next(slf: *mut PyObject) -> *mut PyObject {
     }
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_itself(slf: *mut PyObject) -> *mut PyObject {
     // SAFETY: a new reference to an object that the caller has.
     unsafe { ffi::Py_NewRef(slf) }
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_send_method(slf: *mut PyObject, _sent: *mut PyObject) -> *mut PyObject {
     // SAFETY: a method of the type, called with the lock held.
     unsafe { ready_next(slf) }
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_close(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above; the value is ours to give back, and None lives for ever.
     unsafe {
@@ -117,6 +127,8 @@ unsafe extern "C" fn ready_close(slf: *mut PyObject, _: *mut PyObject) -> *mut P
     }
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_throw(slf: *mut PyObject, arguments: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above; `arguments` is the tuple of them, whose items are borrowed.
     unsafe {
@@ -136,6 +148,8 @@ unsafe extern "C" fn ready_throw(slf: *mut PyObject, arguments: *mut PyObject) -
     }
 }
 
+/// # Safety
+/// A slot or method of the type, called by the interpreter: its lock is held, `slf` is a [`Ready`].
 unsafe extern "C" fn ready_dealloc(slf: *mut PyObject) {
     // SAFETY: the last reference is gone, so the memory is ours. Objects of heap types hold their
     // type. The end of the value may run anything, so it comes before the block is given away.
