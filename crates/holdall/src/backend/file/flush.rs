@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 use super::dir::{open_folder, parent};
-use super::layout::open_base;
+use super::layout::{OWN, open_base};
 use crate::error::{Error, Result};
 use crate::flush::flush;
 
@@ -18,7 +19,11 @@ const MOST: usize = 1 << 16;
 
 /// Folders whose own names, and those of all folders above them, are known to be on the disk.
 #[derive(Default)]
-pub(crate) struct FlushedFolders(Mutex<HashSet<Identity>>);
+pub(crate) struct FlushedFolders {
+    known: Mutex<HashSet<Identity>>,
+    /// So are the names on the way to the store, and those of its own files.
+    is_anchored: AtomicBool,
+}
 
 /// Inode and moment of birth: a folder that was removed and made again is another one, though
 /// often with the same inode.
@@ -58,6 +63,48 @@ impl FlushedFolders {
             result.as_ref().map_err(Error::again).copied()
         };
         paths.iter().map(|path| one(path)).collect()
+    }
+
+    /// As [`FlushedFolders::flush_names`], and the store itself is on the disk too.
+    pub(crate) fn flush_for_good(
+        &self,
+        base: BorrowedFd<'_>,
+        name: &Path,
+        paths: &[&str],
+    ) -> Vec<Result<()>> {
+        if !paths.is_empty()
+            && let Err(error) = self.anchor(base, name)
+        {
+            return paths.iter().map(|_| Err(error.again())).collect();
+        }
+        self.flush_names(base, name, paths)
+    }
+
+    /// Flushes, once, the name of the store's directory, which somebody may have made just before,
+    /// and those of the store's own files: another process may have made the store a moment ago,
+    /// and not have flushed them yet. Without its identity, no value of it would be its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io).
+    pub(crate) fn anchor(&self, base: BorrowedFd<'_>, name: &Path) -> Result<()> {
+        if self.is_anchored.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let io = |error: Errno| Error::io(error.into(), name);
+        match open_folder(base, OWN) {
+            Ok(own) => flush(own.as_fd()).map_err(io)?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(io(error)),
+        }
+        flush(base).map_err(io)?;
+        match name.parent().map(open_base) {
+            Some(Ok(above)) => flush(above.as_fd()).map_err(io)?,
+            // Who may not list it did not make the directory in it either.
+            None | Some(Err(Errno::ACCESS)) => {}
+            Some(Err(error)) => return Err(io(error)),
+        }
+        self.is_anchored.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// `flushed` has the folders that this call need not flush again.
@@ -110,11 +157,11 @@ impl FlushedFolders {
     }
 
     fn contains(&self, identity: &Identity) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(identity)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(identity)
     }
 
     fn extend(&self, new: Vec<Identity>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + new.len() > MOST {
             known.clear();
         }

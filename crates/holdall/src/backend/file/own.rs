@@ -36,7 +36,8 @@ impl Live {
         let folder = own_folder(&self.own, "keys")?;
         let io = |error: Errno| Error::io(error.into(), format!("{OWN}/keys"));
         if open_file(folder.as_fd(), digest(name)).map_err(io)?.is_some() {
-            return Ok(());
+            // By somebody who may not have flushed its name yet.
+            return flush(folder.as_fd()).map_err(io);
         }
         self.add(&folder, digest(name), key.as_str().as_bytes())
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use super::find::Search;
 use super::inline::{self, Inlines, newest};
-use super::open::Opened;
+use super::open::{Live, Opened};
 use super::write::{Terms, begin, commit, finish};
 use crate::backend::{Condition, Durability};
 use crate::cancel;
@@ -68,10 +68,9 @@ impl Opened {
         begin(live, &stripes);
         let mut changes = Vec::with_capacity(doomed.len());
         let mut inline = Inlines::of(self, doomed);
-        let mut paths: Vec<(usize, String)> = Vec::new();
         let mut results = Vec::with_capacity(doomed.len());
         for (at, (key, which)) in doomed.iter().enumerate() {
-            let result = self.remove_one(at, key, which, terms, &mut paths, &mut inline);
+            let result = self.remove_one(at, key, which, terms, &mut inline);
             if matches!(result, Ok(Removal { forgotten: true, .. })) {
                 changes.push(Change::Remove { key: key.as_str().to_owned(), generation: None });
             }
@@ -82,17 +81,35 @@ impl Opened {
         finish(live, &stripes);
         drop(guard);
         if durability == Durability::Disk {
-            inline.flush(live, &mut results);
-            let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
-            for ((at, _), flushed) in
-                paths.iter().zip(self.flushed.flush_names(self.base.as_fd(), &self.path, &names))
-            {
-                if let Err(error) = flushed {
-                    results[*at] = Err(error);
-                }
-            }
+            self.flush_removals(live, doomed, &inline, &mut results);
         }
         Ok(results)
+    }
+
+    /// Makes it survive a power cut that there is nothing: wherever a value can lie, for an older
+    /// one may have been removed there without a flush, when the key's value moved.
+    fn flush_removals(
+        &self,
+        live: &Live,
+        doomed: &[(Key, Doomed)],
+        inline: &Inlines,
+        results: &mut [Result<Removal>],
+    ) {
+        let is_gone = |(at, (_, which)): &(usize, &(Key, Doomed))| match &results[*at] {
+            Ok(removal) => removal.removed || matches!(which, Doomed::Any(_)),
+            Err(_) => false,
+        };
+        let gone: Vec<_> = doomed.iter().enumerate().filter(is_gone).collect();
+        let (places, names): (Vec<usize>, Vec<_>) =
+            gone.iter().map(|(at, (key, _))| (*at, key.name(self.case_rule()))).unzip();
+        inline.flush(live, &places, results);
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let flushed = self.flushed.flush_for_good(self.base.as_fd(), &self.path, &names);
+        for (at, flushed) in places.into_iter().zip(flushed) {
+            if let Err(error) = flushed {
+                results[at] = Err(error);
+            }
+        }
     }
 
     fn remove_one(
@@ -101,7 +118,6 @@ impl Opened {
         key: &Key,
         which: &Doomed,
         terms: Terms<'_>,
-        paths: &mut Vec<(usize, String)>,
         inlines: &mut Inlines,
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
@@ -138,7 +154,6 @@ impl Opened {
         let goes = &found[..stamped.max(least)];
         for old in goes.iter().rev() {
             self.unlink(&old.path, &old.stat)?;
-            paths.push((at, old.path.clone()));
         }
         if inline.is_there && inline_wins {
             // Or a power cut could leave an older value as the only one.
@@ -196,6 +211,7 @@ impl Opened {
             drop(guard);
             if durability == Durability::Disk && set.is_ok() {
                 live.inline.flush()?;
+                self.flushed.anchor(self.base.as_fd(), &self.path)?;
             }
             return set.map(|()| Some(record));
         }

@@ -132,7 +132,7 @@ impl Opened {
         let durable = placed.iter().filter(|(_, one)| one.durable);
         let durable: Vec<&str> = durable.map(|(_, one)| one.path.as_str()).collect();
         let mut flushed =
-            self.flushed.flush_names(self.base.as_fd(), &self.path, &durable).into_iter();
+            self.flushed.flush_for_good(self.base.as_fd(), &self.path, &durable).into_iter();
         for (at, one) in placed {
             let flushed = if one.durable { flushed.next().unwrap_or(Ok(())) } else { Ok(()) };
             let placed = Placed { record: one.record, version: one.version };

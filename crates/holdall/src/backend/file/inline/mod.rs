@@ -12,7 +12,7 @@ mod room;
 mod settle;
 mod write;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,6 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::layout::own_folder;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flush::flush;
 use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
 use crate::pool;
 
@@ -48,6 +49,8 @@ pub(crate) struct Inline {
     folding: AtomicBool,
     /// It was closed with a log that could not be flushed.
     in_doubt: AtomicBool,
+    /// The name of its folder is on the disk, which another process may have made.
+    is_named: AtomicBool,
 }
 
 struct Current {
@@ -71,6 +74,7 @@ impl Inline {
             current: RwLock::new(None),
             folding: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
+            is_named: AtomicBool::new(false),
         })
     }
 
@@ -125,7 +129,12 @@ impl Inline {
 
     /// Makes what was committed before the call survive a power cut.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.ask(SqliteIndex::flush)
+        self.ask(SqliteIndex::flush)?;
+        if !self.is_named.load(Ordering::Acquire) {
+            flush(self.own.as_fd()).map_err(|error| Error::io(error.into(), &self.path))?;
+            self.is_named.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn fold(&self) {

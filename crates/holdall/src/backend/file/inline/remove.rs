@@ -84,13 +84,17 @@ impl Inlines {
         }
     }
 
-    /// Makes their removal survive a power cut.
-    pub(crate) fn flush(&self, live: &Live, results: &mut [Result<Removal>]) {
-        if !self.doomed.is_empty() {
-            let Err(error) = live.inline.flush() else { return };
-            for (at, _) in &self.doomed {
-                results[*at] = Err(error.again());
-            }
+    /// Makes it survive a power cut that there is nothing in these places of the batch.
+    pub(crate) fn flush(&self, live: &Live, places: &[usize], results: &mut [Result<Removal>]) {
+        if places.is_empty() || self.standing.is_none() {
+            return;
+        }
+        let Err(error) = live.inline.flush() else { return };
+        let is_doomed = |at: &usize| self.doomed.iter().any(|(doomed, _)| doomed == at);
+        // A file does not suffer from a database that is damaged.
+        let suffers = |at: &&usize| error.kind() != ErrorKind::Corrupt || is_doomed(at);
+        for at in places.iter().filter(suffers) {
+            results[*at] = Err(error.again());
         }
     }
 }

@@ -6,6 +6,7 @@
 //! cut could take both.
 
 use std::collections::HashSet;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -134,7 +135,7 @@ impl Opened {
         drop(guard);
         let flushed = if placed.iter().any(|(_, one)| one.is_durable()) {
             // No flush happens under a lock.
-            live.inline.flush()
+            live.inline.flush().and_then(|()| self.flushed.anchor(self.base.as_fd(), &self.path))
         } else {
             Ok(())
         };

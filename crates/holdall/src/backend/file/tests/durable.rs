@@ -22,10 +22,37 @@ fn flushed(it: &Fixture, work: impl FnOnce()) -> Vec<String> {
         .collect()
 }
 
+/// A store from which something durable was saved already.
+fn anchored() -> Fixture {
+    let it = fixture();
+    it.backend.put(durable("seed", "1")).expect("put");
+    it
+}
+
+#[test]
+fn what_another_process_has_just_made_is_flushed_by_the_first_durable_save_and_delete() {
+    for is_delete in [false, true] {
+        let it = fixture();
+        let top = it.dir.path().canonicalize().expect("there");
+        it.put("k", Format::Json, "1");
+        let other = FileBackend::new(it.dir.path(), FileOptions::default());
+        let log = FlushLog::begin();
+        if is_delete {
+            other.delete(&key("k"), &Condition::Any, Durability::Disk).expect("deleted");
+        } else {
+            other.put(durable("k", "2")).expect("put");
+        }
+        let paths = log.end();
+        for folder in [top.join(".holdall"), top.clone(), top.join("..")] {
+            let folder = folder.canonicalize().expect("there");
+            assert!(paths.contains(&folder), "{folder:?} is not among {paths:?}");
+        }
+    }
+}
+
 #[test]
 fn a_durable_save_flushes_the_file_before_its_name_and_then_every_name_on_the_way() {
-    let it = fixture();
-    it.put("seed", Format::Json, "1");
+    let it = anchored();
     let save = |text: &str| flushed(&it, || drop(it.backend.put(durable(text, "1")).expect("put")));
     assert_eq!(save("a/b/k"), ["temporary", "a/b", "a", ""]);
     assert_eq!(save("a/b/k"), ["temporary", "a/b"]);
@@ -43,8 +70,7 @@ fn a_durable_save_flushes_the_file_before_its_name_and_then_every_name_on_the_wa
 
 #[test]
 fn a_durable_batch_flushes_each_folder_once_and_a_delete_flushes_what_is_left_of_it() {
-    let it = fixture();
-    it.put("seed", Format::Json, "1");
+    let it = anchored();
     let batch = || ["f/1", "f/2", "top", "f/3"].map(|text| durable(text, "1")).to_vec();
     let names = flushed(&it, || drop(it.backend.put_many(batch())));
     assert_eq!(names, ["temporary", "temporary", "temporary", "temporary", "f", ""]);
@@ -58,7 +84,7 @@ fn a_durable_batch_flushes_each_folder_once_and_a_delete_flushes_what_is_left_of
 
 #[test]
 fn clearing_and_expiring_flush_what_is_left_if_they_must_survive() {
-    let it = fixture();
+    let it = anchored();
     it.put("f/1", Format::Json, "1");
     it.put("f/2", Format::Json, "1");
     let names = flushed(&it, || drop(it.backend.clear(Durability::Process)));
@@ -117,8 +143,7 @@ fn a_file_that_cannot_be_flushed_fails_the_save_and_the_old_value_stands() {
 
 #[test]
 fn a_folder_that_cannot_be_flushed_fails_what_lies_in_it_and_nothing_else() {
-    let it = fixture();
-    it.put("seed", Format::Json, "1");
+    let it = anchored();
     // Two files, then the folder of the first.
     fail_flush(2);
     let results = it.backend.put_many(vec![durable("f/k", "1"), durable("top", "1")]);
@@ -131,8 +156,7 @@ fn a_folder_that_cannot_be_flushed_fails_what_lies_in_it_and_nothing_else() {
 
 #[test]
 fn a_save_whose_folders_somebody_removes_with_the_value_meanwhile_is_no_failure() {
-    let it = fixture();
-    it.put("seed", Format::Json, "1");
+    let it = anchored();
     let folder = it.dir.path().canonicalize().expect("there").join("a");
     let log = FlushLog::looking(move |path| {
         // As another process does that deletes the value: the folders are empty then.
