@@ -7,6 +7,7 @@ mod metadata;
 mod moving;
 mod options;
 mod packed;
+mod rotation;
 mod signed;
 mod stream;
 mod typed;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use large::Loaded;
 pub use metadata::{Blob, BlobMetadata};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
+pub use rotation::{KeyRotation, Rotation};
 pub use stream::{BlobReader, BlobWriter};
 
 use self::group::Group;
@@ -162,6 +164,7 @@ impl BlobManager {
             tags: options.tags,
             metadata: options.metadata,
             condition: options.condition,
+            continues: None,
             durability: options.durability.unwrap_or(self.options.durability),
             token: cancel::current(),
         })

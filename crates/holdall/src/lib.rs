@@ -48,8 +48,8 @@ pub mod storage;
 
 pub use backend::{Condition, Durability, Part};
 pub use blob::{
-    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, Loaded, OnCorrupt, Save,
-    SaveOptions, Trust,
+    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, KeyRotation, Loaded,
+    OnCorrupt, Rotation, Save, SaveOptions, Trust,
 };
 pub use cache::CacheManager;
 pub use cancel::CancelToken;

@@ -22,7 +22,7 @@ use crate::record::Record;
 /// Runs the whole suite, each rule on an empty backend of its own. Panics where a rule is broken.
 pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
     type Rule = fn(Arc<dyn Backend>, &ManualClock);
-    let rules: [(&str, Rule); 16] = [
+    let rules: [(&str, Rule); 17] = [
         ("what was put is got, byte for byte", what_was_put_is_got),
         ("the record says what was put", the_record_says_what_was_put),
         ("putting replaces value and record", putting_replaces),
@@ -31,6 +31,7 @@ pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
         ("two keys are never one value", keys_are_kept_apart),
         ("conditions are kept", conditions_are_kept),
         ("an ended value is not there", an_ended_value_is_not_there),
+        ("a value that is continued keeps its end", a_continued_value_keeps_its_end),
         ("a lifetime can be changed", a_lifetime_can_be_changed),
         ("deleting removes one value", deleting_removes_one_value),
         ("listings are in order and paged", listings_are_in_order),
@@ -223,6 +224,24 @@ fn conditions_are_kept(backend: Arc<dyn Backend>, hands: &ManualClock) {
     backend.put(Put { ttl: Some(10), ..put("k", "short") }).expect("put");
     hands.advance(Duration::from_millis(10));
     backend.put(absent("after")).expect("the ended one does not count");
+}
+
+fn a_continued_value_keeps_its_end(backend: Arc<dyn Backend>, hands: &ManualClock) {
+    let first = backend.put(Put { ttl: Some(1_000), ..put("k", "1") }).expect("put").record;
+    backend.put(put("other", "2")).expect("put");
+    hands.advance(Duration::from_millis(1_500));
+    let listed = backend.every(None, 10).expect("listed");
+    assert_eq!(listed.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["k", "other"]);
+    let found = backend.get_expired(&key("k")).expect("read").expect("it is over, not gone");
+    assert_eq!((found.content, &found.record), (b"1".to_vec(), &first));
+    let condition = Condition::Matches(first.etag());
+    let continues =
+        |record| Put { condition: condition.clone(), continues: Some(record), ..put("k", "3") };
+    let second = backend.put(continues(first.clone())).expect("it is the one").record;
+    assert_eq!((second.created, second.expiry), (first.created, first.expiry));
+    assert_ne!(second.etag(), first.etag());
+    assert_eq!(got(&*backend, "k"), None);
+    assert_eq!(backend.put(continues(first)).expect_err("changed").kind(), ErrorKind::Conflict);
 }
 
 fn an_ended_value_is_not_there(backend: Arc<dyn Backend>, hands: &ManualClock) {

@@ -89,8 +89,11 @@ impl Backend for MemoryBackend {
         let updated = self.clock.wall_micros() / 1_000;
         let mut state = self.state();
         put.check()?;
-        let current = state.live(&put.key, &self.clock).map(|object| &object.record);
-        put.condition.check(current)?;
+        let current = state.objects.get(&put.key).map(|object| &object.record);
+        put.admit(current, &self.clock)?;
+        let continues = put.continues.as_ref();
+        let current =
+            current.filter(|record| continues.is_some() || !record.is_expired(&self.clock));
         let record = Record {
             generation: state.generation + 1,
             format: put.format,
@@ -99,7 +102,7 @@ impl Backend for MemoryBackend {
             checksum: xxh3_64(&content),
             created: current.map_or(updated, |record| record.created),
             updated,
-            expiry: self.expiry(put.ttl),
+            expiry: continues.map_or_else(|| self.expiry(put.ttl), |record| record.expiry),
             signature: put.signature,
             tags: put.tags,
             metadata: put.metadata,
@@ -183,6 +186,17 @@ impl Backend for MemoryBackend {
     fn locate(&self, _key: &Key) -> Result<Option<(PathBuf, Record)>> {
         Err(Error::new(ErrorKind::InvalidArgument, "a store in memory has no files")
             .remedy("load the value instead"))
+    }
+
+    fn every(&self, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Option<Record>)>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state();
+        let all = state.objects.range::<Key, _>((from, Bound::Unbounded)).take(limit);
+        Ok(all.map(|(key, object)| (key.clone(), Some(object.record.clone()))).collect())
+    }
+
+    fn get_expired(&self, key: &Key) -> Result<Option<Object>> {
+        Ok(self.state().objects.get(key).cloned())
     }
 
     fn store_id(&self) -> Result<[u8; 16]> {

@@ -18,6 +18,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::cancel::CancelToken;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::{Key, KeyPage};
@@ -134,6 +135,9 @@ pub struct Put {
     pub metadata: Option<Vec<u8>>,
     /// What must hold for it to be placed.
     pub condition: Condition,
+    /// The value is still the one with this record, and only its signature is new: it keeps the
+    /// end of its life, and its place, and may be over already. The condition says that it is there.
+    pub continues: Option<Record>,
     /// What it must survive.
     pub durability: Durability,
     /// What cancels it, asked under the lock of its key; of a batch, it alone.
@@ -155,6 +159,7 @@ impl Put {
             tags: Vec::new(),
             metadata: None,
             condition: Condition::Any,
+            continues: None,
             durability: Durability::Process,
             token: None,
         }
@@ -167,6 +172,16 @@ impl Put {
     /// [`ErrorKind::Cancelled`].
     pub fn check(&self) -> Result<()> {
         self.token.as_ref().map_or(Ok(()), CancelToken::check).and_then(|()| crate::cancel::check())
+    }
+
+    /// Whether the value that is there is as the condition asks. One that is over is not there,
+    /// but for a put that continues it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] that says what is there instead.
+    pub fn admit(&self, current: Option<&Record>, clock: &Clock) -> Result<()> {
+        let is_there = |found: &&Record| self.continues.is_some() || !found.is_expired(clock);
+        self.condition.check(current.filter(is_there))
     }
 
     /// The length of all parts together, bytes.
@@ -216,7 +231,8 @@ pub struct Totals {
 /// One kind of storage. Calls may block; all are safe from several threads and processes. Those
 /// that write ask [`Put::check`] or [`crate::cancel::check`] under the lock of their key.
 ///
-/// A value that has expired is not there for any of them but [`Backend::expire`].
+/// A value that has expired is not there for any of them but [`Backend::expire`],
+/// [`Backend::every`] and [`Backend::get_expired`].
 pub trait Backend: Send + Sync + fmt::Debug {
     /// Places a value, whole or not at all.
     ///
@@ -399,6 +415,42 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::Io`].
     fn note_signer(&self, _fingerprint: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Notes which key signs from now on, in place of the one that did, after everything that was
+    /// placed so far has reached the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]; the old key stands then.
+    fn replace_signer(&self, _fingerprint: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Backend::list`] of all keys, values that have expired included; without a record where
+    /// only the value itself has one that can be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn every(&self, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Option<Record>)>> {
+        let page = self.list("", after, limit)?;
+        Ok(page.into_iter().map(|(key, record)| (key, Some(record))).collect())
+    }
+
+    /// As [`Backend::get`], of a value that may have expired.
+    ///
+    /// # Errors
+    /// As for [`Backend::get`].
+    fn get_expired(&self, key: &Key) -> Result<Option<Object>> {
+        self.get(key, None)
+    }
+
+    /// Has listings show, from now on, what other programs put there in formats that need a
+    /// signature. Looks at the name of every file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    fn list_unlisted(&self) -> Result<()> {
         Ok(())
     }
 

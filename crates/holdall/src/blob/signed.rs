@@ -74,12 +74,38 @@ impl Signer {
         let payload = parts.iter().map(|part| &part.bytes()[..]);
         let name = name_of(format, codec);
         let tag = keyring.sign(&backend.store_id()?, &name, key.as_str(), payload);
-        let end = match codec {
-            Codec::None => trailer::append(&tag).to_vec(),
-            _ => trailer::append_frame(&tag),
-        };
-        parts.push(end.into());
+        parts.push(ending(codec, &tag));
         Ok(tag)
+    }
+
+    /// The keys of a rotation: they have the one that signed so far, unless that is lost.
+    pub(super) fn ring(&self, backend: &dyn Backend, old_is_lost: bool) -> Result<Arc<Keyring>> {
+        let known = if old_is_lost { None } else { backend.signer()? };
+        self.keys.keyring(known.as_deref())
+    }
+
+    /// Verifies the content of a file with any key of a ring and signs it with the first one; `None`
+    /// if that one has signed it.
+    pub(super) fn renew(
+        &self,
+        ring: &Keyring,
+        backend: &dyn Backend,
+        key: &Key,
+        record: &Record,
+        mut content: Vec<u8>,
+    ) -> Result<Option<(Vec<Part>, Tag)>> {
+        let (payload, trailer) = split(record.codec, &content);
+        let tag = record.signature.or(trailer).ok_or_else(unsigned)?;
+        let name = name_of(record.format, record.codec);
+        let store_id = backend.store_id()?;
+        ring.verify(&store_id, &name, key.as_str(), std::iter::once(payload), Some(&tag))?;
+        if ring.signs_as(&tag.key_id) {
+            return Ok(None);
+        }
+        let new = ring.sign(&store_id, &name, key.as_str(), std::iter::once(payload));
+        let length = payload.len();
+        content.truncate(length);
+        Ok(Some((vec![content.into(), ending(record.codec, &new)], new)))
     }
 
     /// Verifies the content of a file, unless all are trusted, and takes the signature off it.
@@ -92,10 +118,7 @@ impl Signer {
         record: &Record,
         content: &mut Vec<u8>,
     ) -> Result<()> {
-        let (payload, tag) = match record.codec {
-            Codec::None => trailer::split(content),
-            _ => trailer::split_frame(content),
-        };
+        let (payload, tag) = split(record.codec, content);
         let length = payload.len();
         if trust == Trust::Own {
             let kind = (format, record.codec);
@@ -119,6 +142,22 @@ impl Signer {
         let payload = std::iter::once(payload);
         let name = name_of(format, codec);
         keyring.verify(&backend.store_id()?, &name, key.as_str(), payload, Some(&tag))
+    }
+}
+
+/// What lies behind a payload of this codec.
+fn ending(codec: Codec, tag: &Tag) -> Part {
+    match codec {
+        Codec::None => trailer::append(tag).to_vec().into(),
+        _ => trailer::append_frame(tag).into(),
+    }
+}
+
+/// Takes the signature off the content of a file.
+fn split(codec: Codec, content: &[u8]) -> (&[u8], Option<Tag>) {
+    match codec {
+        Codec::None => trailer::split(content),
+        _ => trailer::split_frame(content),
     }
 }
 

@@ -50,8 +50,8 @@ fn read(path: &Path) -> Result<Option<Keyring>> {
     }
     if found.mode() & 0o077 != 0 {
         return Err(refused(path, "the signing key is open to other users").remedy(
-            "run chmod 600 on it if nobody has used that; else remove it and sign the stores \
-             anew with `holdall trust DIR`",
+            "run chmod 600 on it if nobody has used that; else remove it, and look at every value \
+             after rotate_signing_key(old_key_is_lost=True)",
         ));
     }
     let mut text = String::new();
@@ -60,8 +60,8 @@ fn read(path: &Path) -> Result<Option<Keyring>> {
         .map_err(|error| failed(path, "read", &error))?;
     Keyring::from_list(&text).map(Some).map_err(|_| {
         refused(path, "the file of the signing key is empty or damaged").remedy(
-            "bring it back from a backup; else remove it and sign the stores anew with \
-             `holdall trust DIR`",
+            "bring it back from a backup; else remove it and let a new one sign with \
+             rotate_signing_key(old_key_is_lost=True)",
         )
     })
 }

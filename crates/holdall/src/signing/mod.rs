@@ -33,7 +33,7 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use seal::Seal;
-pub use source::KeySource;
+pub use source::{KeySource, check_variable};
 
 /// The version of the input, and of the trailer.
 const VERSION: u8 = 1;
@@ -138,6 +138,11 @@ impl Keyring {
         self.keys().any(|key| key.fingerprint() == fingerprint)
     }
 
+    /// Whether the first key has this id.
+    pub(crate) fn signs_as(&self, key_id: &[u8; 8]) -> bool {
+        self.first.id() == *key_id
+    }
+
     fn keys(&self) -> impl Iterator<Item = &SigningKey> {
         std::iter::once(&self.first).chain(&self.others)
     }
@@ -239,7 +244,6 @@ pub(crate) fn unsigned() -> Error {
 
 fn untrusted(cause: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Untrusted, cause).remedy(
-        "if you know who wrote it, open this manager with trust=\"any\", \
-         or look at the files and sign them anew with `holdall trust DIR`",
+        "if you know who wrote it, load it with trust=\"any\", and save it again to have it signed",
     )
 }

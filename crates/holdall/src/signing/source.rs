@@ -111,6 +111,27 @@ impl KeySource {
     }
 }
 
+/// Whether `HOLDALL_SIGNING_KEY` is unset or has keys that can sign; looks variables up and reads the
+/// text of a `.env`, as [`crate::config::Settings::resolve`] does. For those who would rather know
+/// before they need the key.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] that names the variable and not its value.
+pub fn check_variable(lookup: impl Fn(&str) -> Option<String>, dotenv: Option<&str>) -> Result<()> {
+    let lookup = |name: &str| lookup(name).map(std::ffi::OsString::from);
+    from_variable(&lookup, &dotenv.map(DotEnv::parse).unwrap_or_default()).map(drop)
+}
+
+fn from_variable(lookup: &Lookup<'_>, dotenv: &DotEnv) -> Result<Option<Keyring>> {
+    let Some((secrets, source)) = config::find(VARIABLE, lookup, dotenv)? else { return Ok(None) };
+    // An empty variable is more likely a secret that did not arrive than a wish for none.
+    Keyring::from_list(&secrets).map(Some).map_err(|_| {
+        let cause = format!("{VARIABLE} ({source}) is empty or has a key that is too short");
+        Error::new(ErrorKind::InvalidArgument, cause)
+            .remedy("set it to 16 bytes or more, such as 64 random hex digits, or remove it")
+    })
+}
+
 impl fmt::Debug for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match &self.0.origin {
@@ -134,13 +155,8 @@ pub(super) fn discover(
     dotenv: &dyn Fn() -> Result<DotEnv>,
     home: Option<&Path>,
 ) -> Result<Place> {
-    if let Some((secrets, source)) = config::find(VARIABLE, lookup, &dotenv()?)? {
-        // An empty variable is more likely a secret that did not arrive than a wish for none.
-        return Keyring::from_list(&secrets).map(Place::Here).map_err(|_| {
-            let cause = format!("{VARIABLE} ({source}) is empty or has a key that is too short");
-            Error::new(ErrorKind::InvalidArgument, cause)
-                .remedy("set it to 16 bytes or more, such as 64 random hex digits, or remove it")
-        });
+    if let Some(keyring) = from_variable(lookup, &dotenv()?)? {
+        return Ok(Place::Here(keyring));
     }
     // The XDG base directory specification has relative paths ignored.
     let data = lookup("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -157,7 +173,7 @@ pub(super) fn discover(
 fn missing(known: &str) -> Error {
     let cause = format!("the store is signed with key {known:?}, which is not here");
     Error::new(ErrorKind::Untrusted, cause).remedy(format!(
-        "set {VARIABLE} to that key or bring its signing.key back; if it is lost, look at the \
-         files and sign them anew with `holdall trust DIR`"
+        "set {VARIABLE} to that key or bring its signing.key back; if another key is to sign, give \
+         both and rotate_signing_key(); if that one is lost, rotate_signing_key(old_key_is_lost=True)"
     ))
 }

@@ -1,8 +1,8 @@
 //! Values as plain files in a directory, shared by any number of threads and processes.
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
-//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`
-//! and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in
+//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`,
+//! `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in
 //! a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
 //! `dir`, `layout`, `place` and `private` say what lies where, and may.
 
@@ -10,6 +10,7 @@ mod cached;
 mod catalog;
 mod coherence;
 mod dir;
+mod every;
 mod find;
 mod flush;
 mod inline;
@@ -38,19 +39,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use self::find::Search;
 pub use self::inline::MOST_INLINE;
 use self::inline::Page;
 use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
 use self::stream::FileWriting;
-use self::write::{Terms, commit};
+use self::write::Terms;
 use super::{Backend, Condition, Durability, Found, Object, Placed, Put, Reading, Totals, Writing};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::format::Format;
-use crate::index::{Change, Index, Row};
+use crate::index::{Index, Row};
 use crate::key::{self, Key, KeyPage};
 use crate::record::{Record, Stamp};
 
@@ -152,48 +152,6 @@ impl FileBackend {
                 found.truncate(limit);
                 return Ok(found);
             }
-        }
-    }
-
-    /// The record of a value, and its file if it has one.
-    fn look(&self, key: &Key) -> Result<Option<(Option<PathBuf>, Record)>> {
-        let opened = self.opened()?;
-        let found = opened.read_head(key, self.options.max_value_bytes)?;
-        match &found {
-            Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
-            Some(_) => {}
-            None => self.forget_gone(&opened, key),
-        }
-        let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
-        Ok(live.map(|(path, record)| (path.map(|path| opened.path.join(path)), record)))
-    }
-
-    /// Remembers, for listings, a file that another program put there or changed.
-    fn note_foreign(&self, opened: &Opened, key: &Key, record: &Record) {
-        let Some(live) = opened.maybe_live() else { return };
-        let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
-        if matches!(&known, Ok(Some(row)) if row.foreign && row.generation == record.generation) {
-            return;
-        }
-        // Under the lock, and only if it is still there: a row without a file would stay.
-        let Ok(Some(_guard)) = live.locks.try_lock(key.stripe()) else { return };
-        let found = opened.find(key, None, Search::All).unwrap_or_default();
-        let current = found.first().and_then(|found| found.current().ok());
-        let is_value =
-            opened.inline_record(key).is_ok_and(|inline| !inline.is_there && !inline.is_lost);
-        if is_value && current.is_some_and(|current| current.generation == record.generation) {
-            // The clock that dates files may be behind the generations of this store.
-            let forget = Change::Remove { key: key.as_str().to_owned(), generation: None };
-            commit(live, vec![forget, Change::Put(opened.row(key, record))]);
-        }
-    }
-
-    /// Forgets the row of a key whose file is gone.
-    fn forget_gone(&self, opened: &Opened, key: &Key) {
-        let Some(live) = opened.maybe_live() else { return };
-        if let Ok(Some(_)) = live.catalog.ask(&live.clock, |index| index.get(key.as_str())) {
-            let gone = [(key.clone(), Doomed::NotAfter(0))];
-            let _ = opened.remove(&gone, Durability::Process, self.terms());
         }
     }
 }
@@ -467,6 +425,22 @@ impl Backend for FileBackend {
 
     fn note_signer(&self, fingerprint: &str) -> Result<()> {
         self.opened()?.live()?.note_signer(fingerprint)
+    }
+
+    fn replace_signer(&self, fingerprint: &str) -> Result<()> {
+        self.opened()?.live()?.replace_signer(fingerprint)
+    }
+
+    fn every(&self, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Option<Record>)>> {
+        self.page_of_all(after, limit)
+    }
+
+    fn get_expired(&self, key: &Key) -> Result<Option<Object>> {
+        self.opened()?.read_whole(key, self.options.max_value_bytes)
+    }
+
+    fn list_unlisted(&self) -> Result<()> {
+        self.look_for_unlisted()
     }
 
     fn folder(&self) -> Option<&Path> {

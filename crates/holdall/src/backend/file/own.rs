@@ -31,6 +31,19 @@ impl Live {
         self.add(&self.own, SIGNER, format!("{fingerprint}\n").as_bytes())
     }
 
+    /// Notes who signs from now on; a reader sees the old or the new one.
+    pub(crate) fn replace_signer(&self, fingerprint: &str) -> Result<()> {
+        let io = |error: std::io::Error| Error::io(error, format!("{OWN}/{SIGNER}"));
+        // What was signed anew must be there when the old key is thrown away.
+        rustix::fs::syncfs(&self.own).map_err(|error| io(error.into()))?;
+        let mut temp = self.temp()?;
+        let mut file = std::fs::File::from(temp.file().try_clone_to_owned().map_err(io)?);
+        let written = file.write_all(format!("{fingerprint}\n").as_bytes());
+        written.and_then(|()| file.sync_all()).map_err(io)?;
+        temp.place(self.own.as_fd(), SIGNER).map_err(|error| io(error.into()))?;
+        flush(self.own.as_fd()).map_err(|error| io(error.into()))
+    }
+
     /// Keeps the text of a key that neither a name nor a stamp can hold.
     pub(crate) fn keep_long_key(&self, key: &Key, name: &str) -> Result<()> {
         let folder = own_folder(&self.own, "keys")?;

@@ -26,7 +26,7 @@ use crate::record::{Record, Stamp};
 const BATCH: usize = 2_000;
 
 /// How deep folders are followed; no key makes more.
-const DEPTH: usize = 40;
+pub(super) const DEPTH: usize = 40;
 
 /// A file of this store that the scan has found.
 pub(super) struct Seen {

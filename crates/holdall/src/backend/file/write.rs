@@ -68,9 +68,12 @@ impl Opened {
     /// Places several values, each for itself.
     pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Placed>> {
         let mut results: Vec<Option<Result<Placed>>> = puts.iter().map(|_| None).collect();
-        let is_small = |put: &Put| inline::is_small(put, terms.inline_below);
+        let is_small = |put: &Put| match put.continues {
+            None => inline::is_small(put, terms.inline_below),
+            Some(_) => self.inline_record(&put.key).is_ok_and(|found| found.is_there),
+        };
         let can_inline = puts.iter().any(is_small) && self.can_inline();
-        for (is_small, run) in inline::runs(puts, if can_inline { terms.inline_below } else { 0 }) {
+        for (is_small, run) in inline::runs(puts, |put| can_inline && is_small(put)) {
             if is_small {
                 let refused = self.write_inline(run, terms, &mut results);
                 self.write_files(refused, terms, &mut results);
@@ -248,8 +251,7 @@ impl Opened {
         let mut current = self.find(&key, None, Search::Known)?;
         let inline = self.inline_under(&staged.put, &current)?;
         let before = newest(&current, inline.record)?;
-        let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
-        staged.put.condition.check(there)?;
+        staged.put.admit(before.as_ref(), terms.clock)?;
         let durable = staged.put.durability == Durability::Disk;
         let follows = before.as_ref().map(|found| found.generation);
         // Where a value came and went meanwhile, the one that follows looks the same; but readers
@@ -394,7 +396,9 @@ pub(super) fn record(
     }
     let now = terms.clock.wall_micros();
     let updated = now / 1_000;
-    let alive = before.filter(|before| !before.is_expired(terms.clock));
+    let continues = put.continues.as_ref();
+    let alive = before.filter(|before| continues.is_some() || !before.is_expired(terms.clock));
+    let after = |millis| Expiry::after(millis, terms.clock);
     Record {
         generation: live.clock.next_generation(now),
         format: put.format,
@@ -403,7 +407,7 @@ pub(super) fn record(
         checksum,
         created: alive.map_or(updated, |before| before.created),
         updated,
-        expiry: put.ttl.map(|millis| Expiry::after(millis, terms.clock)),
+        expiry: continues.map_or_else(|| put.ttl.map(after), |record| record.expiry),
         signature: put.signature,
         tags: put.tags.clone(),
         metadata: put.metadata.clone(),

@@ -43,20 +43,20 @@ pub(crate) fn is_small(put: &Put, inline_below: u64) -> bool {
 }
 
 /// The parts of a batch that are placed one after the other: inline values, and files.
-pub(crate) fn runs(puts: Vec<Put>, inline_below: u64) -> Vec<(bool, Run)> {
-    let is_small = |put: &Put| is_small(put, inline_below);
-    let puts = puts.into_iter().enumerate();
-    if inline_below == 0 {
-        return vec![(false, puts.collect())];
+pub(crate) fn runs(puts: Vec<Put>, is_small: impl Fn(&Put) -> bool) -> Vec<(bool, Run)> {
+    let small: Vec<bool> = puts.iter().map(&is_small).collect();
+    let puts: Run = puts.into_iter().enumerate().collect();
+    if !small.contains(&true) {
+        return vec![(false, puts)];
     }
-    let puts: Run = puts.collect();
+    let is_small = |at: usize| small[at];
     let mut keys = HashSet::with_capacity(puts.len());
     if puts.iter().all(|(_, put)| keys.insert(put.key.as_str())) {
-        let (small, large): (Run, Run) = puts.into_iter().partition(|(_, put)| is_small(put));
+        let (small, large): (Run, Run) = puts.into_iter().partition(|(at, _)| is_small(*at));
         return vec![(true, small), (false, large)];
     }
     // The second value of a key follows the first.
-    puts.into_iter().map(|one| (is_small(&one.1), vec![one])).collect()
+    puts.into_iter().map(|one| (is_small(one.0), vec![one])).collect()
 }
 
 impl Pending {
@@ -166,8 +166,7 @@ impl Opened {
         }
         let (row, inline) = recorded(standing);
         let before = newest(&files, inline)?;
-        let there = before.as_ref().filter(|found| !found.is_expired(terms.clock));
-        put.condition.check(there)?;
+        put.admit(before.as_ref(), terms.clock)?;
         let content = content(&put.parts);
         let checksum = xxh3_64(&content);
         let record = record(live, &put, content.len() as u64, checksum, before.as_ref(), terms);

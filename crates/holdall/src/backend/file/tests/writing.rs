@@ -1,6 +1,7 @@
 //! Saves and removals: batches, folders that come and go, what fails and what then stands.
 
 use super::*;
+use crate::backend::file::find::Search;
 
 #[test]
 fn the_last_of_several_saves_of_one_key_in_a_batch_stands() {

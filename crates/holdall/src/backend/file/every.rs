@@ -1,0 +1,158 @@
+//! What there is, all of it: values that are over, and files that no listing shows yet.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Dir, FileType};
+use rustix::io::Errno;
+
+use super::find::Search;
+use super::inline::{self, Page};
+use super::layout::OWN;
+use super::open::Opened;
+use super::remove::Doomed;
+use super::scan::DEPTH;
+use super::write::commit;
+use super::{FileBackend, dir};
+use crate::backend::{Durability, Found, Object};
+use crate::error::{Error, Result};
+use crate::format::split_suffix;
+use crate::index::{Change, Index};
+use crate::key::{Key, ParsedName, parse_name};
+use crate::record::{Record, Stamp};
+
+impl Opened {
+    /// Reads a value as a whole, whether or not it is over.
+    pub(super) fn read_whole(&self, key: &Key, limit: u64) -> Result<Option<Object>> {
+        Ok(match self.read(key, None, limit, u64::MAX)? {
+            Some(Found::Whole(object)) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// Adds the keys of files in formats that need a signature and that carry no stamp of this
+    /// store.
+    fn unstamped(
+        &self,
+        folder: BorrowedFd<'_>,
+        prefix: &str,
+        depth: usize,
+        found: &mut Vec<Key>,
+    ) -> Result<()> {
+        let io = |error: Errno| Error::io(error.into(), self.path.join(prefix));
+        for entry in Dir::read_from(folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if matches!(name, "." | "..") || (depth == 0 && name == OWN) {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            // Some file systems do not tell a folder from a file.
+            let kind = entry.file_type();
+            if kind != FileType::RegularFile
+                && depth < DEPTH
+                && !name.contains('.')
+                && let Ok(below) = dir::open_folder(self.base.as_fd(), &path)
+            {
+                self.unstamped(below.as_fd(), &format!("{path}/"), depth + 1, found)?;
+            } else if matches!(kind, FileType::RegularFile | FileType::Unknown) {
+                found.extend(self.unstamped_key(&path));
+            }
+        }
+        Ok(())
+    }
+
+    fn unstamped_key(&self, path: &str) -> Option<Key> {
+        let (stem, format, _) = split_suffix(path)?;
+        if !format.is_signed() {
+            return None;
+        }
+        let key = match parse_name(stem, self.case_rule())? {
+            ParsedName::Key(key) => key,
+            // The text of the longest keys is kept apart; of shorter ones it went with the stamp.
+            ParsedName::Hashed => Key::new(&self.maybe_live()?.long_key(stem)?).ok()?,
+        };
+        let file = dir::open_file(self.base.as_fd(), path).ok()??;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let is_ours = matches!(self.stamp_of(file.as_fd(), &stat, key.hash()), Ok(Some(_)));
+        (!is_ours).then_some(key)
+    }
+}
+
+impl FileBackend {
+    pub(super) fn page_of_all(
+        &self,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Option<Record>)>> {
+        let mut found = Vec::new();
+        let mut after = after.map(|key| key.as_str().to_owned());
+        loop {
+            let ask = |index: &dyn Index| index.page("", after.as_deref(), limit);
+            let Page { rows, is_last } =
+                self.opened()?.page(self.terms(), limit, inline::by_key, ask)?;
+            after = rows.last().map(|row| row.key.clone());
+            found.extend(rows.into_iter().filter_map(|row| {
+                let record = Stamp::decode(&row.record).map(|stamp| stamp.record);
+                Some((Key::new(&row.key).ok()?, record))
+            }));
+            if is_last || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(super) fn look_for_unlisted(&self) -> Result<()> {
+        let opened = self.opened()?;
+        let mut found = Vec::new();
+        opened.unstamped(opened.base.as_fd(), "", 0, &mut found)?;
+        for key in found {
+            // What is damaged, or claimed twice, has no row; the next load of it says why.
+            let _ = self.look(&key);
+        }
+        Ok(())
+    }
+
+    /// The record of a value, and its file if it has one.
+    pub(super) fn look(&self, key: &Key) -> Result<Option<(Option<PathBuf>, Record)>> {
+        let opened = self.opened()?;
+        let found = opened.read_head(key, self.options.max_value_bytes)?;
+        match &found {
+            Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
+            Some(_) => {}
+            None => self.forget_gone(&opened, key),
+        }
+        let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
+        Ok(live.map(|(path, record)| (path.map(|path| opened.path.join(path)), record)))
+    }
+
+    /// Remembers, for listings, a file that another program put there or changed.
+    pub(super) fn note_foreign(&self, opened: &Opened, key: &Key, record: &Record) {
+        let Some(live) = opened.maybe_live() else { return };
+        let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
+        if matches!(&known, Ok(Some(row)) if row.foreign && row.generation == record.generation) {
+            return;
+        }
+        // Under the lock, and only if it is still there: a row without a file would stay.
+        let Ok(Some(_guard)) = live.locks.try_lock(key.stripe()) else { return };
+        let found = opened.find(key, None, Search::All).unwrap_or_default();
+        let current = found.first().and_then(|found| found.current().ok());
+        let is_value =
+            opened.inline_record(key).is_ok_and(|inline| !inline.is_there && !inline.is_lost);
+        if is_value && current.is_some_and(|current| current.generation == record.generation) {
+            // The clock that dates files may be behind the generations of this store.
+            let forget = Change::Remove { key: key.as_str().to_owned(), generation: None };
+            commit(live, vec![forget, Change::Put(opened.row(key, record))]);
+        }
+    }
+
+    /// Forgets the row of a key whose file is gone.
+    pub(super) fn forget_gone(&self, opened: &Opened, key: &Key) {
+        let Some(live) = opened.maybe_live() else { return };
+        if let Ok(Some(_)) = live.catalog.ask(&live.clock, |index| index.get(key.as_str())) {
+            let gone = [(key.clone(), Doomed::NotAfter(0))];
+            let _ = opened.remove(&gone, Durability::Process, self.terms());
+        }
+    }
+}
