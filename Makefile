@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python bench bench-peers audit lock clean
+.PHONY: help demo test rust python crash bench bench-peers audit lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -21,6 +21,11 @@ rust: ## only the checks and tests of the Rust crates
 python: ## only the checks and tests of the Python package
 	@scripts/setup dev
 	@scripts/test python
+
+crash: ## crash it by kill -9 and power cuts, and judge what it kept; ARGS="--full", names of runs
+	@scripts/setup dev
+	@scripts/build release
+	@scripts/crash $(ARGS)
 
 bench: ## set up, build, and measure single calls and counts of instructions, in Rust and in Python
 	@scripts/setup demo

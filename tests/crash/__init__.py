@@ -1,0 +1,1 @@
+"""Crashes holdall and judges what it kept: `make crash`, docs/crashes.md."""
