@@ -30,6 +30,7 @@ BUILTINS = {
     "InvalidJSONError": (json.JSONDecodeError, errors.DeserializationError),
     "InvalidKeyError": (ValueError,),
     "OptionError": (errors.InvalidArgumentError,),
+    "PickleRefusedError": (errors.UntrustedPayloadError, PermissionError),
     "ReentrantLoadError": (RuntimeError,),
     "SerializationError": (ValueError,),
     "StorageDisabledError": (RuntimeError,),
@@ -105,6 +106,11 @@ async def no_json(blobs, folder):
     await blobs.save("mine", 1)
     (folder / "k.json").write_text("{")
     await blobs.load("k")
+
+
+async def walled(_, folder):
+    async with BlobManager(folder, allow_classes=()) as blobs:
+        await blobs.save("k", Recipe(title="Pasta", minutes=20), "pickle")
 
 
 async def bad_key(blobs, _):
@@ -190,6 +196,7 @@ RAISED = {
     "InvalidJSONError": (no_json, "k", "load"),
     "InvalidKeyError": (bad_key, "", "load"),
     "OptionError": (option, "k", "save"),
+    "PickleRefusedError": (walled, "k", "save"),
     "ReentrantLoadError": (reentrant, "k", "load"),
     "SerializationError": (unserializable, "k", "save"),
     "StorageDisabledError": (disabled, None, "load"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         InvalidJSONError,
         InvalidKeyError,
         OptionError,
+        PickleRefusedError,
         ReentrantLoadError,
         SerializationError,
         StorageDisabledError,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
         UntrustedPayloadError,
     )
     from holdall.storage_manager import StorageManager
-    from holdall.types import BlobStats, CacheStats, StorageStats
+    from holdall.types import BlobStats, CacheStats, KeyRotation, StorageStats
 
 __all__ = [
     "DEFAULT",
@@ -70,7 +71,9 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidJSONError",
     "InvalidKeyError",
+    "KeyRotation",
     "OptionError",
+    "PickleRefusedError",
     "ReentrantLoadError",
     "SerializationError",
     "StorageDisabledError",
@@ -97,6 +100,7 @@ _MODULES = {
     "MISSING": "holdall._sentinels",
     "BlobStats": "holdall.types",
     "CacheStats": "holdall.types",
+    "KeyRotation": "holdall.types",
     "StorageStats": "holdall.types",
 }
 """Where a public name lives; those that are not here are exceptions."""

@@ -58,6 +58,7 @@ class BlobCore:
         compression: Compression | None = None,
         trust: Trust = "own",
         signing_key: str | bytes | None = None,
+        allow_classes: Iterable[type | str] | None = None,
         max_value_bytes: int | None = None,
         inline_below: int = 0,
         on_corrupt: OnCorrupt = "raise",
@@ -78,7 +79,11 @@ class BlobCore:
             trust: `"own"` reads pickle and joblib only if signed with this user's key; `"any"`
                 reads everybody's, which runs whatever code they hold.
             signing_key: The key for signatures; left out, `HOLDALL_SIGNING_KEY`, else a file of
-                this user that is made on first use.
+                this user that is made on first use. Several with commas between them are a ring:
+                the first signs, all are accepted.
+            allow_classes: The classes that pickle and joblib may name besides plain values, as
+                classes or as exact names like `"package.module.Class"`; `numpy.ndarray` stands for
+                all that arrays name. Saves and loads of others are refused. Left out: all.
             max_value_bytes: The largest payload that is written or read, in bytes.
             inline_below: Values of fewer bytes are saved into a database of the store, which is
                 several times faster than a file for each; at most 65,536. 0 keeps every value in a
@@ -104,6 +109,7 @@ class BlobCore:
         check_clock(clock)
         if not isinstance(signing_key, str | bytes | None):
             raise wrong_type("signing_key", signing_key, "a str or bytes", None)
+        self._allowed = None if allow_classes is None else formats.Allowed(allow_classes)
         self._given_path = None if base_path is None else Path(base_path)
         self._clock = clock
         self._options: dict[str, Any] = {
@@ -201,7 +207,9 @@ class BlobCore:
         """The name of the format and the bytes of a value."""
         try:
             codec = formats.codec_for(value) if format is None else formats.find(format)
-            given = formats.taken(codec, options, codec.encode_options)
+            given = self._walled(
+                codec.encode_options, formats.taken(codec, options, codec.encode_options)
+            )
             if codec.heavy and not self._driver.blocking and not is_small(value):
                 return codec.name, await self._driver.offload(codec.encode, value, given)
             return codec.name, codec.encode(value, given)
@@ -239,10 +247,16 @@ class BlobCore:
             codec = formats.find(format)
             if options:
                 options = formats.taken(codec, options, codec.decode_options)
-            return codec.decode(data, options)
+            return codec.decode(data, self._walled(codec.decode_options, options))
         except HoldallError as error:
             during(error, operation, key)
             raise
+
+    def _walled(self, takes: frozenset[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options of a codec, and for those that could run code what they may name."""
+        if self._allowed is None or "allow_classes" not in takes:
+            return options
+        return {**options, "allow_classes": self._allowed}
 
     async def _encoded_many(
         self,

@@ -178,6 +178,8 @@ class Store:
     def read_range(self, key: str, start: int, length: int) -> Awaitable[bytes]: ...
     def head(self, key: str) -> Awaitable[BlobMetadata]: ...
     def exists(self, key: str) -> Awaitable[bool]: ...
+    def rotation(self, old_key_is_lost: bool) -> Awaitable[Rotation]:
+        """Begins to have another key sign; nothing is changed before the first step."""
     def locate(self, key: str, format: str | None) -> Awaitable[tuple[str, BlobMetadata]]:
         """The path of the file behind a key, for mapping it; nothing is read or checked."""
     def delete(self, key: str, if_match: str | None = None) -> Awaitable[bool]: ...
@@ -207,6 +209,17 @@ class LargeValue:
 
     def read(self, writable: bool) -> Awaitable[bytes | bytearray]:
         """The value, checked and verified: as `bytes`, or as a `bytearray` if `writable`."""
+
+@final
+class Rotation:
+    """A rotation of the signing key that is under way."""
+
+    def step(self) -> Awaitable[tuple[bool, int, int]]:
+        """Goes on for some values: whether there is more to do, values checked, values signed anew."""
+    def report(self) -> tuple[str, bool, dict[str, HoldallError], dict[str, HoldallError]]:
+        """Fingerprint, whether it is in force, and the errors of values refused and of those that
+        failed. After the last step.
+        """
 
 @final
 class ValueWriter:
@@ -318,6 +331,11 @@ def hot_get_or_missing(tier: Tier, missing: object, wrapper: type) -> Callable[[
     """The fastest look for a plain hit in a memory over a store; `missing` if there is none."""
 
 # -- streams for the codecs ---------------------------------------------------------------------
+
+def pickle_end(data: bytes, start: int = 0) -> int:
+    """The place behind the STOP of the pickle that begins at `start`; `ValueError` if it has opcodes
+    that no plain pickle needs.
+    """
 
 def pickle_plain(value: object) -> list[bytes] | None:
     """A pickle of plain data, in parts; `None` if there is anything else in it. Other threads run at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy as copying
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
@@ -59,6 +59,7 @@ class StorageCore:
         compression: Compression | None = None,
         trust: Trust = "own",
         signing_key: str | bytes | None = None,
+        allow_classes: Iterable[type | str] | None = None,
         max_value_bytes: int | None = None,
         inline_below: int = 0,
         on_corrupt: OnCorrupt = "raise",
@@ -85,6 +86,7 @@ class StorageCore:
             compression: See `BlobManager`.
             trust: See `BlobManager`.
             signing_key: See `BlobManager`.
+            allow_classes: See `BlobManager`.
             max_value_bytes: See `BlobManager`.
             inline_below: See `BlobManager`.
             on_corrupt: See `BlobManager`.
@@ -105,6 +107,7 @@ class StorageCore:
             compression=compression,
             trust=trust,
             signing_key=signing_key,
+            allow_classes=allow_classes,
             max_value_bytes=max_value_bytes,
             inline_below=inline_below,
             on_corrupt=on_corrupt,

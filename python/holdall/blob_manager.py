@@ -15,6 +15,7 @@ from holdall._arguments import (
     check_terms,
     check_ttl,
 )
+from holdall._blob_signing import BlobSigning
 from holdall._blob_streams import BlobStreams
 from holdall._blob_upkeep import BlobUpkeep, described
 from holdall._blobs import named
@@ -32,7 +33,7 @@ T = TypeVar("T")
 _LOAD_GROUP = 256
 
 
-class BlobManager(BlobUpkeep, BlobStreams):
+class BlobManager(BlobUpkeep, BlobStreams, BlobSigning):
     """Keeps objects on disk: `await save(key, value)`, `await load(key)`.
 
     Each value is one plain file that `json.load`, `pickle.load`, `joblib.load` or `numpy.load`
@@ -96,6 +97,7 @@ class BlobManager(BlobUpkeep, BlobStreams):
 
         Raises:
             SerializationError: The value cannot be written in the format.
+            PickleRefusedError: It is of a class that `allow_classes` does not have.
             UnknownFormatError: No such format, or none that is safe fits the type.
             ConflictError: `if_absent` or `if_match` does not hold.
             InvalidKeyError, InvalidArgumentError: Before anything is touched.
@@ -261,7 +263,8 @@ class BlobManager(BlobUpkeep, BlobStreams):
             DeserializationError: It is not what was asked for; for a model, `__cause__` is
                 pydantic's `ValidationError`.
             BlobCorruptError: The file is not what was saved.
-            UntrustedPayloadError: A pickle that was not signed with this user's key.
+            UntrustedPayloadError: A pickle that was not signed with this user's key, or
+                (`PickleRefusedError`) that names what `allow_classes` does not have.
         """
         check_key(key, "load")
         if custom_decoder is not None:

@@ -14,6 +14,7 @@ HoldallError(Exception)                    key, operation, path: what it was abo
 │   └── InvalidJSONError                   (json.JSONDecodeError) with lineno, colno and pos
 ├── BlobCorruptError                       (ValueError) the bytes are not those that were saved
 ├── UntrustedPayloadError                  (PermissionError) a pickle that this user did not sign
+│   └── PickleRefusedError                 it names what allow_classes does not have
 ├── ConflictError                          (FileExistsError) if_absent or if_match does not hold
 ├── ReentrantLoadError                     (RuntimeError) a loader waits for itself
 ├── BatchError                             some keys of a batch failed; the others are done
@@ -64,6 +65,7 @@ __all__ = [
     "InvalidJSONError",
     "InvalidKeyError",
     "OptionError",
+    "PickleRefusedError",
     "ReentrantLoadError",
     "SerializationError",
     "StorageDisabledError",
@@ -133,6 +135,22 @@ class DeserializationError(_Told, ValueError):
 
     When `model_class` did not fit, `__cause__` is pydantic's `ValidationError`.
     """
+
+
+class PickleRefusedError(_Told, UntrustedPayloadError):
+    """A pickle names a class or does a thing that `allow_classes` does not have.
+
+    On a load nothing of what was refused has run; on a save nothing was stored.
+
+    Attributes:
+        name: The exact name of the class or function, as `allow_classes` takes it; `None` if the
+            pickle was refused for something else.
+    """
+
+    def __init__(self, cause: str, remedy: str, *, name: str | None) -> None:
+        """Makes the error for a name, or for another cause."""
+        super().__init__(cause, remedy)
+        self.name = name
 
 
 class InvalidJSONError(DeserializationError, json.JSONDecodeError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
-from holdall._core import BlobMetadata, ManualClock
+from holdall._core import BlobMetadata, HoldallError, ManualClock
 from holdall._sentinels import Default, Missing
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Default",
     "Durability",
     "Format",
+    "KeyRotation",
     "Missing",
     "OnCorrupt",
     "Policy",
@@ -86,6 +87,19 @@ class StorageStats(BlobStats):
     cache: CacheStats
 
 
+class KeyRotation(NamedTuple):
+    """What `BlobManager.rotate_signing_key` did."""
+
+    fingerprint: str
+    """16 hex digits that name the key which signs from now on."""
+    checked: int
+    """Pickle and joblib values that were looked at."""
+    resigned: int
+    """Those that were verified and signed with the new key; the others had its signature."""
+    refused: Mapping[str, HoldallError]
+    """By key, why a value may not be read by anybody: they stay as they are."""
+
+
 class BlobOptions(TypedDict, total=False):
     """The arguments of `BlobManager` besides the folder."""
 
@@ -93,6 +107,7 @@ class BlobOptions(TypedDict, total=False):
     compression: Compression | None
     trust: Trust
     signing_key: str | bytes | None
+    allow_classes: Iterable[type | str] | None
     max_value_bytes: int | None
     inline_below: int
     on_corrupt: OnCorrupt

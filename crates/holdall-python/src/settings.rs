@@ -27,6 +27,7 @@ pub(crate) fn resolve_settings(
 ) -> PyResult<Settings> {
     let lookup = |name: &str| environ.get_item(name).ok()?.extract::<String>().ok();
     let settings = holdall::config::Settings::resolve(lookup, dotenv)
+        .and_then(|settings| holdall::signing::check_variable(lookup, dotenv).map(|()| settings))
         .map_err(|error| errors::raised(py, &error))?;
     Ok(Settings {
         blob_storage_enabled: settings.blob_storage_enabled,

@@ -21,6 +21,7 @@ use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
 use crate::errors;
 use crate::pieces::{LargeValue, ValueReader, ValueWriter};
+use crate::rotation::Rotation;
 
 /// From so many bytes on, a value is read into memory that was made for it.
 const LARGE: u64 = 1 << 20;
@@ -306,6 +307,16 @@ impl Store {
     fn exists(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         self.run(py, move |blobs| blobs.exists(&key), flag)
+    }
+
+    /// Begins to have another key sign; nothing is changed before the first step.
+    fn rotation(&self, py: Python<'_>, old_key_is_lost: bool) -> PyResult<Py<PyAny>> {
+        let blocking = self.blocking;
+        self.run(
+            py,
+            move |blobs| blobs.rotation(old_key_is_lost),
+            move |py, begun| Ok(Py::new(py, Rotation::new(begun, blocking))?.into_any()),
+        )
     }
 
     /// The path of the file behind a key, for mapping it; nothing is read or checked.

@@ -5,7 +5,18 @@ Importing this package imports neither numpy nor joblib nor pydantic.
 
 from __future__ import annotations
 
+from holdall.formats._allowed import Allowed
 from holdall.formats._codec import Codec, Options, Parts
 from holdall.formats._table import ALIASES, FORMATS, codec_for, find, taken
 
-__all__ = ["ALIASES", "FORMATS", "Codec", "Options", "Parts", "codec_for", "find", "taken"]
+__all__ = [
+    "ALIASES",
+    "FORMATS",
+    "Allowed",
+    "Codec",
+    "Options",
+    "Parts",
+    "codec_for",
+    "find",
+    "taken",
+]

@@ -9,9 +9,11 @@ import io
 import pickle
 from typing import Any, ClassVar, Final
 
-from holdall.errors import ConfigurationError
-from holdall.formats._codec import NO_OPTIONS, Options, Parts, instance
+from holdall.errors import ConfigurationError, HoldallError
+from holdall.formats import _joblib_allowed
+from holdall.formats._codec import Options, Parts, instance
 from holdall.formats._joblib_arrays import Written, classes
+from holdall.formats._restricted import checked
 from holdall.formats.pickle import PROTOCOL, unpicklable, unreadable
 
 PROTO: Final = pickle.PROTO
@@ -22,8 +24,8 @@ class JoblibCodec:
     """Scientific data."""
 
     name: ClassVar[str] = "joblib"
-    encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
-    decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
+    encode_options: ClassVar[frozenset[str]] = frozenset({"allow_classes"})
+    decode_options: ClassVar[frozenset[str]] = frozenset({"allow_classes", "model_class"})
     heavy: ClassVar[bool] = True
     keeps_memory: ClassVar[bool] = True
 
@@ -35,12 +37,14 @@ class JoblibCodec:
         joblib = _joblib()
         sink = Written()
         made = classes()
+        allowed = options.get("allow_classes")
         try:
             if made is None:
                 joblib.dump(value, sink, compress=0, protocol=PROTOCOL)
             else:
-                made[0](sink, protocol=PROTOCOL).dump(value)
-        except MemoryError:
+                pickler = made[0] if allowed is None else checked(made[0], allowed)
+                pickler(sink, protocol=PROTOCOL).dump(value)
+        except (MemoryError, HoldallError):
             raise
         except Exception as error:
             raise unpicklable(self.name, value, error) from error
@@ -49,10 +53,13 @@ class JoblibCodec:
     def decode(self, data: bytes | bytearray, options: Options) -> Any:
         """The object; files that joblib itself wrote are read too, compressed or not."""
         joblib = _joblib()
+        allowed = options.get("allow_classes")
         try:
+            if allowed is not None:
+                return instance(_joblib_allowed.load(data, allowed), options)
             made = classes() if type(data) is bytearray and data.startswith(PROTO) else None
             value = joblib.load(io.BytesIO(data)) if made is None else made[1](data).load()
-        except MemoryError:
+        except (MemoryError, HoldallError):
             raise
         except Exception as error:
             raise unreadable(self.name, error) from error

@@ -5,13 +5,15 @@ Reading a pickle can run code, so the engine hands over only bytes whose signatu
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any, ClassVar, Final
 
 from holdall._core import FrameSink, FrameSource, pickle_plain
 from holdall._size import MAX_BYTES, is_small
-from holdall.errors import DeserializationError, SerializationError
-from holdall.formats._codec import NO_OPTIONS, Options, Parts, instance
+from holdall.errors import DeserializationError, HoldallError, SerializationError
+from holdall.formats._codec import Options, Parts, instance
+from holdall.formats._restricted import RestrictedUnpickler, checked, whole
 
 PROTOCOL: Final = 5
 
@@ -20,35 +22,46 @@ class PickleCodec:
     """Python objects."""
 
     name: ClassVar[str] = "pickle"
-    encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
-    decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
+    encode_options: ClassVar[frozenset[str]] = frozenset({"allow_classes"})
+    decode_options: ClassVar[frozenset[str]] = frozenset({"allow_classes", "model_class"})
     heavy: ClassVar[bool] = True
     keeps_memory: ClassVar[bool] = False
 
     def encode(self, value: Any, options: Options) -> Parts:
         """The pickle; a large one is streamed, and other threads run at every frame of it."""
+        allowed = options.get("allow_classes")
+        pickler: Any = pickle.Pickler if allowed is None else checked(pickle.Pickler, allowed)
         try:
             if is_small(value):
-                return pickle.dumps(value, PROTOCOL)
+                if allowed is None:
+                    return pickle.dumps(value, PROTOCOL)
+                small = io.BytesIO()
+                pickler(small, PROTOCOL).dump(value)
+                return small.getvalue()
             plain = pickle_plain(value)
             if plain is not None:
                 return plain
             sink = FrameSink()
-            pickle.Pickler(sink, PROTOCOL).dump(value)
+            pickler(sink, PROTOCOL).dump(value)
             return sink.parts()
-        except MemoryError:
+        except (MemoryError, HoldallError):
             raise
         except Exception as error:
             raise unpicklable(self.name, value, error) from error
 
     def decode(self, data: bytes, options: Options) -> Any:
         """The object."""
+        allowed = options.get("allow_classes")
         try:
-            if len(data) <= MAX_BYTES:
+            if allowed is not None:
+                whole(data)
+                source: Any = io.BytesIO(data) if len(data) <= MAX_BYTES else FrameSource(data)
+                value = RestrictedUnpickler(source, allowed).load()
+            elif len(data) <= MAX_BYTES:
                 value = pickle.loads(data)
             else:
                 value = pickle.Unpickler(FrameSource(data)).load()
-        except MemoryError:
+        except (MemoryError, HoldallError):
             raise
         except Exception as error:
             raise unreadable(self.name, error) from error

@@ -12,7 +12,7 @@ from holdall._driver import BlockingDriver, Driver, run
 from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT, MISSING
 from holdall.sync.streams import BlobReader, BlobWriter
-from holdall.types import BlobStats, Durability, Format, StrPath, Ttl
+from holdall.types import BlobStats, Durability, Format, KeyRotation, StrPath, Ttl
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -284,6 +284,18 @@ class BlobManager:
     def clear(self) -> int:
         """Removes every value that holdall placed, and no other file; how many."""
         return run(self._manager.clear())
+
+    def rotate_signing_key(
+        self,
+        *,
+        old_key_is_lost: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> KeyRotation:
+        """Has the first key of `signing_key` sign this store, after which the others may go."""
+        rotating = self._manager.rotate_signing_key(
+            old_key_is_lost=old_key_is_lost, progress=progress
+        )
+        return run(rotating)
 
     def close(self) -> None:
         """Ends the use of the store by this manager; every later call is an error."""
