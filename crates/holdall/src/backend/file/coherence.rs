@@ -21,8 +21,8 @@
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
 
 mod moves;
+mod room;
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -103,7 +103,9 @@ impl ClockFile {
             rustix::fs::ftruncate(file, LENGTH as u64).map_err(io)?;
         }
         if !has_magic(file)? {
-            reserve(file)?;
+            room::reserve(file, LENGTH)?;
+        } else if room::has_holes(file, LENGTH)? {
+            room::fill(file, LENGTH)?;
         }
         // SAFETY: a new shared mapping of a file that is LENGTH bytes long, at an address that
         // the kernel chooses; nothing else refers to it.
@@ -354,13 +356,6 @@ fn has_magic(file: &OwnedFd) -> Result<bool> {
     Ok(read == start.len() && u64::from_le_bytes(start) == MAGIC)
 }
 
-/// Takes the blocks now: a write into a hole of a mapping on a full disk would end the process.
-fn reserve(file: &OwnedFd) -> Result<()> {
-    use std::os::unix::fs::FileExt as _;
-    let file = File::from(file.try_clone().map_err(|error| Error::io(error, ".holdall/clock"))?);
-    file.write_all_at(&vec![0; LENGTH], 0).map_err(|error| Error::io(error, ".holdall/clock"))
-}
-
 /// Formats with one suffix share a bit; each codec has eight of them.
 fn bit(ending: Ending) -> u32 {
     let same = |other: &Format| other.suffix() == ending.format.suffix();
@@ -379,6 +374,8 @@ impl Drop for ClockFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn clock() -> (tempfile::NamedTempFile, ClockFile) {
