@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python crash bench bench-peers audit lock clean
+.PHONY: help demo test rust python crash bench bench-peers audit valgrind mutations lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -39,6 +39,14 @@ bench-peers: ## measure beside the peers and write a page; ARGS="--quick --only 
 
 audit: ## licences, sources and known weaknesses of all that is pinned (asks the network)
 	@scripts/audit
+
+valgrind: ## look for memory errors and leaks, in Rust and through Python (needs valgrind)
+	@scripts/setup dev
+	@scripts/memory-checks
+
+mutations: ## break every rule of the disk on purpose and see its tests fail; ARGS="2.7 3.5" for some
+	@scripts/setup dev
+	@.venv/bin/python tests/mutations/run.py $(ARGS)
 
 lock: ## pin the newest releases of what demo, test and bench-peers need (needs uv)
 	@scripts/lock --upgrade

@@ -168,3 +168,19 @@ fn name_of(format: Format, codec: Codec) -> Cow<'static, str> {
         _ => format!("{}+{}", format.name(), codec.name()).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::memory::MemoryBackend;
+
+    #[test]
+    fn what_is_signed_is_what_is_written_though_its_owner_changes_it_meanwhile() {
+        let signer = Signer::new(KeySource::text("sixteen bytes or more").expect("long enough"));
+        let backend = MemoryBackend::default();
+        let key = Key::new("k").expect("a valid key");
+        let mut parts = vec![Part::Volatile(Bytes::from_static(b"may change"))];
+        signer.sign(&backend, &key, (Format::Pickle, Codec::None), &mut parts).expect("signed");
+        assert!(parts.iter().all(|part| matches!(part, Part::Stable(_))));
+    }
+}

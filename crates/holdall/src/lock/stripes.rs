@@ -291,4 +291,19 @@ mod tests {
         });
         assert_eq!(count.into_inner(), 1_600);
     }
+
+    #[test]
+    fn a_wait_that_ends_says_whether_a_thread_or_a_process_has_the_lock() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let open = || OwnedFd::from(File::options().write(true).open(file.path()).expect("there"));
+        let (here, there) = (StripeLocks::new(open()), StripeLocks::new(open()));
+        let _held = here.lock(vec![3], Duration::from_secs(5)).expect("nobody has it");
+        let told = |locks: &StripeLocks| {
+            let error = locks.lock(vec![3], Duration::from_millis(1)).err().expect("it is held");
+            assert_eq!(error.kind(), ErrorKind::Busy);
+            error.to_string()
+        };
+        assert!(told(&here).contains("another thread of this process"));
+        assert!(told(&there).contains("another process"));
+    }
 }

@@ -163,9 +163,28 @@ enum Verdict {
 }
 
 fn changed_before_this_boot(stat: &Stat) -> bool {
+    micros(stat.st_ctime, stat.st_ctime_nsec) < booted()
+}
+
+/// When this machine was started, microseconds since 1970.
+fn booted() -> u64 {
+    #[cfg(test)]
+    if let Some(booted) = BOOTED.get() {
+        return booted;
+    }
     let clock = Clock::system();
-    let booted = clock.wall_micros().saturating_sub(clock.boot_millis() * 1_000);
-    micros(stat.st_ctime, stat.st_ctime_nsec) < booted
+    clock.wall_micros().saturating_sub(clock.boot_millis() * 1_000)
+}
+
+#[cfg(test)]
+thread_local! {
+    static BOOTED: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Has this thread take another moment for the start of the machine.
+#[cfg(test)]
+pub(super) fn set_booted(micros: Option<u64>) {
+    BOOTED.set(micros);
 }
 
 /// The generation of a file in the state in which another program has left it.

@@ -305,6 +305,13 @@ mod tests {
     }
 
     #[test]
+    fn a_temporary_file_is_never_one_that_is_there_already() {
+        let (_dir, fd) = folder();
+        let _first = Temp::create(&fd, "same".into()).expect("made");
+        assert_eq!(Temp::create(&fd, "same".into()).err(), Some(Errno::EXIST));
+    }
+
+    #[test]
     fn the_sweep_takes_what_is_locked_by_nobody() {
         let (dir, fd) = folder();
         let writing = Temp::create(&fd, "writing".into()).expect("made");

@@ -63,3 +63,20 @@ fn the_scan_reads_stamps_from_their_folder_too() {
     it.backend.opened().expect("open").live().expect("writable").clock.set_diverged(true);
     assert_eq!(it.backend.list("a", None, 5).expect("listed"), [(key("a/b"), record)]);
 }
+
+#[test]
+fn without_attributes_a_stamp_is_on_the_disk_before_the_value_has_its_name() {
+    use crate::flush::tests_support::FlushLog;
+    let it = without_attributes();
+    let value = it.path("k.json");
+    let folder = it.dir.path().canonicalize().expect("there").join(".holdall/stamps");
+    let log = FlushLog::looking(move |path| {
+        assert!(!path.starts_with(&folder) || !value.exists(), "{path:?} came too late");
+    });
+    let durable = Put { durability: Durability::Disk, ..put("k", Format::Json, "1") };
+    it.backend.put(durable).expect("put");
+    let flushed = log.end();
+    let own = |path: &&PathBuf| path.to_string_lossy().contains(".holdall/stamps");
+    let names: Vec<_> = flushed.iter().filter(own).map(|path| path.extension()).collect();
+    assert_eq!(names, [Some("new".as_ref()), None], "the stamp, then its name");
+}

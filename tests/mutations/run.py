@@ -1,0 +1,193 @@
+"""Breaks each rule of the disk protocol on purpose, and expects the tests that are named to fail.
+
+    run.py [RULE...]           all rules, or those with these numbers
+    run.py --find RULE...      runs every test, to find those that fail without a rule
+
+The engine is copied to .build/mutations with every break in it, each behind a switch, and built
+once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRATCH = ROOT / ".build" / "mutations"
+PATIENCE = 60.0
+"""Seconds for one test: what never ends without a rule fails too."""
+
+SWITCH = """
+/// Whether a rule is broken on purpose.
+pub(crate) fn mutant(number: u32) -> bool {
+    static ON: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let read = || std::env::var("HOLDALL_MUTANT").ok().and_then(|text| text.parse().ok());
+    *ON.get_or_init(|| read().unwrap_or(0)) == number
+}
+"""
+
+
+@dataclass
+class Break:
+    """One way to break a rule."""
+
+    number: int
+    rule: str
+    file: str
+    old: str
+    new: str
+    mode: str
+    tests: list[str]
+
+
+def breaks() -> list[Break]:
+    """All of them, numbered from 1."""
+    text = (ROOT / "tests" / "mutations" / "rules.toml").read_text()
+    found: list[Break] = []
+    for rule in tomllib.loads(text)["rule"]:
+        for one in rule["break"]:
+            old = one["old"]
+            mode = one.get("mode", "statement" if old.endswith(";") else "expression")
+            number = len(found) + 1
+            found.append(
+                Break(number, rule["id"], one["file"], old, one["new"], mode, one["tests"])
+            )
+    return found
+
+
+def broken(source: str, several: list[Break]) -> str:
+    """A source text with breaks of one place in it, each behind its switch."""
+    old = several[0].old
+    if source.count(old) != 1:
+        raise ValueError(f"{several[0].file}: found {source.count(old)} times: {old}")
+    mode = several[0].mode
+    if mode == "text":
+        (only,) = several
+        return source.replace(old, only.new.replace("MUTANT", f"crate::mutant({only.number})"))
+    ways = [f"if crate::mutant({one.number}) {{ {one.new} }} else " for one in several]
+    chosen = "".join(ways) + "{ " + old + " }"
+    return source.replace(old, f"({chosen})" if mode == "expression" else chosen)
+
+
+def sources(all_breaks: list[Break]) -> dict[Path, bytes]:
+    """Every file of the broken engine, by its path below the copy."""
+    found: dict[Path, bytes] = {}
+    # The benchmarks are named in its manifest, and some tests hold the pages to the code.
+    for folder in ("crates/holdall", "benches/engine", "docs"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file():
+                found[path.relative_to(ROOT)] = path.read_bytes()
+    for name in ("Cargo.lock", "benches/hit_ratio.rs"):
+        found[Path(name)] = (ROOT / name).read_bytes()
+    manifest = (ROOT / "Cargo.toml").read_text().replace(', "crates/holdall-python"', "")
+    found[Path("Cargo.toml")] = manifest.encode()
+    places: dict[tuple[str, str], list[Break]] = {}
+    for one in all_breaks:
+        places.setdefault((one.file, one.old), []).append(one)
+    engine = Path("crates/holdall/src")
+    for (file, _), several in places.items():
+        found[engine / file] = broken(found[engine / file].decode(), several).encode()
+    found[engine / "lib.rs"] += SWITCH.encode()
+    return found
+
+
+def prepare(all_breaks: list[Break]) -> None:
+    """Lays the broken engine out; what has not changed since the last time is not built again."""
+    wanted = sources(all_breaks)
+    for path in list(SCRATCH.rglob("*")):
+        if path.is_file() and path.relative_to(SCRATCH) not in wanted:
+            path.unlink()
+    for below, content in wanted.items():
+        path = SCRATCH / below
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def build() -> list[Path]:
+    """The test programs of the engine."""
+    command = ["cargo", "test", "--no-run", "--package=holdall", "--all-features", "--lib",
+               "--tests", "--message-format=json", "--offline", "--quiet"]  # fmt: skip
+    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
+    environment = {**os.environ, "CARGO_TARGET_DIR": target}
+    made = subprocess.run(command, cwd=SCRATCH, env=environment, stdout=subprocess.PIPE, text=True)
+    if made.returncode != 0:
+        for line in made.stdout.splitlines():
+            message = json.loads(line).get("message") or {}
+            if message.get("level") == "error":
+                print(message["rendered"])
+        raise SystemExit("the broken engine could not be built")
+    programs = (json.loads(line).get("executable") for line in made.stdout.splitlines())
+    return [Path(program) for program in programs if program]
+
+
+def listed(program: Path) -> list[str]:
+    """The tests in a program."""
+    made = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
+    return re.findall(r"(?m)^(\S+): test$", made.stdout)
+
+
+def fails(program: Path, test: str, number: int) -> bool:
+    """Whether a test fails, or never ends, with a rule broken."""
+    environment = {**os.environ, "HOLDALL_MUTANT": str(number), "RUST_BACKTRACE": "0"}
+    command = [program, "--exact", test, "--nocapture"]
+    try:
+        made = subprocess.run(
+            command, cwd=SCRATCH / "crates" / "holdall", env=environment,
+            capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return True
+    return made.returncode != 0
+
+
+def main() -> int:
+    """Runs; 1 if a rule can be broken without a test that fails."""
+    wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
+    finding = "--find" in sys.argv
+    every = breaks()
+    prepare(every)
+    started = time.monotonic()
+    programs = build()
+    print(f"built in {time.monotonic() - started:.0f} s", flush=True)
+    tests: dict[str, tuple[Path, str]] = {}
+    for program in programs:
+        for test in listed(program):
+            tests[test.rsplit("::", 1)[-1]] = (program, test)
+    chosen = [one for one in every if not wanted or one.rule in wanted]
+    # A test that fails anyway proves nothing.
+    for name in sorted({name for one in chosen for name in one.tests} & set(tests)):
+        if fails(*tests[name], 0):
+            raise SystemExit(f"{name} fails though no rule is broken")
+    survived = caught = 0
+    for one in chosen:
+        named = sorted(tests) if finding else one.tests
+        named = [name for name in named if not name.startswith("helper_")]
+        missing = [name for name in named if name not in tests]
+        passed = [name for name in named if name in tests and not fails(*tests[name], one.number)]
+        if finding:
+            failing = sorted(set(named) - set(passed))
+            print(f"{one.rule} ({one.file}): {failing}", flush=True)
+        elif missing or passed:
+            survived += 1
+            print(f"NOT CAUGHT {one.rule} #{one.number} ({one.file}): "
+                  f"missing {missing}, passed {passed}", flush=True)  # fmt: skip
+        else:
+            caught += 1
+    print(f"{caught} breaks caught, {survived} not, {time.monotonic() - started:.0f} s")
+    return int(survived > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
