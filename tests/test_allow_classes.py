@@ -301,6 +301,8 @@ def test_an_extension_code_is_refused_though_the_process_has_met_it_before():
         joblib.dump([run], joined, protocol=2)
         assert b"\x83" in joined.getvalue()
         assert "extension code" in str(refused(joined.getvalue(), format="joblib"))
+        inner = dumped(np.array([run, 1], dtype=object))
+        assert "extension code" in str(refused(inner, np.ndarray, format="joblib"))
     finally:
         copyreg.remove_extension(HERE, "run", 0x7001)
         copyreg.clear_extension_cache()
