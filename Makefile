@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python crash bench bench-peers audit valgrind mutations lock clean
+.PHONY: help demo test rust python crash bench bench-peers endurance faults audit valgrind mutations lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -36,6 +36,14 @@ bench-peers: ## measure beside the peers and write a page; ARGS="--quick --only 
 	@scripts/setup peers
 	@scripts/build release
 	@.venv/bin/python -m benches.peers $(ARGS)
+
+endurance: ## set up, build, and load a store in four processes with kills; ARGS="--minutes 60"
+	@scripts/setup dev
+	@scripts/build release
+	@PYTHONPATH=tests .venv/bin/python -m endurance $(ARGS)
+
+faults: ## let every system call of every operation fail, once and for good; some minutes
+	@HOLDALL_FAULTS=all cargo test --release --locked -p holdall --test faults -- --nocapture
 
 audit: ## licences, sources and known weaknesses of all that is pinned (asks the network)
 	@scripts/audit

@@ -99,6 +99,7 @@ UNSAFE = {
         "backend/file/registry.rs",  # what happens in a fork
         "backend/file/writeback.rs",  # a call that no crate has
         "fork.rs",  # as registry.rs
+        "index/sqlite/system.rs",  # what SQLite tells through pointers only
         "lock/ofd.rs",  # as writeback.rs
         "pool.rs",  # no lock that a fork could leave locked
     },

@@ -80,7 +80,8 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning):
 
         The value is read when the call is first awaited; of several hundred saves that are started
         at once, the later ones read theirs when it is their turn. A save that fails leaves the old
-        value.
+        value, unless the error says that the new one is in place: then only the last flush of a
+        save with `durability="disk"` has failed.
 
         Args:
             key: Any non-empty `str` without a NUL.

@@ -91,7 +91,8 @@ impl BlobManager {
     /// # Errors
     /// [`ErrorKind::InvalidKey`], [`ErrorKind::InvalidArgument`] before anything is touched;
     /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Io`],
-    /// [`ErrorKind::Busy`]. After an error the old value stands.
+    /// [`ErrorKind::Busy`]. After an error the old value stands, unless it says that the new one is
+    /// in place: then only the last flush of a durable save has failed.
     pub fn save_parts(
         &self,
         key: &str,

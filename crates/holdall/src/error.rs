@@ -136,6 +136,14 @@ impl Error {
         self
     }
 
+    /// Says that what was to be done is done, for all who look, and only not known to be on the disk.
+    #[must_use]
+    pub(crate) fn after(mut self, done: &'static str) -> Self {
+        let cause = &self.0.cause;
+        self.0.cause = Cow::Owned(format!("{done}, but may not survive a power cut: {cause}"));
+        self
+    }
+
     /// Says where in the text a decoder stopped.
     #[must_use]
     pub fn position(mut self, line: usize, column: usize) -> Self {
@@ -201,6 +209,10 @@ impl Error {
     }
 }
 
+/// What to do about a disk that fails.
+pub(crate) const LOOK_AT_THE_DISK: &str =
+    "look for errors of the disk in the system's log, and try again";
+
 /// The cause and the remedy for the errors that an operator can do something about.
 fn explain(source: &io::Error) -> (Cow<'static, str>, Option<&'static str>) {
     let (cause, remedy) = match source.raw_os_error() {
@@ -224,6 +236,12 @@ fn explain(source: &io::Error) -> (Cow<'static, str>, Option<&'static str>) {
         }
         Some(libc::EMFILE | libc::ENFILE) => {
             ("too many open files", "raise the limit of open files (ulimit -n) and try again")
+        }
+        Some(libc::EIO | libc::ENODEV | libc::ENXIO) => {
+            return (Cow::Owned(source.to_string()), Some(LOOK_AT_THE_DISK));
+        }
+        Some(libc::EINTR | libc::EAGAIN | libc::ENOMEM | libc::EBUSY) => {
+            return (Cow::Owned(source.to_string()), Some("try again"));
         }
         _ => return (Cow::Owned(source.to_string()), None),
     };

@@ -216,3 +216,24 @@ fn a_large_value_is_read_to_where_it_is_wanted_and_checked_there() {
     let error = theirs.fill(&mut reader, &mut memory).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Untrusted);
 }
+
+#[test]
+fn after_a_piece_was_refused_nothing_more_is_taken_and_the_value_is_not_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = BlobOptions {
+        base_path: folder.path().into(),
+        max_value_bytes: 100,
+        ..BlobOptions::default()
+    };
+    let store = BlobManager::with_options(options);
+    store.save_parts("k", Format::Bytes, vec![b"old".to_vec().into()], <_>::default()).unwrap();
+    let mut writer = store.writer("k", Format::Bytes, SaveOptions::default()).unwrap();
+    writer.append(&[1; 60]).unwrap();
+    assert_eq!(writer.append(&[2; 60]).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    // A part of a refused piece may be in the file, so even one that would fit is refused.
+    assert!(writer.append(&[3; 10]).is_err());
+    let error = writer.finish().unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidArgument, Some("save")));
+    assert_eq!(store.load_bytes("k", None).unwrap().payload, b"old");
+    assert_eq!(tmp_files(folder.path()), 0);
+}

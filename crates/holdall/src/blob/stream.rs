@@ -258,6 +258,8 @@ pub struct BlobWriter {
     writing: Option<Box<dyn Writing>>,
     collected: Vec<u8>,
     length: u64,
+    /// A piece was refused; a part of it may be in the file.
+    failed: Option<Error>,
 }
 
 impl BlobWriter {
@@ -279,6 +281,9 @@ impl BlobWriter {
     /// [`ErrorKind::InvalidArgument`] if the value grows beyond `max_value_bytes`;
     /// [`ErrorKind::Io`]. After an error the value cannot be finished.
     pub fn append(&mut self, piece: &[u8]) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return named(Err(error.again()), "write", self.put.key.as_str());
+        }
         let length = self.length + piece.len() as u64;
         let written = self.manager.check_size(length).and_then(|()| match &mut self.writing {
             Some(writing) => writing.write(piece),
@@ -288,16 +293,20 @@ impl BlobWriter {
             }
         });
         self.length = length;
+        self.failed = written.as_ref().err().map(Error::again);
         named(written, "write", self.put.key.as_str())
     }
 
     /// Places the value, whole or not at all.
     ///
     /// # Errors
-    /// As for [`BlobManager::save_parts`].
+    /// As for [`BlobManager::save_parts`], and once more that of a piece that could not be appended.
     pub fn finish(self) -> Result<BlobMetadata> {
-        let Self { manager, mut put, writing, collected, .. } = self;
+        let Self { manager, mut put, writing, collected, failed, .. } = self;
         let key = put.key.clone();
+        if let Some(error) = failed {
+            return named(Err(error), "save", key.as_str());
+        }
         let placed = match writing {
             Some(writing) => writing.finish(put),
             None => {
@@ -394,7 +403,7 @@ impl BlobManager {
         let begun = self.prepare(save).and_then(|put| {
             let writing = self.backend().writer()?;
             let manager = self.clone();
-            Ok(BlobWriter { manager, put, writing, collected: Vec::new(), length: 0 })
+            Ok(BlobWriter { manager, put, writing, collected: Vec::new(), length: 0, failed: None })
         });
         named(begun, "open", key)
     }

@@ -24,7 +24,8 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, start: u64, len: u64, exclusive: bool
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EACCES) => Ok(false),
-            _ => Err(Error::new(ErrorKind::Io, format!("the file cannot be locked: {error}"))),
+            _ => Err(Error::new(ErrorKind::Io, format!("the file cannot be locked: {error}"))
+                .remedy("try again, or choose another base_path if this file system has no locks")),
         },
     }
 }

@@ -75,7 +75,8 @@ impl Catalog {
         loop {
             let epoch = clock.epoch();
             let answer = self.with(clock, |current| question(&current.index));
-            if answer.is_ok() || clock.epoch() == epoch {
+            // An index that was replaced and removed before it was opened here is an empty one.
+            if clock.epoch() == epoch {
                 return answer;
             }
         }
@@ -138,7 +139,11 @@ impl Catalog {
                     index.set_complete(true)?;
                 }
                 let commits = GroupCommit::new(Arc::clone(&index) as Arc<dyn Index>);
-                *slot = Some(Current { epoch, index, commits });
+                let outdated = slot.replace(Current { epoch, index, commits });
+                if let Some(outdated) = outdated.map(|current| self.folder(current.epoch)) {
+                    // It was removed with its epoch, but may have been opened, and so made, after that.
+                    let _ = std::fs::remove_dir_all(outdated);
+                }
             }
         }
     }
@@ -155,16 +160,40 @@ impl Catalog {
         Suspended { _building: building, _slot: slot }
     }
 
-    /// Writes the index through to the disk, closes it and, before anybody can change it again,
+    /// Writes the index through to the disk, if this process has it open, and closes it.
+    pub(crate) fn close(&self, clock: &ClockFile) -> Result<()> {
+        let Some(current) = self.slot().take() else { return Ok(()) };
+        match current.index.close() {
+            // Another process has replaced it meanwhile, and removed it.
+            Err(_) if current.epoch != clock.epoch() => Ok(()),
+            closed => closed,
+        }
+    }
+
+    /// As [`Catalog::close`], for the last user of the store: what others have left unwritten is
+    /// written too, unless `is_written` says that nothing was. Before anybody can change it again,
     /// calls `closed`, with whether it can be believed.
-    pub(crate) fn close(&self, closed: impl FnOnce(bool)) -> Result<()> {
+    pub(crate) fn close_last(
+        &self,
+        clock: &ClockFile,
+        is_written: bool,
+        closed: impl FnOnce(bool),
+    ) -> Result<()> {
         let trusted = self.is_trusted();
+        if !is_written || self.is_open() {
+            // Or what this process has open is one that others have replaced.
+            self.with(clock, |current| current.index.open_now())?;
+        }
         let mut slot = self.slot();
         if let Some(current) = slot.take() {
             current.index.close()?;
         }
         closed(trusted);
         Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Closes the index without a flush; answers whether it can be believed.

@@ -194,6 +194,11 @@ impl ClockFile {
         self.stripe(stripe).load(Ordering::Acquire)
     }
 
+    /// A number that every write and every rebuild of the index raises.
+    pub(crate) fn writes(&self) -> u64 {
+        (0..STRIPES).map(|stripe| self.count(stripe)).fold(self.epoch(), u64::wrapping_add)
+    }
+
     /// Whether a write is under way, or was when its writer died.
     pub(crate) fn is_odd(&self, stripe: usize) -> bool {
         self.count(stripe) & 1 == 1

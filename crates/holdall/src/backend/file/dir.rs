@@ -151,10 +151,11 @@ pub(crate) fn prune_parents(base: BorrowedFd<'_>, path: &str) {
     let mut path = path;
     while let Some((folder, _)) = path.rsplit_once('/') {
         let Ok(Some((above, name))) = parent(base, folder) else { return };
-        if unlinkat(above.as_fd(), name, AtFlags::REMOVEDIR).is_err() {
-            return;
+        match unlinkat(above.as_fd(), name, AtFlags::REMOVEDIR) {
+            // It was not made, but those above it may have been.
+            Ok(()) | Err(Errno::NOENT) => path = folder,
+            Err(_) => return,
         }
-        path = folder;
     }
 }
 

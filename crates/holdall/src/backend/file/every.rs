@@ -116,8 +116,9 @@ impl FileBackend {
 
     /// The record of a value, and its file if it has one.
     pub(super) fn look(&self, key: &Key) -> Result<Option<(Option<PathBuf>, Record)>> {
-        let opened = self.opened()?;
-        let found = opened.read_head(key, self.options.max_value_bytes)?;
+        let limit = self.options.max_value_bytes;
+        let (opened, found) =
+            self.reading(self.opened()?, |opened| opened.read_head(key, limit))?;
         match &found {
             Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
             Some(_) => {}

@@ -155,7 +155,13 @@ fn is_case_sensitive(own: &OwnedFd) -> Result<bool, Errno> {
 pub(crate) fn own_folder(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{name}"));
     match mkdirat(at, name, FOLDER_MODE) {
-        Ok(()) => flush(at.as_fd()).map_err(io)?,
+        Ok(()) => {
+            if let Err(error) = flush(at.as_fd()) {
+                // Or the next one would find it and take it for flushed.
+                let _ = unlinkat(at, name, AtFlags::REMOVEDIR);
+                return Err(io(error));
+            }
+        }
         Err(Errno::EXIST) => {}
         Err(error) => return Err(io(error)),
     }

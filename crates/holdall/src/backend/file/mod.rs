@@ -128,6 +128,33 @@ impl FileBackend {
         Ok(opened)
     }
 
+    /// As [`FileBackend::opened`], for what cannot do with reading alone: a store that could not be
+    /// written when it was opened is opened once more.
+    fn writable(&self) -> Result<Arc<Opened>> {
+        let opened = self.opened()?;
+        if opened.live().is_ok() {
+            return Ok(opened);
+        }
+        self.opened.store(None);
+        self.opened()
+    }
+
+    /// A read; where it fails in a store that can only be read, once more if that has changed.
+    fn reading<T>(
+        &self,
+        opened: Arc<Opened>,
+        read: impl Fn(&Opened) -> Result<T>,
+    ) -> Result<(Arc<Opened>, T)> {
+        match read(&opened) {
+            Err(_) if opened.live().is_err() => {
+                let opened = self.writable()?;
+                let found = read(&opened)?;
+                Ok((opened, found))
+            }
+            found => Ok((opened, found?)),
+        }
+    }
+
     fn terms(&self) -> Terms<'_> {
         self.options.terms()
     }
@@ -144,7 +171,7 @@ impl FileBackend {
         loop {
             let ask = |index: &dyn Index| page(index, after.as_deref());
             let Page { rows, is_last } =
-                self.opened()?.page(self.terms(), limit, inline::by_key, ask)?;
+                self.writable()?.page(self.terms(), limit, inline::by_key, ask)?;
             after = rows.last().map(|row| row.key.clone());
             let entries = rows.into_iter().filter_map(entry);
             found.extend(entries.filter(|(_, record)| !record.is_expired(&self.options.clock)));
@@ -187,7 +214,7 @@ impl Backend for FileBackend {
     }
 
     fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
-        match self.opened() {
+        match self.writable() {
             Ok(opened) => opened.write(puts, self.terms()),
             Err(error) => {
                 let mut rest: Vec<_> = puts.iter().skip(1).map(|_| Err(error.again())).collect();
@@ -209,7 +236,8 @@ impl Backend for FileBackend {
         // What is found is there, so only a miss asks whether the store is.
         let opened = self.opened_already().map_or_else(|| self.opened(), Ok)?;
         let limit = self.options.max_value_bytes;
-        let mut found = opened.read(key, wanted, limit, large)?;
+        let (opened, mut found) =
+            self.reading(opened, |opened| opened.read(key, wanted, limit, large))?;
         if found.is_none() && opened.is_deleted() {
             found = self.opened()?.read(key, wanted, limit, large)?;
         }
@@ -233,8 +261,8 @@ impl Backend for FileBackend {
     }
 
     fn reader(&self, key: &Key) -> Result<Option<(Record, Box<dyn Reading>)>> {
-        let opened = self.opened()?;
-        let found = opened.reader(key, self.options.max_value_bytes)?;
+        let limit = self.options.max_value_bytes;
+        let (opened, found) = self.reading(self.opened()?, |opened| opened.reader(key, limit))?;
         match &found {
             Some((record, _)) if record.foreign => self.note_foreign(&opened, key, record),
             Some(_) => {}
@@ -248,7 +276,7 @@ impl Backend for FileBackend {
     }
 
     fn writer(&self) -> Result<Option<Box<dyn Writing>>> {
-        Ok(Some(Box::new(FileWriting::new(self.opened()?, self.options.clone())?)))
+        Ok(Some(Box::new(FileWriting::new(self.writable()?, self.options.clone())?)))
     }
 
     fn head(&self, key: &Key) -> Result<Option<Record>> {
@@ -261,12 +289,12 @@ impl Backend for FileBackend {
         ttl: Option<u64>,
         durability: Durability,
     ) -> Result<Option<Record>> {
-        self.opened()?.set_ttl(key, ttl, durability, self.terms())
+        self.writable()?.set_ttl(key, ttl, durability, self.terms())
     }
 
     fn delete(&self, key: &Key, condition: &Condition, durability: Durability) -> Result<bool> {
         let doomed = [(key.clone(), Doomed::Any(condition.clone()))];
-        let results = self.opened()?.remove(&doomed, durability, self.terms())?;
+        let results = self.writable()?.remove(&doomed, durability, self.terms())?;
         results.into_iter().next().map_or(Ok(false), |one| Ok(one?.was_alive))
     }
 
@@ -276,7 +304,7 @@ impl Backend for FileBackend {
         let mut results = Vec::with_capacity(keys.len());
         for batch in doomed.chunks(BATCH) {
             let removed =
-                self.opened().and_then(|opened| opened.remove(batch, durability, self.terms()));
+                self.writable().and_then(|opened| opened.remove(batch, durability, self.terms()));
             match removed {
                 Ok(removed) => results.extend(removed.into_iter().map(|one| Ok(one?.was_alive))),
                 Err(error) => results.extend(batch.iter().map(|_| Err(error.again()))),
@@ -295,7 +323,8 @@ impl Backend for FileBackend {
             Stamp::decode(stamp).is_none_or(|stamp| stamp.record.is_expired(&self.options.clock))
         };
         let after = after.map(Key::as_str);
-        self.opened()?.keys(self.terms(), limit, |index| index.keys(prefix, after, limit, &expired))
+        self.writable()?
+            .keys(self.terms(), limit, |index| index.keys(prefix, after, limit, &expired))
     }
 
     fn tagged(&self, tag: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
@@ -311,14 +340,14 @@ impl Backend for FileBackend {
             let from = after.as_ref().map(|(expires_at, key)| (*expires_at, key.as_str()));
             let expired = |index: &dyn Index| index.expired(now, from, BATCH);
             let Page { rows, .. } =
-                self.opened()?.page(self.terms(), BATCH, inline::by_end, expired)?;
+                self.writable()?.page(self.terms(), BATCH, inline::by_end, expired)?;
             let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
             after = Some((last.expires_at.unwrap_or(now), last.key.clone()));
             let keys =
                 rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
             let doomed: Vec<_> =
                 keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
-            for removed in self.opened()?.remove(&doomed, durability, self.terms())? {
+            for removed in self.writable()?.remove(&doomed, durability, self.terms())? {
                 match removed {
                     // Or it was saved anew, or lives on: the wall clock was set forward.
                     Ok(removed) => count += u64::from(removed.removed),
@@ -330,7 +359,7 @@ impl Backend for FileBackend {
     }
 
     fn clear(&self, durability: Durability) -> Result<u64> {
-        let opened = self.opened()?;
+        let opened = self.writable()?;
         // If the clock was lost, this teaches the new one what generations there are.
         opened.ensure_index(self.terms())?;
         let until = opened.live()?.clock.generation();
@@ -365,7 +394,7 @@ impl Backend for FileBackend {
     }
 
     fn totals(&self) -> Result<Totals> {
-        let (entries, total_size) = self.opened()?.totals(self.terms())?;
+        let (entries, total_size) = self.writable()?.totals(self.terms())?;
         Ok(Totals { entries, total_size })
     }
 
@@ -424,11 +453,11 @@ impl Backend for FileBackend {
     }
 
     fn note_signer(&self, fingerprint: &str) -> Result<()> {
-        self.opened()?.live()?.note_signer(fingerprint)
+        self.writable()?.live()?.note_signer(fingerprint)
     }
 
     fn replace_signer(&self, fingerprint: &str) -> Result<()> {
-        self.opened()?.live()?.replace_signer(fingerprint)
+        self.writable()?.live()?.replace_signer(fingerprint)
     }
 
     fn every(&self, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Option<Record>)>> {

@@ -18,6 +18,7 @@ use super::inline::{self, Inline};
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder, settle_apart};
 use super::place::{network_file_system, refuse_if_others_write};
 use super::private::PrivateFolder;
+use super::scan::remove_all_but;
 use super::stamps::Stamps;
 use super::temp::{self, Temp};
 use super::writeback::Writeback;
@@ -64,6 +65,8 @@ pub(crate) struct Live {
     seed: u64,
     /// Held by the one thread that finds out whether this process is the last user.
     closing: Mutex<()>,
+    /// [`ClockFile::writes`] at the opening, if everything was on the disk and nobody else was there.
+    found_closed: Option<u64>,
     /// Whether memory may be trusted: not on a network file system.
     pub(crate) coherent: bool,
     /// Where the index lies if not in the store.
@@ -251,6 +254,7 @@ impl Live {
             ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;
         // Held until the file is closed.
         std::mem::forget(user);
+        let found_closed = (alone && clock.is_closed()).then(|| clock.writes());
         let found = clock.enter(time.boot_id(), alone);
         if is_new && coherent {
             clock.set_diverged(false);
@@ -271,15 +275,8 @@ impl Live {
             Error::new(ErrorKind::Io, format!("the system has no random bytes: {error}"))
         })?;
         let (names, seed) = (AtomicU64::new(0), u64::from_le_bytes(seed));
-        let stamps = {
-            let probe = Temp::create(&temporary, format!("probe-{seed:016x}"))
-                .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")))?;
-            if Stamps::supports_attributes(probe.file()) {
-                Stamps::Attributes
-            } else {
-                Stamps::Folder(own_folder(&own, "stamps")?)
-            }
-        };
+        let probe = || format!("probe-{:016x}-{seed:016x}", names.fetch_add(1, Ordering::Relaxed));
+        let stamps = Stamps::open(&own, Temp::create_one(&temporary, probe))?;
         let private = if coherent { None } else { Some(PrivateFolder::new(seed)?) };
         let index = match &private {
             Some(folder) => folder.path().to_path_buf(),
@@ -288,6 +285,11 @@ impl Live {
                 path.join(OWN).join("index")
             }
         };
+        if alone && let Err(error) = remove_all_but(&index, &index.join(clock.epoch().to_string()))
+        {
+            // A rebuild was stopped before it could, or could not.
+            tracing::warn!("an old index was not removed: {error}");
+        }
         let catalog = Catalog::new(index, is_new && coherent, found == Found::Abandoned);
         if let Ok(folder) = open_folder(own.as_fd(), inline::FOLDER) {
             // The clock file may have been lost.
@@ -314,6 +316,7 @@ impl Live {
             names,
             seed,
             closing: Mutex::new(()),
+            found_closed,
             coherent,
             _private: private,
             filled: AtomicU64::new(0),
@@ -334,19 +337,12 @@ impl Live {
 
     /// A new temporary file.
     pub(crate) fn temp(&self) -> Result<Temp<'_>> {
-        let mut tries = 0;
-        loop {
+        let name = || {
             let count = self.names.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed));
-            match Temp::create(&self.temporary, name) {
-                // A sweep came between its making and its locking.
-                Err(Errno::WOULDBLOCK) if tries < 100 => tries += 1,
-                made => {
-                    let at = |error: Errno| Error::io(error.into(), format!("{OWN}/tmp"));
-                    return made.map_err(at);
-                }
-            }
-        }
+            format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed))
+        };
+        Temp::create_one(&self.temporary, name)
+            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")))
     }
 
     /// Writes the index down and, if nobody else has the store open, notes that all is well.
@@ -355,7 +351,8 @@ impl Live {
             // No write may be under way: it would be taken for one that is on the disk.
             let _all = self.locks.lock_all(timeout)?;
             self.inline.close()?;
-            self.catalog.close(|trusted| {
+            let is_written = self.found_closed == Some(self.clock.writes());
+            self.catalog.close_last(&self.clock, is_written, |trusted| {
                 if trusted {
                     self.clock.set_closed();
                 }
@@ -364,7 +361,7 @@ impl Live {
             return Ok(());
         }
         self.inline.close()?;
-        self.catalog.close(|_| ())
+        self.catalog.close(&self.clock)
     }
 
     /// Does something if this process alone has the store open, and nobody can open it meanwhile.
@@ -454,6 +451,21 @@ mod tests {
         assert!(folder.is_dir());
         drop((one, two));
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn an_opening_while_another_process_sweeps_is_no_failure() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let first = Opened::open(dir.path(), OPTIONS).expect("opened");
+        let live = first.live().expect("writable");
+        std::thread::scope(|scope| {
+            let opening =
+                scope.spawn(|| (0..200).all(|_| Opened::open(dir.path(), OPTIONS).is_ok()));
+            while !opening.is_finished() {
+                let _ = temp::sweep(&live.temporary, &first.stamps);
+            }
+            assert!(opening.join().expect("no panic"));
+        });
     }
 
     #[test]

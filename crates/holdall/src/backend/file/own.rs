@@ -1,19 +1,64 @@
 //! Small files of the store's own: keys that are too long for a stamp, and who signs.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, linkat};
+use rustix::fs::{AtFlags, Dir, linkat, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder, read_small};
 use super::layout::{OWN, own_folder};
-use super::open::Live;
+use super::open::{Live, Opened};
 use crate::error::{Error, Result};
 use crate::flush::flush;
-use crate::key::Key;
+use crate::key::{Key, ParsedName, parse_name};
+use crate::record::MAX_KEY_IN_STAMP;
 
 const SIGNER: &str = "signer";
+const KEYS: &str = "keys";
+
+impl Opened {
+    /// Keeps the key of a file where its name does not tell it: answers with the text if the stamp
+    /// has room for it, and puts it into a file of its own if not.
+    pub(crate) fn keep_key(&self, live: &Live, key: &Key) -> Result<Option<String>> {
+        let name = key.name(self.case_rule());
+        if !matches!(parse_name(&name, self.case_rule()), Some(ParsedName::Hashed)) {
+            return Ok(None);
+        }
+        if key.as_str().len() <= MAX_KEY_IN_STAMP {
+            return Ok(Some(key.as_str().to_owned()));
+        }
+        live.keep_long_key(key, &name)?;
+        Ok(None)
+    }
+
+    /// Removes the text of a key that has no file any more. The caller holds its lock: whoever is
+    /// about to place another file keeps the text anew.
+    pub(crate) fn forget_key(&self, live: &Live, key: &Key) {
+        if key.as_str().len() > MAX_KEY_IN_STAMP
+            && let Ok(folder) = open_folder(live.own.as_fd(), KEYS)
+        {
+            let _ = unlinkat(&folder, digest(&key.name(self.case_rule())), AtFlags::empty());
+        }
+    }
+
+    /// Removes the texts of all keys but these, which are those that have files; every lock is held.
+    pub(crate) fn forget_other_keys<'k>(&self, live: &Live, keys: impl Iterator<Item = &'k Key>) {
+        let Ok(folder) = open_folder(live.own.as_fd(), KEYS) else { return };
+        let long = keys.filter(|key| key.as_str().len() > MAX_KEY_IN_STAMP);
+        let names = long.map(|key| digest(&key.name(self.case_rule())).to_owned());
+        let names: HashSet<String> = names.collect();
+        let Ok(entries) = Dir::read_from(&folder) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_ok_and(|name| !matches!(name, "." | "..") && !names.contains(name))
+            {
+                let _ = unlinkat(&folder, name, AtFlags::empty());
+            }
+        }
+    }
+}
 
 impl Live {
     /// The fingerprint of the key that signs here.
@@ -45,9 +90,9 @@ impl Live {
     }
 
     /// Keeps the text of a key that neither a name nor a stamp can hold.
-    pub(crate) fn keep_long_key(&self, key: &Key, name: &str) -> Result<()> {
-        let folder = own_folder(&self.own, "keys")?;
-        let io = |error: Errno| Error::io(error.into(), format!("{OWN}/keys"));
+    fn keep_long_key(&self, key: &Key, name: &str) -> Result<()> {
+        let folder = own_folder(&self.own, KEYS)?;
+        let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{KEYS}"));
         if open_file(folder.as_fd(), digest(name)).map_err(io)?.is_some() {
             // By somebody who may not have flushed its name yet.
             return flush(folder.as_fd()).map_err(io);
@@ -71,7 +116,7 @@ impl Live {
     /// The text of a long key.
     pub(crate) fn long_key(&self, name: &str) -> Option<String> {
         const LONGEST: u64 = 64 * 1_024 * 1_024;
-        let folder: OwnedFd = open_folder(self.own.as_fd(), "keys").ok()?;
+        let folder: OwnedFd = open_folder(self.own.as_fd(), KEYS).ok()?;
         let text = read_small(folder.as_fd(), digest(name), LONGEST).ok()??;
         String::from_utf8(text).ok()
     }

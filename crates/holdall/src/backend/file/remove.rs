@@ -14,6 +14,10 @@ use crate::index::Change;
 use crate::key::Key;
 use crate::record::{Expiry, Record};
 
+/// What is said where only the last flush has failed.
+pub(super) const GONE: &str = "the value is gone";
+const SET: &str = "the new end is set";
+
 /// Which value of a key a removal is about.
 #[derive(Clone)]
 pub(crate) enum Doomed {
@@ -106,8 +110,10 @@ impl Opened {
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let flushed = self.flushed.flush_for_good(self.base.as_fd(), &self.path, &names);
         for (at, flushed) in places.into_iter().zip(flushed) {
-            if let Err(error) = flushed {
-                results[at] = Err(error);
+            if let Err(error) = flushed
+                && results[at].is_ok()
+            {
+                results[at] = Err(error.after(GONE));
             }
         }
     }
@@ -154,6 +160,9 @@ impl Opened {
         let goes = &found[..stamped.max(least)];
         for old in goes.iter().rev() {
             self.unlink(&old.path, &old.stat)?;
+        }
+        if goes.len() == found.len() {
+            self.forget_key(self.live()?, key);
         }
         if inline.is_there && inline_wins {
             // Or a power cut could leave an older value as the only one.
@@ -210,8 +219,10 @@ impl Opened {
             finish(live, &stripes);
             drop(guard);
             if durability == Durability::Disk && set.is_ok() {
-                live.inline.flush()?;
-                self.flushed.anchor(self.base.as_fd(), &self.path)?;
+                let flushed = live.inline.flush();
+                flushed
+                    .and_then(|()| self.flushed.anchor(self.base.as_fd(), &self.path))
+                    .map_err(|error| error.after(SET))?;
             }
             return set.map(|()| Some(record));
         }
@@ -228,8 +239,9 @@ impl Opened {
         finish(live, &stripes);
         drop(guard);
         if durability == Durability::Disk && set.is_ok() {
-            flush(winner.file.as_fd())
-                .map_err(|error| Error::io(error.into(), self.path.join(&winner.path)))?;
+            flush(winner.file.as_fd()).map_err(|error| {
+                Error::io(error.into(), self.path.join(&winner.path)).after(SET)
+            })?;
         }
         set.map(|()| Some(record))
     }

@@ -28,6 +28,52 @@ const BATCH: usize = 2_000;
 /// How deep folders are followed; no key makes more.
 pub(super) const DEPTH: usize = 40;
 
+/// What a scan has found.
+#[derive(Default)]
+struct Scan {
+    found: HashMap<Key, Seen>,
+    /// Files and folders that the disk did not let it look at.
+    unread: Vec<String>,
+    /// There are files left that are not the values of their keys.
+    is_unsettled: bool,
+}
+
+impl Scan {
+    /// Goes on without what cannot be looked at, which others may have said of it: somebody else's,
+    /// gone, or a link. A disk that fails leaves the index in doubt, for the next time may be better.
+    ///
+    /// # Errors
+    /// What is in the way of everything: one file more or less would be a matter of chance.
+    fn skip(&mut self, path: &str, error: Errno) -> Result<(), Errno> {
+        match error {
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR => return Err(error),
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM => {}
+            _ => {
+                tracing::warn!(?path, "it cannot be read and is left out of listings: {error}");
+                self.unread.push(path.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a path is, or lies below, one that could not be looked at.
+    fn has_missed(&self, path: &str) -> bool {
+        let below = |folder: &String| {
+            path.strip_prefix(&folder[..])
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.unread.iter().any(below)
+    }
+}
+
+/// Asks once more what a disk has failed to tell.
+fn twice<T>(ask: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    match ask() {
+        Err(Errno::IO) => ask(),
+        answer => answer,
+    }
+}
+
 /// A file of this store that the scan has found.
 pub(super) struct Seen {
     pub(super) path: String,
@@ -77,15 +123,15 @@ impl Opened {
         if let Err(error) = temp::sweep(&live.temporary, &self.stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
         }
-        let mut found: HashMap<Key, Seen> = HashMap::new();
-        self.walk(live, self.base.as_fd(), "", 0, &mut found)?;
-        let settled = self.settle_inline(live, &mut found)?;
+        let mut scan = Scan::default();
+        self.walk(live, self.base.as_fd(), "", 0, &mut scan)?;
+        let settled = self.settle_inline(live, &mut scan.found)?;
         live.clock.end_moves();
         let mut batch = Vec::with_capacity(BATCH);
         let mut count = 0_u64;
-        let kept = self.kept_foreign_rows(live, &found)?;
+        let kept = self.kept_rows(live, &scan)?;
         let edited: HashSet<&str> = kept.iter().map(|row| row.key.as_str()).collect();
-        for (key, Seen { record, .. }) in &found {
+        for (key, Seen { record, .. }) in &scan.found {
             live.clock.raise_generation(record.generation);
             if edited.contains(key.as_str()) {
                 continue;
@@ -102,11 +148,15 @@ impl Opened {
         index.apply(&batch)?;
         index.set_complete(true)?;
         live.clock.settle();
-        live.clock.set_formats_known(live.coherent);
+        live.clock.set_formats_known(live.coherent && scan.unread.is_empty());
+        if scan.unread.is_empty() {
+            self.forget_other_keys(live, scan.found.keys());
+        }
         // In this order: the old index must not pass for one that is in order.
         live.clock.next_epoch();
-        // Else a file may be older than an inline value that cannot be read now.
-        live.clock.set_diverged(settled == Settled::NotNow);
+        // Else a file may be older than another one, or than an inline value that cannot be read now.
+        let is_whole = scan.unread.is_empty() && !scan.is_unsettled;
+        live.clock.set_diverged(settled == Settled::NotNow || !is_whole);
         if settled == Settled::Never {
             live.clock.note_unsettled();
         }
@@ -124,7 +174,7 @@ impl Opened {
         folder: BorrowedFd<'_>,
         prefix: &str,
         depth: usize,
-        found: &mut HashMap<Key, Seen>,
+        scan: &mut Scan,
     ) -> Result<()> {
         let io = |error: Errno| Error::io(error.into(), self.path.join(prefix));
         for entry in Dir::read_from(folder).map_err(io)? {
@@ -136,35 +186,55 @@ impl Opened {
             let path = format!("{prefix}{name}");
             let kind = match entry.file_type() {
                 // Some file systems do not tell.
-                FileType::Unknown => statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                FileType::Unknown => {
+                    match twice(|| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) {
+                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                        Err(error) => {
+                            scan.skip(&path, error).map_err(io)?;
+                            continue;
+                        }
+                    }
+                }
                 kind => kind,
             };
             match kind {
                 FileType::Directory if depth < DEPTH && !name.contains('.') => {
-                    let Ok(below) = open_folder(self.base.as_fd(), &path) else { continue };
-                    self.walk(live, below.as_fd(), &format!("{path}/"), depth + 1, found)?;
+                    match twice(|| open_folder(self.base.as_fd(), &path)) {
+                        Ok(below) => {
+                            let path = format!("{path}/");
+                            self.walk(live, below.as_fd(), &path, depth + 1, scan)?;
+                        }
+                        Err(error) => scan.skip(&path, error).map_err(io)?,
+                    }
                 }
-                FileType::RegularFile => self.take(live, path, found),
+                FileType::RegularFile => {
+                    if let Err(error) = self.take(live, &path, scan) {
+                        scan.skip(&path, error).map_err(io)?;
+                    }
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Takes note of a file, if this store placed it. A file that cannot be read is left alone.
-    fn take(&self, live: &Live, path: String, found: &mut HashMap<Key, Seen>) {
-        let Some((stem, format, codec)) = split_suffix(&path) else { return };
+    /// Takes note of a file, if this store placed it.
+    fn take(&self, live: &Live, path: &str, scan: &mut Scan) -> Result<(), Errno> {
+        let Some((stem, format, codec)) = split_suffix(path) else { return Ok(()) };
         let ending = Ending { format, codec };
         let parsed = parse_name(stem, self.case_rule());
-        let Some(parsed) = parsed else { return };
+        let Some(parsed) = parsed else { return Ok(()) };
         live.clock.note_format(ending);
-        let Ok(Some(file)) = open_file(self.base.as_fd(), &path) else { return };
-        let Ok(stat) = rustix::fs::fstat(&file) else { return };
+        let Some(file) = twice(|| open_file(self.base.as_fd(), path))? else { return Ok(()) };
+        let stat = twice(|| rustix::fs::fstat(&file))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return;
+            return Ok(());
         }
-        let Ok(Some(stamp)) = self.stamps.get(file.as_fd(), stat.st_ino) else { return };
+        let stamp = twice(|| {
+            let stamp = self.stamps.get(file.as_fd(), stat.st_ino);
+            stamp.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })?;
+        let Some(stamp) = stamp else { return Ok(()) };
         let key = match parsed {
             ParsedName::Key(key) => Some(key),
             ParsedName::Hashed => {
@@ -173,35 +243,39 @@ impl Opened {
                     .filter(|key| key.name(self.case_rule()) == stem)
             }
         };
-        let Some(key) = key else { return };
+        let Some(key) = key else { return Ok(()) };
         let fits = stamp.store == self.mark()
             && stamp.key_hash == key.hash()
             && stamp.record.ending().looks_like(ending);
         if !fits {
-            return;
+            return Ok(());
         }
-        let this = Seen { path, record: stamp.record, stat };
-        let outdated = match found.get(&key) {
+        let this = Seen { path: path.to_owned(), record: stamp.record, stat };
+        let outdated = match scan.found.get(&key) {
             Some(other) if other.record.generation > this.record.generation => Some(this),
-            _ => found.insert(key, this),
+            _ => scan.found.insert(key, this),
         };
         if let Some(outdated) = outdated {
-            self.remove_outdated(&outdated);
+            scan.is_unsettled |= !self.remove_outdated(&outdated);
         }
+        Ok(())
     }
 
-    /// Removes a file that is not the value of its key.
-    pub(super) fn remove_outdated(&self, outdated: &Seen) {
+    /// Removes a file that is not the value of its key; answers whether it is gone.
+    pub(super) fn remove_outdated(&self, outdated: &Seen) -> bool {
         tracing::info!(path = ?outdated.path, "removing what a dead writer has left");
         // Open, so that its inode is not another file's before its stamp is gone.
         let _open = open_file(self.base.as_fd(), &outdated.path);
-        if let Err(error) = self.unlink(&outdated.path, &outdated.stat) {
+        let removed = self.unlink(&outdated.path, &outdated.stat);
+        if let Err(error) = &removed {
             tracing::warn!(path = ?outdated.path, "it was not removed: {error}");
         }
+        removed.is_ok()
     }
 
-    /// What the old index knew of the files of other programs, as far as they are still there.
-    fn kept_foreign_rows(&self, live: &Live, found: &HashMap<Key, Seen>) -> Result<Vec<Row>> {
+    /// What the old index knew of the files of other programs, as far as they are still there, and of
+    /// those that could not be looked at.
+    fn kept_rows(&self, live: &Live, scan: &Scan) -> Result<Vec<Row>> {
         let mut kept = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -219,25 +293,25 @@ impl Opened {
                 return Ok(kept);
             }
             kept.extend(page.into_iter().filter(|row| {
-                let key = Key::new(&row.key).ok().filter(|_| row.foreign);
-                key.is_some_and(|key| {
-                    if let Some(seen) = found.get(&key) {
-                        // A file of ours that was edited, if it is still in that state.
-                        return foreign_generation(&seen.stat) == row.generation;
-                    }
-                    let name = key.name(self.case_rule());
-                    Stamp::decode(&row.record).is_some_and(|stamp| {
-                        let path = stamp.record.ending().after(&name);
-                        matches!(open_file(self.base.as_fd(), &path), Ok(Some(_)))
-                    })
-                })
+                let Ok(key) = Key::new(&row.key) else { return false };
+                if let Some(seen) = scan.found.get(&key) {
+                    // A file of ours that was edited, if it is still in that state.
+                    return row.foreign && foreign_generation(&seen.stat) == row.generation;
+                }
+                let Some(stamp) = Stamp::decode(&row.record) else { return false };
+                let path = stamp.record.ending().after(&key.name(self.case_rule()));
+                let is_there = || matches!(open_file(self.base.as_fd(), &path), Ok(Some(_)));
+                scan.has_missed(&path) || (row.foreign && is_there())
             }));
         }
     }
 }
 
 /// Removes the indexes of other epochs, those too that a lost clock file has left behind.
-fn remove_all_but(folders: &std::path::Path, kept: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn remove_all_but(
+    folders: &std::path::Path,
+    kept: &std::path::Path,
+) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folders)? {
         let path = entry?.path();
         if path != kept {

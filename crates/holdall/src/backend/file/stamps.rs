@@ -12,7 +12,10 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, OFlags, XattrFlags, fgetxattr, fsetxattr, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::dir::{FILE_MODE, read_small};
+use super::dir::{FILE_MODE, open_file, read_small};
+use super::layout::{OWN, own_folder};
+use super::temp::Temp;
+use crate::error::{Error, Result};
 use crate::flush::flush;
 use crate::record::{MAX_STAMP, Stamp};
 
@@ -27,13 +30,42 @@ pub(crate) enum Stamps {
 }
 
 impl Stamps {
+    /// Finds out where the stamps of a store lie, with a file that will be removed; on a full disk
+    /// there is none.
+    ///
+    /// # Errors
+    /// If the disk fails: whoever took that for a no would take all files for those of strangers.
+    pub(crate) fn open(own: &OwnedFd, probe: Result<Temp<'_>, Errno>) -> Result<Self> {
+        let has_attributes = match probe {
+            Ok(probe) => Self::supports_attributes(probe.file()),
+            Err(Errno::NOSPC | Errno::DQUOT) => {
+                let known = open_file(own.as_fd(), "store.json");
+                known.and_then(|file| Self::may_have_attributes(file.ok_or(Errno::NOENT)?.as_fd()))
+            }
+            Err(error) => Err(error),
+        };
+        match has_attributes {
+            Ok(true) => Ok(Self::Attributes),
+            Ok(false) => Ok(Self::Folder(own_folder(own, "stamps")?)),
+            Err(error) => Err(Error::io(error.into(), format!("{OWN}/tmp"))),
+        }
+    }
+
     /// Tries the attribute on a file that will be removed.
-    pub(crate) fn supports_attributes(probe: BorrowedFd<'_>) -> bool {
+    fn supports_attributes(probe: BorrowedFd<'_>) -> Result<bool, Errno> {
         #[cfg(test)]
         if FORCE_FOLDER.get() {
-            return false;
+            return Ok(false);
         }
-        fsetxattr(probe, ATTRIBUTE, b"probe", XattrFlags::empty()).is_ok()
+        supports(fsetxattr(probe, ATTRIBUTE, b"probe", XattrFlags::empty()))
+    }
+
+    /// Whether a file could have the attribute, found out without a write, for a disk that is full.
+    fn may_have_attributes(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+        match fgetxattr(file, ATTRIBUTE, &mut [0; 128][..]) {
+            Err(Errno::NODATA | Errno::RANGE) => Ok(true),
+            asked => supports(asked.map(drop)),
+        }
     }
 
     /// Sets or replaces the stamp of an open file.
@@ -92,6 +124,15 @@ impl Stamps {
     }
 }
 
+fn supports(tried: Result<(), Errno>) -> Result<bool, Errno> {
+    match tried {
+        // Who says that there is no room would have taken it.
+        Ok(()) | Err(Errno::NOSPC | Errno::DQUOT) => Ok(true),
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn attribute(file: BorrowedFd<'_>) -> std::io::Result<Option<Vec<u8>>> {
     // Most stamps are small; asking for the size first would cost every read a system call.
     for capacity in [128, MAX_STAMP] {
@@ -132,7 +173,9 @@ mod tests {
         let inode = rustix::fs::fstat(file.as_file()).expect("open").st_ino;
         for stamps in [Stamps::Attributes, Stamps::Folder(folder)] {
             let file = file.as_file().as_fd();
-            if matches!(stamps, Stamps::Attributes) && !Stamps::supports_attributes(file) {
+            if matches!(stamps, Stamps::Attributes)
+                && !Stamps::supports_attributes(file).expect("tried")
+            {
                 continue;
             }
             stamps.set(file, inode, &stamp.encode(), true).expect("set");

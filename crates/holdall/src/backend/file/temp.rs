@@ -22,6 +22,9 @@ use crate::signing::{Seal, Tag, trailer};
 /// How much of a value passes through the processor's cache at a time.
 const PIECE: usize = 256 * 1_024;
 
+/// How often a sweep may come between the making of a file and its locking.
+const TRIES: usize = 100;
+
 /// A file without a name of its own yet; removed when dropped before it was placed.
 pub(crate) struct Temp<'a> {
     folder: &'a OwnedFd,
@@ -79,6 +82,20 @@ impl<'a> Temp<'a> {
         }
         temp.inode = stat.st_ino;
         Ok(temp)
+    }
+
+    /// As [`Temp::create`], with another name whenever a sweep came between.
+    pub(crate) fn create_one(
+        folder: &'a OwnedFd,
+        mut name: impl FnMut() -> String,
+    ) -> Result<Self, Errno> {
+        for _ in 0..TRIES {
+            match Self::create(folder, name()) {
+                Err(Errno::WOULDBLOCK) => {}
+                made => return made,
+            }
+        }
+        Self::create(folder, name())
     }
 
     /// Writes the parts one after the other; answers with length and checksum of the whole.

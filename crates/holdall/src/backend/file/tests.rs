@@ -19,6 +19,7 @@ mod index;
 mod inline;
 mod inline_damage;
 mod inline_moves;
+mod long_keys;
 mod rules;
 mod stamps;
 mod writing;

@@ -22,11 +22,14 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Ending;
 use crate::index::{Change, Row};
-use crate::key::{Key, ParsedName, parse_name};
-use crate::record::{Expiry, MAX_KEY_IN_STAMP, Record, Stamp};
+use crate::key::Key;
+use crate::record::{Expiry, Record, Stamp};
 
 /// How often a folder is made again that others remove because it is empty.
 const TRIES: usize = 1_000;
+
+/// What is said where only the last flush has failed.
+pub(super) const IN_PLACE: &str = "the new value is in place";
 
 /// What one manager brings to a write.
 #[derive(Clone, Copy)]
@@ -139,6 +142,7 @@ impl Opened {
         for (at, one) in placed {
             let flushed = if one.durable { flushed.next().unwrap_or(Ok(())) } else { Ok(()) };
             let placed = Placed { record: one.record, version: one.version };
+            let flushed = flushed.map_err(|error| error.after(IN_PLACE));
             results[at] = Some(flushed.map(|()| placed));
         }
     }
@@ -258,7 +262,11 @@ impl Opened {
         // have seen that value's generation, and this one's must be higher.
         let untouched = live.clock.count(key.stripe()) == staged.count + 1;
         let record = match staged.stamped.take() {
-            Some((record, expected)) if expected == follows && untouched => record,
+            Some((record, expected)) if expected == follows && untouched => {
+                // A scan may have taken the text of the key meanwhile, which had no file.
+                self.keep_key(live, &key)?;
+                record
+            }
             _ => {
                 let record = self.stamp(live, &mut staged, before.as_ref(), terms)?;
                 if durable || inline.is_there {
@@ -288,7 +296,11 @@ impl Opened {
                 // A folder on the way was empty and was removed just now. If it is the temporary
                 // file or the store that is gone, trying again does not help.
                 Err(Errno::NOENT) if path.contains('/') && tries < TRIES => tries += 1,
-                Err(error) => return Err(io(error)),
+                Err(error) => {
+                    // Folders may have been made for it.
+                    prune_parents(self.base.as_fd(), &path);
+                    return Err(io(error));
+                }
             }
         }
         if let Some(replaced) = &replaced {
@@ -330,13 +342,7 @@ impl Opened {
 
     /// The stamp that binds a record to this store and this key.
     pub(crate) fn stamp_for(&self, live: &Live, key: &Key, record: Record) -> Result<Stamp> {
-        let name = key.name(self.case_rule());
-        let hashed = matches!(parse_name(&name, self.case_rule()), Some(ParsedName::Hashed));
-        let fits = key.as_str().len() <= MAX_KEY_IN_STAMP;
-        if hashed && !fits {
-            live.keep_long_key(key, &name)?;
-        }
-        let text = (hashed && fits).then(|| key.as_str().to_owned());
+        let text = self.keep_key(live, key)?;
         Ok(Stamp { store: self.mark(), key_hash: key.hash(), key: text, record })
     }
 

@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi;
 use rustix::fs::{Access, access};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, LOOK_AT_THE_DISK};
 
 /// Our error for one of SQLite's. What cannot come from a sound database that we made, such as a
 /// column of another type, is damage.
@@ -32,7 +32,7 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
         ErrorCode::ReadOnly => read_only(&error, database),
         ErrorCode::SystemIoFailure if !is_damage(failure.extended_code) => {
             Error::new(ErrorKind::Io, format!("the database cannot be read or written: {error}"))
-                .remedy("look for errors of the disk in the system's log, and try again")
+                .remedy(LOOK_AT_THE_DISK)
         }
         ErrorCode::CannotOpen => {
             Error::new(ErrorKind::Io, format!("the database cannot be opened: {error}"))
@@ -43,9 +43,9 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
     noted(ours.at(database))
 }
 
-/// A file that ends too early, or that the file system itself calls corrupt.
+/// A file that ends too early. `SQLITE_IOERR_CORRUPTFS` is none: so SQLite calls EIO of a read.
 fn is_damage(extended_code: i32) -> bool {
-    matches!(extended_code, ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS)
+    extended_code == ffi::SQLITE_IOERR_SHORT_READ
 }
 
 /// A flipped bit in the header makes SQLite say "read-only" of a file that can be written.
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(kind_of(ffi::SQLITE_FULL), (ErrorKind::Io, Some(libc::ENOSPC)));
         assert_eq!(kind_of(ffi::SQLITE_READONLY), (ErrorKind::Io, Some(libc::ENOENT)));
         assert_eq!(kind_of(ffi::SQLITE_IOERR_WRITE), (ErrorKind::Io, None));
+        assert_eq!(kind_of(ffi::SQLITE_IOERR_CORRUPTFS), (ErrorKind::Io, None));
         assert_eq!(kind_of(ffi::SQLITE_BUSY), (ErrorKind::Busy, None));
         assert_eq!(kind_of(ffi::SQLITE_PROTOCOL), (ErrorKind::Busy, None));
     }

@@ -17,15 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::open::sync_folder;
 use crate::error::{Error, Result};
-use crate::flush::flush_content;
+use crate::flush::{flush, flush_content};
 
 /// Flushes of one database's log.
 #[derive(Debug)]
 pub(super) struct SharedFlush {
     /// SQLite keeps this file for as long as any connection is open.
     log: File,
+    /// Its folder, opened before SQLite flushes it, which passes over errors there.
+    folder: File,
     path: PathBuf,
     /// How many have asked.
     asked: AtomicU64,
@@ -53,8 +54,11 @@ impl SharedFlush {
         let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
         // SQLite has no locks on this file that closing it could drop.
         let log = File::options().read(true).custom_flags(flags).open(&path);
+        let above = path.parent().unwrap_or(Path::new("."));
+        let folder = File::open(above).map_err(|error| Error::io(error, above))?;
         Ok(Self {
             log: log.map_err(|error| Error::io(error, &path))?,
+            folder,
             path,
             asked: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
@@ -120,7 +124,7 @@ impl SharedFlush {
             return Err(io(io::ErrorKind::NotFound.into()));
         }
         if !*is_named {
-            sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+            flush(self.folder.as_fd()).map_err(|error| io(error.into()))?;
             *is_named = true;
         }
         Ok(())

@@ -10,6 +10,7 @@ mod flush;
 mod open;
 mod read;
 mod role;
+mod system;
 mod values;
 mod write;
 
@@ -90,13 +91,15 @@ impl SqliteIndex {
         let queue = open::queue(&folder)?;
         let database = open::database(&folder, self.role)?;
         let connection = open::connect(&database, self.role)?;
-        let is_new = || open::is_new(&connection).map_err(|error| fault::explain(error, &database));
-        if !self.role.is_truth && is_new()? {
-            let _turn = self.turn(&queue)?;
-            open::create(&connection, self.role)
-                .map_err(|error| fault::explain(error, &database))?;
-        }
-        open::verify(&connection, &database, self.role)?;
+        let explained = |error| fault::explain(error, &database);
+        let ready = || {
+            if !self.role.is_truth && open::is_new(&connection).map_err(explained)? {
+                let _turn = self.turn(&queue)?;
+                open::create(&connection, self.role).map_err(explained)?;
+            }
+            open::verify(&connection, &database, self.role)
+        };
+        ready().map_err(|error| system::unless_unread(error, &connection, &database))?;
         if self.role.is_truth {
             values::count_pages(&connection);
         }
@@ -112,6 +115,14 @@ impl SqliteIndex {
         })
     }
 
+    fn connect_writer(&self, database: &Path) -> Result<Connection> {
+        let connection = open::connect(database, self.role)?;
+        if self.role.is_truth {
+            values::count_pages(&connection);
+        }
+        Ok(connection)
+    }
+
     /// Waits until no other process writes.
     fn turn<'f>(&self, queue: &'f File) -> Result<ofd::Held<'f>> {
         let deadline = self.clock.boot_millis() + PATIENCE_MILLIS;
@@ -124,14 +135,28 @@ impl SqliteIndex {
         self.with(|handles| {
             let mut writer = locked(&handles.writer);
             let _turn = self.turn(&handles.queue)?;
-            work(&mut writer).map_err(|fault| fault.at(&handles.database))
+            work(&mut writer).map_err(|fault| {
+                let error =
+                    system::unless_unread(fault.at(&handles.database), &writer, &handles.database);
+                if system::failed_read(&writer).is_some()
+                    && let Ok(other) = self.connect_writer(&handles.database)
+                {
+                    // Its next error is another one.
+                    *writer = other;
+                }
+                error
+            })
         })
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         self.with(|handles| {
-            handles
-                .read(self.role, |reader| work(reader).map_err(|fault| fault.at(&handles.database)))
+            handles.read(self.role, |reader| {
+                // After an error the connection is not used again.
+                let told = |fault: Fault| fault.at(&handles.database);
+                work(reader)
+                    .map_err(|fault| system::unless_unread(told(fault), reader, &handles.database))
+            })
         })
     }
 }
@@ -239,8 +264,10 @@ impl Index for SqliteIndex {
         handles.not_forked()?;
         locked(&handles.readers).clear();
         let result = self.turn(&handles.queue).and_then(|_turn| {
-            write::flush(&mut locked(&handles.writer), self.role)
-                .map_err(|fault| fault.at(&handles.database))
+            let mut writer = locked(&handles.writer);
+            write::flush(&mut writer, self.role).map_err(|fault| {
+                system::unless_unread(fault.at(&handles.database), &writer, &handles.database)
+            })
         });
         *gate = None;
         result.and_then(|()| open::sync_folder(&self.folder))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
 use super::super::row::damaged;
 use super::read::Counters;
@@ -129,6 +129,10 @@ pub(super) fn connect(database: &Path, role: &Role) -> Result<Connection> {
 
 fn settings(flags: OpenFlags, database: &Path, role: &Role) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(database, flags)?;
+    if connection.is_readonly("main")? {
+        // SQLite makes do with that where the system refuses more, for want of descriptors too.
+        return Err(refused(ffi::SQLITE_CANTOPEN, "it could only be opened for reading"));
+    }
     // Reached only around recovery and checkpoints: writers have queued at our own lock before.
     connection.busy_timeout(Duration::from_millis(PATIENCE_MILLIS))?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 1 << 20)?;
@@ -140,6 +144,10 @@ fn settings(flags: OpenFlags, database: &Path, role: &Role) -> rusqlite::Result<
     )?;
     connection.execute_batch(role.settings)?;
     Ok(connection)
+}
+
+fn refused(code: i32, cause: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(cause.to_owned()))
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -155,7 +163,16 @@ pub(super) fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// Makes the tables unless a peer has; the caller holds the writers' lock.
 pub(super) fn create(connection: &Connection, role: &Role) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    let mut mode = String::new();
+    let mut pragma = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = pragma.query([])?;
+    // To its end, at which it is written down.
+    while let Some(columns) = rows.next()? {
+        mode = columns.get(0)?;
+    }
+    if mode != "wal" {
+        return Err(refused(ffi::SQLITE_IOERR, "its log could not be begun"));
+    }
     let transaction =
         rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     if is_new(&transaction)? {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use super::super::find::Candidate;
 use super::super::open::{Live, Opened};
-use super::super::write::Pending;
+use super::super::write::{IN_PLACE, Pending};
 use super::unknown;
 use super::write::InlineRecord;
 use crate::backend::{Condition, Placed, Put};
@@ -61,7 +61,7 @@ impl Opened {
         }
         for (at, error) in failed {
             placed.retain(|(other, _)| *other != at);
-            results[at] = Some(Err(error));
+            results[at] = Some(Err(error.after(IN_PLACE)));
         }
     }
 }

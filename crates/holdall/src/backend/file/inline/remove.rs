@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::open::{Live, Opened};
-use super::super::remove::{Doomed, Removal};
+use super::super::remove::{Doomed, GONE, Removal};
 use super::write::InlineRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, Kept, Standing};
@@ -94,7 +94,7 @@ impl Inlines {
         // A file does not suffer from a database that is damaged.
         let suffers = |at: &&usize| error.kind() != ErrorKind::Corrupt || is_doomed(at);
         for at in places.iter().filter(suffers) {
-            results[*at] = Err(error.again());
+            results[*at] = Err(error.again().after(GONE));
         }
     }
 }

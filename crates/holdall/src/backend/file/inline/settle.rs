@@ -40,7 +40,7 @@ impl Opened {
             return Ok(Settled::Whole);
         }
         let mut after: Option<String> = None;
-        let mut is_settled = true;
+        let (mut is_settled, mut is_now) = (true, true);
         loop {
             let page = live.inline.ask(|values| values.page("", after.as_deref(), BATCH));
             let page = match page {
@@ -53,7 +53,11 @@ impl Opened {
                 }
             };
             let Some(last) = page.last() else {
-                return Ok(if is_settled { Settled::Whole } else { Settled::Never });
+                return Ok(match (is_settled, is_now) {
+                    (true, true) => Settled::Whole,
+                    (true, false) => Settled::NotNow,
+                    (false, _) => Settled::Never,
+                });
             };
             after = Some(last.key.clone());
             let mut older_values: Vec<(Key, String)> = Vec::new();
@@ -69,23 +73,28 @@ impl Opened {
                     None => {}
                 }
             }
-            is_settled &= self.settle_files(live, &older_files);
+            match self.settle_files(live, &older_files) {
+                Ok(all_gone) => is_now &= all_gone,
+                Err(error) => {
+                    tracing::warn!("outdated files were not removed: {error}");
+                    is_settled = false;
+                }
+            }
             is_settled &= self.settle_values(live, &older_values)?;
         }
     }
 
     /// Removes files that are older than the inline values of their keys, which may not be on the
-    /// disk yet; answers whether that could be done.
-    fn settle_files(&self, live: &Live, older: &[Seen]) -> bool {
-        if older.is_empty() {
-            return true;
+    /// disk yet; answers whether all are gone.
+    ///
+    /// # Errors
+    /// If the values could not be flushed.
+    fn settle_files(&self, live: &Live, older: &[Seen]) -> Result<bool> {
+        if !older.is_empty() {
+            live.inline.flush()?;
         }
-        if let Err(error) = live.inline.flush() {
-            tracing::warn!("outdated files were not removed: {error}");
-            return false;
-        }
-        older.iter().for_each(|file| self.remove_outdated(file));
-        true
+        let left = older.iter().filter(|file| !self.remove_outdated(file)).count();
+        Ok(left == 0)
     }
 
     /// Removes inline values that are older than the files of their keys, which may not be on the

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::find::{Candidate, Search};
 use super::super::open::{Live, Opened};
-use super::super::write::{Terms, begin, commit, finish, record};
+use super::super::write::{IN_PLACE, Terms, begin, commit, finish, record};
 use crate::backend::{Condition, Durability, Part, Placed, Put};
 use crate::cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -141,6 +141,7 @@ impl Opened {
         };
         for (version, one) in placed {
             let flushed = if one.is_durable() { again(&flushed) } else { Ok(()) };
+            let flushed = flushed.map_err(|error| error.after(IN_PLACE));
             results[one.at] = Some(flushed.map(|()| Placed { record: one.record, version }));
         }
         Ok(refused)
@@ -184,18 +185,23 @@ impl Opened {
         if moved && let Err(error) = live.inline.flush() {
             // The files are still the values, but for those that were older than an inline value:
             // that one is gone, and the next newer one stays.
-            let failed = pending.iter().filter(|one| !one.displaced.is_empty());
-            let (older, alone): (Vec<_>, Vec<_>) = failed.partition(|one| one.kept.old.is_some());
-            let alone: Vec<&Key> = alone.iter().map(|one| &one.put.key).collect();
-            let removed = live.inline.remove(&alone);
-            if removed.iter().any(Result::is_err) || !older.is_empty() {
-                live.clock.set_diverged(true);
-            }
+            let moved = pending.iter().filter(|one| !one.displaced.is_empty());
+            let alone: Vec<&Key> =
+                moved.filter(|one| one.kept.old.is_none()).map(|one| &one.put.key).collect();
+            let mut removed = live.inline.remove(&alone).into_iter();
             pending.retain(|one| {
-                if !one.displaced.is_empty() {
-                    results[one.at] = Some(Err(error.again()));
+                if one.displaced.is_empty() {
+                    return true;
                 }
-                one.displaced.is_empty()
+                let is_back = one.kept.old.is_none() && removed.next().is_some_and(|it| it.is_ok());
+                let error = error.again();
+                results[one.at] = Some(Err(if is_back {
+                    error
+                } else {
+                    live.clock.set_diverged(true);
+                    error.after(IN_PLACE)
+                }));
+                false
             });
         }
         let mut changes = Vec::new();
@@ -215,6 +221,7 @@ impl Opened {
             }
             live.clock.note_move();
             self.unlink_displaced(live, &displaced);
+            self.forget_key(live, &one.put.key);
             changes.push(removal(&one.put.key));
         }
         commit(live, changes);

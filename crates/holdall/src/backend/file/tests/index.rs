@@ -1,5 +1,6 @@
 //! When the index is believed, and when it is filled from the files.
 
+use super::open::{OpenOptions, Opened};
 use super::*;
 
 /// Writes into the state that the clock file keeps of how the store was left.
@@ -93,4 +94,59 @@ fn a_lost_clock_leaves_no_index_behind_and_no_generation_is_given_twice() {
     assert_eq!(it.backend.totals().expect("counted").entries, 1);
     assert_eq!(fs::read_dir(it.path(".holdall/index")).expect("there").count(), 1);
     assert!(it.put("other", Format::Json, "1").generation > last.generation);
+}
+
+/// Two openings of one store, as of two processes.
+fn two_openings(it: &Fixture) -> [Arc<Opened>; 2] {
+    let options =
+        OpenOptions { allow_network_fs: false, lock_timeout: std::time::Duration::from_secs(5) };
+    [(); 2].map(|()| Opened::open(it.dir.path(), options).expect("opened"))
+}
+
+#[test]
+fn a_close_after_others_have_replaced_the_index_is_no_failure_and_leaves_no_folder() {
+    let it = fixture();
+    let [one, two] = two_openings(&it);
+    let options = FileOptions::default();
+    one.write(vec![put("k", Format::Json, "1")], options.terms());
+    two.live().expect("writable").clock.set_diverged(true);
+    two.ensure_index(options.terms()).expect("filled");
+    let close =
+        |opened: &Opened| opened.live().expect("writable").close(std::time::Duration::from_secs(1));
+    close(&one).expect("closed");
+    close(&two).expect("closed");
+    assert_eq!(fs::read_dir(it.path(".holdall/index")).expect("there").count(), 1);
+}
+
+#[test]
+fn the_last_who_closes_writes_down_what_others_have_left_in_the_index() {
+    use crate::flush::tests_support::FlushLog;
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    // The writer goes without a close; the next one only reads.
+    let it = reopened(it);
+    assert!(it.get("k").expect("read").is_some());
+    let log = FlushLog::begin();
+    it.backend.close().expect("closed");
+    let is_index = |path: &PathBuf| path.to_string_lossy().contains(".holdall/index/");
+    assert!(log.end().iter().any(is_index), "called closed, and was not flushed");
+    // Nothing was written since, so there is nothing to write down.
+    let it = reopened(it);
+    assert!(it.get("k").expect("read").is_some());
+    let log = FlushLog::begin();
+    it.backend.close().expect("closed");
+    assert!(!log.end().iter().any(is_index));
+    assert!(it.backend.opened().expect("open").live().expect("writable").clock.is_closed());
+}
+
+#[test]
+fn an_index_of_another_epoch_goes_when_the_store_is_next_opened_alone() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let left = it.path(".holdall/index/77");
+    fs::create_dir(&left).expect("made");
+    fs::write(left.join("index.sqlite"), "half").expect("written");
+    let it = reopened(it);
+    assert_eq!(it.backend.list("", None, 10).expect("listed").len(), 1);
+    assert!(!left.exists());
 }

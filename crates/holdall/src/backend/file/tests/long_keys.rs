@@ -1,0 +1,59 @@
+//! The texts of keys that neither a name nor a stamp can hold: they go with the last file.
+
+use super::*;
+
+fn long(letter: char) -> String {
+    format!("long/{}", letter.to_string().repeat(1_500))
+}
+
+fn texts(it: &Fixture) -> usize {
+    fs::read_dir(it.path(".holdall/keys")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn the_text_of_a_long_key_stays_while_it_has_a_file_and_goes_with_it() {
+    let it = fixture();
+    let text = long('x');
+    it.put(&text, Format::Json, "1");
+    it.put(&text, Format::String, "another file, by now");
+    assert_eq!(texts(&it), 1);
+    it.backend.delete(&key(&text), &Condition::Any, Durability::Process).expect("deleted");
+    assert_eq!(texts(&it), 0);
+    let durable = Put { durability: Durability::Disk, ..put(&text, Format::Json, "2") };
+    it.backend.put(durable).expect("put");
+    assert_eq!(texts(&it), 1);
+    it.backend.clear(Durability::Process).expect("cleared");
+    assert_eq!(texts(&it), 0);
+}
+
+#[test]
+fn the_text_of_a_long_key_goes_when_its_value_expires_or_moves_into_the_database() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let clock = ManualClock::new();
+    let options = FileOptions { clock: clock.clock(), ..FileOptions::default() };
+    let backend = FileBackend::new(dir.path(), options.clone());
+    let it = Fixture { dir, backend };
+    let ends = Put { ttl: Some(1_000), ..put(&long('x'), Format::Json, "1") };
+    it.backend.put(ends).expect("put");
+    it.put(&long('y'), Format::Json, "1");
+    assert_eq!(texts(&it), 2);
+    clock.advance(std::time::Duration::from_secs(2));
+    assert_eq!(it.backend.expire(Durability::Process).expect("done"), 1);
+    assert_eq!(texts(&it), 1);
+    let inline = FileBackend::new(it.dir.path(), FileOptions { inline_below: 100, ..options });
+    inline.put(put(&long('y'), Format::Json, "2")).expect("put");
+    assert_eq!(texts(&it), 0);
+    let listed = inline.list("", None, 10).expect("listed");
+    assert_eq!(listed.len(), 1);
+}
+
+#[test]
+fn a_scan_removes_the_texts_that_dead_writers_have_left_and_no_other() {
+    let it = fixture();
+    it.put(&long('x'), Format::Json, "1");
+    fs::write(it.path(".holdall/keys/left"), "behind").expect("written");
+    let opened = it.backend.opened().expect("open");
+    opened.live().expect("writable").clock.set_diverged(true);
+    assert_eq!(it.backend.list("", None, 10).expect("listed").len(), 1);
+    assert_eq!(texts(&it), 1);
+}

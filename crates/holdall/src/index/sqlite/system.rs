@@ -1,0 +1,66 @@
+//! What the system has said to SQLite, which calls a page damaged that the disk could not read.
+#![allow(unsafe_code, reason = "SQLite tells this through pointers only")]
+
+use std::ffi::{c_int, c_void};
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, ffi};
+
+use crate::error::{Error, ErrorKind};
+
+/// The error itself, or what the disk has said where SQLite speaks of damage.
+pub(super) fn unless_unread(error: Error, connection: &Connection, database: &Path) -> Error {
+    match failed_read(connection) {
+        Some(number) if error.kind() == ErrorKind::Corrupt => {
+            Error::io(io::Error::from_raw_os_error(number), database)
+        }
+        _ => error,
+    }
+}
+
+/// The number of the last error that this connection has met in its files, if it is one of those
+/// that SQLite takes for damage.
+pub(super) fn failed_read(connection: &Connection) -> Option<i32> {
+    let numbers = [in_database(connection), in_log(connection)];
+    let failed = [libc::EIO, libc::ENXIO, libc::ERANGE];
+    numbers.into_iter().find(|number| failed.contains(number))
+}
+
+fn in_database(connection: &Connection) -> c_int {
+    let mut number: c_int = 0;
+    // SAFETY: the connection is open while it is borrowed, and belongs to this thread, which holds
+    // it alone; this operation writes one `int` to where the last argument points.
+    unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_LAST_ERRNO,
+            (&raw mut number).cast::<c_void>(),
+        );
+    }
+    number
+}
+
+fn in_log(connection: &Connection) -> c_int {
+    let mut log: *mut ffi::sqlite3_file = std::ptr::null_mut();
+    let mut number: c_int = 0;
+    // SAFETY: as above; this operation writes a pointer to the open log, or null. The log stays open
+    // as long as the connection, and has methods while it is open.
+    unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            (&raw mut log).cast::<c_void>(),
+        );
+        if let Some(log_file) = log.as_ref()
+            && let Some(methods) = log_file.pMethods.as_ref()
+            && let Some(control) = methods.xFileControl
+        {
+            control(log, ffi::SQLITE_FCNTL_LAST_ERRNO, (&raw mut number).cast::<c_void>());
+        }
+    }
+    number
+}
