@@ -2,7 +2,8 @@
 
 `BlobManager` keeps them on disk, `CacheManager` in memory, `StorageManager` in both. Their methods
 are awaited; `holdall.sync` has the same three without `await`. `holdall.errors` draws the tree of
-exceptions, `holdall.testing` has a clock for tests.
+exceptions, `holdall.health` says what `verify` and `repair` answer, `holdall.testing` has a clock
+for tests.
 
 >>> import asyncio, tempfile, holdall
 >>> async def main(folder: str) -> None:
@@ -20,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holdall import sync, testing
+    from holdall import health, sync, testing
     from holdall._core import BlobMetadata, __version__
     from holdall._sentinels import DEFAULT, MISSING
     from holdall.blob_manager import BlobManager
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         UnknownFormatError,
         UntrustedPayloadError,
     )
+    from holdall.health import Problem, RepairReport, VerifyReport
     from holdall.storage_manager import StorageManager
     from holdall.types import BlobStats, CacheStats, KeyRotation, StorageStats
 
@@ -74,7 +76,9 @@ __all__ = [
     "KeyRotation",
     "OptionError",
     "PickleRefusedError",
+    "Problem",
     "ReentrantLoadError",
+    "RepairReport",
     "SerializationError",
     "StorageDisabledError",
     "StorageIOError",
@@ -85,7 +89,9 @@ __all__ = [
     "StoreVersionError",
     "UnknownFormatError",
     "UntrustedPayloadError",
+    "VerifyReport",
     "__version__",
+    "health",
     "sync",
     "testing",
 ]
@@ -99,6 +105,9 @@ _MODULES = {
     "DEFAULT": "holdall._sentinels",
     "MISSING": "holdall._sentinels",
     "BlobStats": "holdall.types",
+    "Problem": "holdall.health",
+    "RepairReport": "holdall.health",
+    "VerifyReport": "holdall.health",
     "CacheStats": "holdall.types",
     "KeyRotation": "holdall.types",
     "StorageStats": "holdall.types",
@@ -110,7 +119,7 @@ def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used, so that `import holdall` costs little."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("sync", "testing"):
+    if name in ("health", "sync", "testing"):
         return import_module(f"holdall.{name}")
     found = getattr(import_module(_MODULES.get(name, "holdall.errors")), name)
     globals()[name] = found

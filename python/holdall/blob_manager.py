@@ -15,6 +15,7 @@ from holdall._arguments import (
     check_terms,
     check_ttl,
 )
+from holdall._blob_health import BlobHealth
 from holdall._blob_signing import BlobSigning
 from holdall._blob_streams import BlobStreams
 from holdall._blob_upkeep import BlobUpkeep, described
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _LOAD_GROUP = 256
 
 
-class BlobManager(BlobUpkeep, BlobStreams, BlobSigning):
+class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
     """Keeps objects on disk: `await save(key, value)`, `await load(key)`.
 
     Each value is one plain file that `json.load`, `pickle.load`, `joblib.load` or `numpy.load`

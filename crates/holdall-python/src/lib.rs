@@ -11,6 +11,7 @@ mod clock;
 mod convert;
 mod errors;
 mod gil;
+mod health;
 mod hot;
 mod keyed;
 mod logs;
@@ -40,6 +41,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bridge::Done>()?;
     module.add_class::<cache::Cache>()?;
     module.add_class::<clock::ManualClock>()?;
+    module.add_class::<health::Checkup>()?;
     module.add_class::<metadata::BlobMetadata>()?;
     module.add_class::<pieces::LargeValue>()?;
     module.add_class::<pieces::ValueReader>()?;

@@ -20,6 +20,7 @@ use crate::bridge;
 use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
 use crate::errors;
+use crate::health::Checkup;
 use crate::pieces::{LargeValue, ValueReader, ValueWriter};
 use crate::rotation::Rotation;
 
@@ -435,6 +436,14 @@ impl Store {
     /// Removes every value that holdall placed; how many.
     fn clear(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.run(py, BlobManager::clear, count)
+    }
+
+    /// Begins a verification.
+    fn verification(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let (blobs, blocking) = (self.blobs.clone(), self.blocking);
+        self.run(py, BlobManager::verification, move |py, work| {
+            object(py, Checkup::new(blobs, work, blocking))
+        })
     }
 
     /// How much there is.

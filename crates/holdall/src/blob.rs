@@ -2,6 +2,7 @@
 
 mod cached;
 mod group;
+mod health;
 mod large;
 mod metadata;
 mod moving;
@@ -14,6 +15,7 @@ mod typed;
 
 use std::sync::Arc;
 
+pub use health::Verification;
 pub use large::Loaded;
 pub use metadata::{Blob, BlobMetadata};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};

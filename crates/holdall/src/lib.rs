@@ -46,10 +46,13 @@ pub mod signing;
 mod stats;
 pub mod storage;
 
+pub use backend::health::{
+    Problem, ProblemKind, Progress, Quarantined, RepairReport, VerifyReport,
+};
 pub use backend::{Condition, Durability, Part};
 pub use blob::{
     Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, KeyRotation, Loaded,
-    OnCorrupt, Rotation, Save, SaveOptions, Trust,
+    OnCorrupt, Rotation, Save, SaveOptions, Trust, Verification,
 };
 pub use cache::CacheManager;
 pub use cancel::CancelToken;

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use holdall::{
-    BlobManager, BlobOptions, Durability, Error, ErrorKind, Format, SaveOptions, StorageManager,
+    BlobManager, BlobOptions, Durability, Error, ErrorKind, Format, Problem, ProblemKind,
+    SaveOptions, StorageManager,
 };
 
 #[path = "common/folder.rs"]
@@ -320,6 +321,13 @@ fn helper_that_can_only_read() {
     assert_eq!(metadata.record().tags, ["tag"]);
     check_error(&bytes(&store, "k", 30).expect_err("read only"), &refusals, &folder);
     check_error(&store.delete("k", None).expect_err("read only"), &refusals, &folder);
+    let report = store.verify(|_| ()).expect("verified");
+    assert_eq!(report.checked, 3);
+    // A folder that was given to everybody to read is no damage to what is in it.
+    let is_expected = |one: &Problem| one.kind == ProblemKind::Permissions;
+    assert!(report.problems.iter().all(is_expected), "{report:?}");
+    assert!(store.repair(true, |_| ()).expect("planned").quarantined.is_empty());
+    check_error(&store.repair(false, |_| ()).expect_err("read only"), &refusals, &folder);
     let storage = StorageManager::new(store);
     let value = storage.get::<serde_json::Value>("list").expect("read").expect("there");
     assert_eq!(value[1], 2);

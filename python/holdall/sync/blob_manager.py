@@ -17,6 +17,7 @@ from holdall.types import BlobStats, Durability, Format, KeyRotation, StrPath, T
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from holdall.health import OnProgress, RepairReport, VerifyReport
     from holdall.types import BlobOptions, SaveOneOptions, SaveOptions
 
 __all__ = ["BlobManager"]
@@ -296,6 +297,14 @@ class BlobManager:
             old_key_is_lost=old_key_is_lost, progress=progress
         )
         return run(rotating)
+
+    def verify(self, *, progress: OnProgress | None = None) -> VerifyReport:
+        """Reads everything and says what is damaged; changes nothing."""
+        return run(self._manager.verify(progress=progress))
+
+    def repair(self, *, dry_run: bool = False, progress: OnProgress | None = None) -> RepairReport:
+        """Verifies the store and sets right what is damaged; deletes no value."""
+        return run(self._manager.repair(dry_run=dry_run, progress=progress))
 
     def close(self) -> None:
         """Ends the use of the store by this manager; every later call is an error."""

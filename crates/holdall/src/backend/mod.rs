@@ -9,6 +9,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod file;
+pub mod health;
 pub mod memory;
 mod stream;
 
@@ -25,6 +26,7 @@ use crate::key::{Key, KeyPage};
 use crate::record::Record;
 use crate::signing::{Seal, Tag};
 
+use health::{Problem, RepairReport, VerifyReport, Verifying};
 pub use stream::{Reading, Writing};
 
 /// A piece of a value on its way to a backend.
@@ -452,6 +454,32 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Io`].
     fn list_unlisted(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Begins a verification, which changes nothing but that files of other programs are listed
+    /// from then on. A backend that can do no better loads every value that it lists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the store cannot be opened, [`ErrorKind::Version`].
+    fn verification(&self) -> Result<Box<dyn Verifying>> {
+        Ok(Box::new(health::Loading::default()))
+    }
+
+    /// Sets right what a verification has just found, as far as that is still there; with
+    /// `dry_run` says only what it would do. What is damaged is kept aside and never deleted. A
+    /// backend that can do no better leaves everything to somebody who decides.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`]; what was done before is done, and the rest can be
+    /// done by another call.
+    fn mend(
+        &self,
+        found: &VerifyReport,
+        _inspect: &health::Inspect<'_>,
+        dry_run: bool,
+    ) -> Result<RepairReport> {
+        let kept: Vec<Problem> = found.problems.clone();
+        Ok(RepairReport { dry_run, kept, ..RepairReport::default() })
     }
 
     /// The folder of the store, if it has one.

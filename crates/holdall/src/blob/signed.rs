@@ -38,6 +38,11 @@ impl Signer {
         Ok(keyring)
     }
 
+    /// The keys, if the one with this fingerprint is among them; none is ever made.
+    pub(super) fn known(&self, fingerprint: &str) -> Result<Arc<Keyring>> {
+        self.keys.keyring(Some(fingerprint))
+    }
+
     /// What signs a payload while it is written.
     pub(super) fn seal(&self, backend: &dyn Backend, key: &Key, format: Format) -> Result<Seal> {
         let keyring = self.signing(backend)?;
@@ -162,7 +167,7 @@ fn split(codec: Codec, content: &[u8]) -> (&[u8], Option<Tag>) {
 }
 
 /// What a signature says of a payload: one that is compressed is never taken for one that is not.
-fn name_of(format: Format, codec: Codec) -> Cow<'static, str> {
+pub(super) fn name_of(format: Format, codec: Codec) -> Cow<'static, str> {
     match codec {
         Codec::None => format.name().into(),
         _ => format!("{}+{}", format.name(), codec.name()).into(),

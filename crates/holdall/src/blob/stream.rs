@@ -225,8 +225,9 @@ fn read_blocks<'a>(
 }
 
 fn damaged() -> Error {
-    Error::new(ErrorKind::Corrupt, "the content is not the one that was saved")
-        .remedy("restore the file from a backup, or save or delete the key")
+    Error::new(ErrorKind::Corrupt, "the content is not the one that was saved").remedy(
+        "restore the file from a backup, save or delete the key, or run repair to keep it aside",
+    )
 }
 
 impl Read for BlobReader {

@@ -73,6 +73,37 @@ pub(crate) fn decompress(codec: Codec, compressed: Vec<u8>, limit: u64) -> Resul
     }
 }
 
+/// Whether a compressed content, of which no more than `limit` bytes are looked at, can be unpacked;
+/// what comes out is not kept.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if it cannot.
+pub(crate) fn unpacks(codec: Codec, mut rest: &[u8], limit: u64) -> Result<()> {
+    let pour = |decoder: &mut dyn Read| {
+        let poured = io::copy(&mut decoder.take(limit), &mut io::sink());
+        poured.map(|_| ()).map_err(|error| damaged(&error))
+    };
+    match codec {
+        Codec::None => Ok(()),
+        Codec::Zstd => {
+            let decoder = zstd::stream::Decoder::with_buffer(rest);
+            pour(&mut decoder.map_err(|error| damaged(&error))?)
+        }
+        Codec::Lz4 => {
+            while !rest.is_empty() {
+                let length =
+                    lz4_frame_length(rest).ok_or_else(|| damaged(&"a frame is cut off"))?;
+                let (frame, after) = rest.split_at(length);
+                if !is_skippable(frame) {
+                    pour(&mut lz4_flex::frame::FrameDecoder::new(frame))?;
+                }
+                rest = after;
+            }
+            Ok(())
+        }
+    }
+}
+
 fn room(compressed: &[u8]) -> Vec<u8> {
     Vec::with_capacity(compressed.len().saturating_mul(3).min(AHEAD))
 }
@@ -139,8 +170,9 @@ fn bounded(decoder: impl Read, content: &mut Vec<u8>, limit: u64) -> Result<()> 
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("the compressed content is damaged: {error}"))
-        .remedy("restore the file from a backup, or save or delete the key")
+    Error::new(ErrorKind::Corrupt, format!("the compressed content is damaged: {error}")).remedy(
+        "restore the file from a backup, save or delete the key, or run repair to keep it aside",
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod sqlite;
 
 pub(crate) use self::group::GroupCommit;
 pub(crate) use self::row::Row;
-pub(crate) use self::sqlite::{SqliteIndex, Standing};
+pub(crate) use self::sqlite::{Flaw, SqliteIndex, Standing};
 
 use std::sync::Arc;
 
@@ -18,6 +18,11 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::key::KeyPage;
+
+/// The record that the bytes of a row hold, if they are whole and of this key.
+pub(crate) fn record_of(key: &str, row: &[u8]) -> Option<Vec<u8>> {
+    Row::decode(key.as_bytes(), row).ok().map(|row| row.record)
+}
 
 /// One change to the index.
 #[derive(Debug, Clone, PartialEq, Eq)]

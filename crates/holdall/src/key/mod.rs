@@ -126,6 +126,13 @@ impl Key {
     }
 }
 
+/// A text as a part of names that only people read: the slug of hashed names, `value` where that is
+/// empty.
+pub(crate) fn shortened(text: &str) -> String {
+    let slug = name::slug(text);
+    if slug.is_empty() { "value".into() } else { slug }
+}
+
 /// The stripe of the key with this text.
 pub(crate) fn stripe_of(text: &str) -> usize {
     (xxh3_64(text.as_bytes()) % STRIPES as u64) as usize

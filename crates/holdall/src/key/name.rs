@@ -122,6 +122,13 @@ fn is_reserved(segment: &str) -> bool {
     }
 }
 
+/// The beginning of a text as part of a readable name; may be empty.
+pub(super) fn slug(text: &str) -> String {
+    let mut slug = String::new();
+    push_slug(&mut slug, text);
+    slug
+}
+
 fn push_slug(name: &mut String, text: &str) {
     let start = name.len();
     let mut gap = false;

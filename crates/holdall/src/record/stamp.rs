@@ -73,6 +73,13 @@ impl Stamp {
         out
     }
 
+    /// Whether these bytes, which are no stamp of this layout, are one of a later layout.
+    pub(crate) fn is_newer(bytes: &[u8]) -> bool {
+        let Some((body, check)) = bytes.split_last_chunk::<4>() else { return false };
+        let is_whole = (xxh3_64(body) as u32).to_le_bytes() == *check;
+        is_whole && body.first().is_some_and(|version| *version > VERSION)
+    }
+
     /// Reads a stamp; `None` if these bytes are none, or one of a later layout.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_STAMP {

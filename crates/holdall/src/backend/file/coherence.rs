@@ -78,6 +78,10 @@ pub(crate) struct ClockFile {
     map: NonNull<u8>,
     /// Keeps the versions of this store apart from those of one that lay here before.
     salt: u64,
+    /// Device and inode, unless it is this process's alone.
+    identity: Option<(u64, u64)>,
+    /// Why it was made anew when it was opened.
+    remade: Option<String>,
 }
 
 // SAFETY: the mapping is only reached through atomics, and lives until the struct is dropped.
@@ -95,14 +99,20 @@ impl ClockFile {
     /// [`ErrorKind::Io`] if the file cannot be sized or mapped.
     pub(crate) fn open(file: &OwnedFd, store: [u8; 16]) -> Result<Self> {
         let io = |error: rustix::io::Errno| Error::io(error.into(), ".holdall/clock");
-        let length = rustix::fs::fstat(file).map_err(io)?.st_size;
+        let stat = rustix::fs::fstat(file).map_err(io)?;
+        let length = stat.st_size;
+        let mut remade = None;
         if usize::try_from(length).ok() != Some(LENGTH) {
             if length > 0 {
                 tracing::warn!(length, "the clock file has a wrong size and is made anew");
+                remade = Some(format!("it had {length} bytes, not {LENGTH}"));
             }
             rustix::fs::ftruncate(file, LENGTH as u64).map_err(io)?;
         }
         if !has_magic(file)? {
+            if length > 0 {
+                remade.get_or_insert_with(|| "its first bytes were not those of a clock".into());
+            }
             room::reserve(file, LENGTH)?;
         } else if room::has_holes(file, LENGTH)? {
             room::fill(file, LENGTH)?;
@@ -113,7 +123,24 @@ impl ClockFile {
             let access = ProtFlags::READ | ProtFlags::WRITE;
             mmap(std::ptr::null_mut(), LENGTH, access, MapFlags::SHARED, file, 0).map_err(io)?
         };
-        Self::on(map, store)
+        let mut clock = Self::on(map, store)?;
+        clock.identity = Some((stat.st_dev, stat.st_ino));
+        if remade.is_some() {
+            // The marks of writers that died may be lost with the rest.
+            clock.set_diverged(true);
+        }
+        clock.remade = remade;
+        Ok(clock)
+    }
+
+    /// Which file it is; `None` for a clock of this process alone.
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
+        self.identity
+    }
+
+    /// Why the file was made anew when it was opened, if it was.
+    pub(crate) fn remade(&self) -> Option<&str> {
+        self.remade.as_deref()
     }
 
     /// A clock of this process alone, for file systems on which a mapping is not shared.
@@ -134,7 +161,7 @@ impl ClockFile {
     fn on(map: *mut std::ffi::c_void, store: [u8; 16]) -> Result<Self> {
         let map = NonNull::new(map.cast::<u8>())
             .ok_or_else(|| Error::new(ErrorKind::Io, "the clock file was mapped at address 0"))?;
-        let clock = Self { map, salt: xxh3_64(&store) };
+        let clock = Self { map, salt: xxh3_64(&store), identity: None, remade: None };
         if clock.word(0).load(Ordering::Acquire) != MAGIC {
             clock.word(EPOCH).store(1, Ordering::Relaxed);
             clock.half(STATE).store(IN_USE, Ordering::Relaxed);

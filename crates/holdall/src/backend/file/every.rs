@@ -6,18 +6,15 @@ use std::path::PathBuf;
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
-use super::find::Search;
 use super::inline::{self, Page};
 use super::layout::OWN;
 use super::open::Opened;
-use super::remove::Doomed;
 use super::scan::DEPTH;
-use super::write::commit;
 use super::{FileBackend, dir};
-use crate::backend::{Durability, Found, Object};
+use crate::backend::{Found, Object};
 use crate::error::{Error, Result};
 use crate::format::split_suffix;
-use crate::index::{Change, Index};
+use crate::index::Index;
 use crate::key::{Key, ParsedName, parse_name};
 use crate::record::{Record, Stamp};
 
@@ -120,40 +117,11 @@ impl FileBackend {
         let (opened, found) =
             self.reading(self.opened()?, |opened| opened.read_head(key, limit))?;
         match &found {
-            Some((_, record)) if record.foreign => self.note_foreign(&opened, key, record),
+            Some((_, record)) if record.foreign => opened.note_foreign(key, record),
             Some(_) => {}
-            None => self.forget_gone(&opened, key),
+            None => opened.forget_gone(key, self.terms()),
         }
         let live = found.filter(|(_, record)| !record.is_expired(&self.options.clock));
         Ok(live.map(|(path, record)| (path.map(|path| opened.path.join(path)), record)))
-    }
-
-    /// Remembers, for listings, a file that another program put there or changed.
-    pub(super) fn note_foreign(&self, opened: &Opened, key: &Key, record: &Record) {
-        let Some(live) = opened.maybe_live() else { return };
-        let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
-        if matches!(&known, Ok(Some(row)) if row.foreign && row.generation == record.generation) {
-            return;
-        }
-        // Under the lock, and only if it is still there: a row without a file would stay.
-        let Ok(Some(_guard)) = live.locks.try_lock(key.stripe()) else { return };
-        let found = opened.find(key, None, Search::All).unwrap_or_default();
-        let current = found.first().and_then(|found| found.current().ok());
-        let is_value =
-            opened.inline_record(key).is_ok_and(|inline| !inline.is_there && !inline.is_lost);
-        if is_value && current.is_some_and(|current| current.generation == record.generation) {
-            // The clock that dates files may be behind the generations of this store.
-            let forget = Change::Remove { key: key.as_str().to_owned(), generation: None };
-            commit(live, vec![forget, Change::Put(opened.row(key, record))]);
-        }
-    }
-
-    /// Forgets the row of a key whose file is gone.
-    pub(super) fn forget_gone(&self, opened: &Opened, key: &Key) {
-        let Some(live) = opened.maybe_live() else { return };
-        if let Ok(Some(_)) = live.catalog.ask(&live.clock, |index| index.get(key.as_str())) {
-            let gone = [(key.clone(), Doomed::NotAfter(0))];
-            let _ = opened.remove(&gone, Durability::Process, self.terms());
-        }
     }
 }

@@ -118,12 +118,13 @@ impl Candidate {
                 };
                 Err(Error::new(ErrorKind::Corrupt, cause)
                     .at(at.join(&self.path))
-                    .remedy("restore the file from a backup, or save or delete the key"))
+                    .remedy("restore the file from a backup, save or delete the key, or run repair to keep it aside"))
             }
         }
     }
 
-    fn verdict(&self, record: &Record, length: u64, checksum: u64) -> Result<Verdict> {
+    /// How a content of this length and checksum agrees with the stamp.
+    pub(super) fn verdict(&self, record: &Record, length: u64, checksum: u64) -> Result<Verdict> {
         if (length, checksum) == (record.length, record.checksum) {
             return Ok(Verdict::Whole);
         }
@@ -139,12 +140,15 @@ impl Candidate {
     }
 
     /// Length and checksum of the content, read piece by piece.
-    fn measure(&self) -> std::io::Result<(u64, u64)> {
+    pub(super) fn measure(&self) -> std::io::Result<(u64, u64)> {
         let mut checksum = Xxh3Default::new();
         let mut piece = vec![0; 256 * 1_024];
         let mut length = 0;
         loop {
-            let read = rustix::io::pread(&self.file, &mut piece, length)?;
+            let read = match rustix::io::pread(&self.file, &mut piece, length) {
+                Err(Errno::INTR) => continue,
+                read => read?,
+            };
             if read == 0 {
                 return Ok((length, checksum.digest()));
             }
@@ -155,7 +159,7 @@ impl Candidate {
 }
 
 /// How content and stamp agree.
-enum Verdict {
+pub(super) enum Verdict {
     Whole,
     Damaged,
     /// Another program has written it, and then it looked like this.

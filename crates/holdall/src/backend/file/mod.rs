@@ -4,7 +4,7 @@
 //! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`,
 //! `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in
 //! a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
-//! `dir`, `layout`, `place` and `private` say what lies where, and may.
+//! `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
 mod catalog;
@@ -13,6 +13,7 @@ mod dir;
 mod every;
 mod find;
 mod flush;
+mod foreign;
 mod inline;
 mod layout;
 mod open;
@@ -23,12 +24,14 @@ mod private;
 mod read;
 mod registry;
 mod remove;
+mod repair;
 mod scan;
 mod stamps;
 mod stream;
 mod temp;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod write;
 mod writeback;
 
@@ -45,6 +48,7 @@ use self::open::{OpenOptions, Opened};
 use self::remove::Doomed;
 use self::stream::FileWriting;
 use self::write::Terms;
+use super::health::{Inspect, RepairReport, VerifyReport, Verifying};
 use super::{Backend, Condition, Durability, Found, Object, Placed, Put, Reading, Totals, Writing};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -243,10 +247,10 @@ impl Backend for FileBackend {
         }
         match &found {
             Some(Found::Whole(object)) if object.record.foreign => {
-                self.note_foreign(&opened, key, &object.record);
+                opened.note_foreign(key, &object.record);
             }
             Some(_) => {}
-            None => self.forget_gone(&opened, key),
+            None => opened.forget_gone(key, self.terms()),
         }
         Ok(found.filter(|found| {
             let (Found::Whole(Object { record, .. }) | Found::Open(record, _)) = found;
@@ -264,9 +268,9 @@ impl Backend for FileBackend {
         let limit = self.options.max_value_bytes;
         let (opened, found) = self.reading(self.opened()?, |opened| opened.reader(key, limit))?;
         match &found {
-            Some((record, _)) if record.foreign => self.note_foreign(&opened, key, record),
+            Some((record, _)) if record.foreign => opened.note_foreign(key, record),
             Some(_) => {}
-            None => self.forget_gone(&opened, key),
+            None => opened.forget_gone(key, self.terms()),
         }
         Ok(found.filter(|(record, _)| !record.is_expired(&self.options.clock)))
     }
@@ -472,16 +476,25 @@ impl Backend for FileBackend {
         self.look_for_unlisted()
     }
 
+    fn verification(&self) -> Result<Box<dyn Verifying>> {
+        self.begin_verification()
+    }
+
+    fn mend(
+        &self,
+        found: &VerifyReport,
+        inspect: &Inspect<'_>,
+        dry_run: bool,
+    ) -> Result<RepairReport> {
+        self.mend_found(found, inspect, dry_run)
+    }
+
     fn folder(&self) -> Option<&Path> {
         Some(&self.path)
     }
 
     fn close(&self) -> Result<()> {
-        match self.opened_already() {
-            Some(opened) => {
-                opened.maybe_live().map_or(Ok(()), |live| live.close(self.options.lock_timeout))
-            }
-            None => Ok(()),
-        }
+        let Some(opened) = self.opened_already() else { return Ok(()) };
+        opened.maybe_live().map_or(Ok(()), |live| live.close(self.options.lock_timeout))
     }
 }

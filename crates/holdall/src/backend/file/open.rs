@@ -56,7 +56,7 @@ pub(crate) struct Opened {
 pub(crate) struct Live {
     pub(crate) own: OwnedFd,
     pub(crate) temporary: OwnedFd,
-    pub(crate) clock: ClockFile,
+    pub(crate) clock: Arc<ClockFile>,
     pub(crate) locks: StripeLocks,
     pub(crate) catalog: Catalog,
     pub(crate) inline: Arc<Inline>,
@@ -92,7 +92,7 @@ impl Opened {
         Self::open_on(path, options, network_file_system)
     }
 
-    fn open_on(
+    pub(super) fn open_on(
         path: &Path,
         options: OpenOptions,
         network_file_system: impl Fn(&OwnedFd) -> Result<Option<&'static str>, Errno>,
@@ -242,11 +242,11 @@ impl Live {
         let opening =
             ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
         // Neither mappings nor the index's locks hold between machines.
-        let clock = if coherent {
+        let clock = Arc::new(if coherent {
             ClockFile::open(&own_file(&own, "clock")?, store.id())?
         } else {
             ClockFile::private(store.id())?
-        };
+        });
         let user = locks.as_fd();
         let alone = ofd::try_lock(user, byte::USERS, 1, true)?;
         // From here on the last one to leave knows that it is not the last.
@@ -298,7 +298,7 @@ impl Live {
                 inline::sweep(&folder);
             }
         }
-        let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent)?);
+        let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent, Arc::clone(&clock))?);
         let writeback = Writeback::below(base);
         drop(opening);
         if let Err(error) = temp::sweep(&temporary, &stamps) {
@@ -365,7 +365,7 @@ impl Live {
     }
 
     /// Does something if this process alone has the store open, and nobody can open it meanwhile.
-    fn as_last_user(&self, work: impl FnOnce() -> Result<()>) -> Result<bool> {
+    pub(super) fn as_last_user(&self, work: impl FnOnce() -> Result<()>) -> Result<bool> {
         let _closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.locks.file().as_fd();
         if !ofd::try_lock(file, byte::USERS, 1, true)? {

@@ -90,7 +90,7 @@ impl Live {
     }
 
     /// Keeps the text of a key that neither a name nor a stamp can hold.
-    fn keep_long_key(&self, key: &Key, name: &str) -> Result<()> {
+    pub(super) fn keep_long_key(&self, key: &Key, name: &str) -> Result<()> {
         let folder = own_folder(&self.own, KEYS)?;
         let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{KEYS}"));
         if open_file(folder.as_fd(), digest(name)).map_err(io)?.is_some() {
@@ -98,6 +98,15 @@ impl Live {
             return flush(folder.as_fd()).map_err(io);
         }
         self.add(&folder, digest(name), key.as_str().as_bytes())
+    }
+
+    /// Removes the text of a long key.
+    pub(crate) fn forget_long_key(&self, name: &str) -> Result<()> {
+        let folder = own_folder(&self.own, "keys")?;
+        match unlinkat(&folder, digest(name), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(Error::io(error.into(), format!("{OWN}/keys"))),
+        }
     }
 
     /// Adds a small file, flushed, unless it is there already.

@@ -109,7 +109,7 @@ impl Opened {
     }
 
     /// Fills a new index; every stripe is held.
-    fn rebuild(&self, live: &Live) -> Result<()> {
+    pub(super) fn rebuild(&self, live: &Live) -> Result<()> {
         tracing::info!(path = %self.path.display(), "filling the index from the files");
         let _building = live.catalog.building();
         let epoch = live.clock.epoch();

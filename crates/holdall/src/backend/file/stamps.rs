@@ -114,13 +114,21 @@ impl Stamps {
 
     /// Reads the stamp of an open file; `None` if it has none that can be understood.
     pub(crate) fn get(&self, file: BorrowedFd<'_>, inode: u64) -> std::io::Result<Option<Stamp>> {
-        let bytes = match self {
-            Self::Attributes => attribute(file)?,
+        Ok(self.bytes(file, inode)?.and_then(|bytes| Stamp::decode(&bytes)))
+    }
+
+    /// Reads the stamp of an open file as it lies there, whatever it is.
+    pub(crate) fn bytes(
+        &self,
+        file: BorrowedFd<'_>,
+        inode: u64,
+    ) -> std::io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Attributes => attribute(file),
             Self::Folder(folder) => {
-                read_small(folder.as_fd(), &format!("{inode:x}"), MAX_STAMP as u64)?
+                read_small(folder.as_fd(), &format!("{inode:x}"), MAX_STAMP as u64)
             }
-        };
-        Ok(bytes.and_then(|bytes| Stamp::decode(&bytes)))
+        }
     }
 }
 

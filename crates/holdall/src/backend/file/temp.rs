@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{
     AtFlags, FlockOperation, OFlags, RenameFlags, Timespec, Timestamps, flock, openat,
@@ -72,6 +73,7 @@ impl<'a> Temp<'a> {
     /// [`Errno::WOULDBLOCK`] if the sweep came between making and locking.
     pub(crate) fn create(folder: &'a OwnedFd, name: String) -> Result<Self, Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let _making = Making::begin();
         let file = openat(folder, &name, flags | OFlags::NOFOLLOW, FILE_MODE)?;
         let file = File::from(file);
         let mut temp = Self { folder, name, file, inode: 0, stamps: None, placed: false };
@@ -219,6 +221,29 @@ impl Drop for Temp<'_> {
             }
         }
     }
+}
+
+/// How many threads have made a file, or are about to, and have not locked it yet.
+static MAKING: AtomicUsize = AtomicUsize::new(0);
+
+struct Making;
+
+impl Making {
+    fn begin() -> Self {
+        MAKING.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        MAKING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Whether a thread of this process has a file that looks as if nobody needed it.
+pub(crate) fn is_making() -> bool {
+    MAKING.load(Ordering::Acquire) > 0
 }
 
 /// Removes what writers that died have left: what nobody has locked. Whoever has just made a file

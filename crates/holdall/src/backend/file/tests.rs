@@ -20,8 +20,11 @@ mod inline;
 mod inline_damage;
 mod inline_moves;
 mod long_keys;
+mod repair;
+mod repair_killed;
 mod rules;
 mod stamps;
+mod verify;
 mod writing;
 
 struct Fixture {

@@ -7,9 +7,11 @@
 
 mod fault;
 mod flush;
+mod health;
 mod open;
 mod read;
 mod role;
+mod salvage;
 mod system;
 mod values;
 mod write;
@@ -22,6 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::Connection;
 
+pub(crate) use self::health::Flaw;
 pub(crate) use self::values::Standing;
 
 use self::flush::SharedFlush;

@@ -97,7 +97,7 @@ fn put(
     tag(transaction, row)
 }
 
-fn tag(transaction: &Transaction<'_>, row: &Row) -> Result<(), Fault> {
+pub(super) fn tag(transaction: &Transaction<'_>, row: &Row) -> Result<(), Fault> {
     for tag in &row.tags {
         let mut statement =
             transaction.prepare_cached("INSERT OR IGNORE INTO tag(tag, key) VALUES(?1, ?2)")?;
@@ -106,7 +106,7 @@ fn tag(transaction: &Transaction<'_>, row: &Row) -> Result<(), Fault> {
     Ok(())
 }
 
-fn keep(
+pub(super) fn keep(
     transaction: &Transaction<'_>,
     totals: &mut Counters,
     kept: &Kept,
@@ -166,7 +166,7 @@ fn untag(transaction: &Transaction<'_>, row: &Row) -> Result<(), Fault> {
     Ok(())
 }
 
-fn store(transaction: &Transaction<'_>, totals: Counters) -> Result<(), Fault> {
+pub(super) fn store(transaction: &Transaction<'_>, totals: Counters) -> Result<(), Fault> {
     let changed = transaction
         .prepare_cached("UPDATE meta SET value = ?1 WHERE id = 0")?
         .execute([totals.encode()])?;

@@ -14,9 +14,12 @@ mod write;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rustix::fs::{AtFlags, statat};
+
+use super::coherence::ClockFile;
 use super::layout::own_folder;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +33,7 @@ pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
 pub(super) use self::room::sweep;
 pub(super) use self::settle::Settled;
-pub(super) use self::write::{is_small, newest, runs};
+pub(super) use self::write::{is_small, newest, removal, runs};
 
 /// The folder of the database below the store's own.
 pub(super) const FOLDER: &str = "inline";
@@ -44,6 +47,7 @@ pub(crate) struct Inline {
     own: OwnedFd,
     /// Locks and mappings between the processes that use it mean something.
     coherent: bool,
+    clock: Arc<ClockFile>,
     current: RwLock<Option<Current>>,
     /// The log is being folded in, or will be soon.
     folding: AtomicBool,
@@ -54,6 +58,10 @@ pub(crate) struct Inline {
 }
 
 struct Current {
+    /// The epoch of the store when it was last looked where the database lies.
+    epoch: AtomicU64,
+    /// Device and inode of its folder.
+    folder: (u64, u64),
     values: Arc<SqliteIndex>,
     commits: GroupCommit,
 }
@@ -65,12 +73,18 @@ pub(crate) struct SuspendedValues<'a> {
 
 impl Inline {
     /// Touches nothing yet. `own` is the store's own folder, and `path` is where it lies.
-    pub(crate) fn new(own: &OwnedFd, path: &Path, coherent: bool) -> Result<Self> {
+    pub(crate) fn new(
+        own: &OwnedFd,
+        path: &Path,
+        coherent: bool,
+        clock: Arc<ClockFile>,
+    ) -> Result<Self> {
         let own = own.try_clone().map_err(|error| Error::io(error, path))?;
         Ok(Self {
             path: path.join(FOLDER),
             own,
             coherent,
+            clock,
             current: RwLock::new(None),
             folding: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
@@ -152,14 +166,28 @@ impl Inline {
     fn current(&self) -> Result<RwLockReadGuard<'_, Option<Current>>> {
         loop {
             let guard = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            if guard.is_some() {
-                return Ok(guard);
+            let epoch = self.clock.epoch();
+            match &*guard {
+                Some(current) if current.epoch.load(Ordering::Acquire) == epoch => {
+                    return Ok(guard);
+                }
+                // A repair may have put another database in its place.
+                Some(current) if self.folder() == Some(current.folder) => {
+                    current.epoch.store(epoch, Ordering::Release);
+                    return Ok(guard);
+                }
+                _ => {}
             }
             drop(guard);
             if !self.coherent {
                 return Err(unusable("on a network file system"));
             }
             let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            let epoch = self.clock.epoch();
+            if slot.as_ref().is_some_and(|current| self.folder() != Some(current.folder)) {
+                // SQLite sees that its file was moved, and leaves the log of the new one alone.
+                *slot = None;
+            }
             if slot.is_none() {
                 // Refuses a link in its place.
                 let folder = own_folder(&self.own, FOLDER)?;
@@ -170,9 +198,18 @@ impl Inline {
                 }
                 room::keep(&folder);
                 let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
-                *slot = Some(Current { values, commits });
+                let stat = rustix::fs::fstat(&folder)
+                    .map_err(|error| Error::io(error.into(), &self.path))?;
+                let folder = (stat.st_dev, stat.st_ino);
+                *slot = Some(Current { epoch: AtomicU64::new(epoch), folder, values, commits });
             }
         }
+    }
+
+    /// Which folder lies where the database is.
+    fn folder(&self) -> Option<(u64, u64)> {
+        let stat = statat(&self.own, FOLDER, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_dev, stat.st_ino))
     }
 
     /// Waits for the calls under way, closes the database and keeps it closed.
@@ -212,7 +249,7 @@ fn lost(error: Error) -> Error {
         return error;
     }
     error.remedy(
-        "restore .holdall/inline from a backup, or move it away to go on without these values",
+        "run repair, which keeps what can be read, or restore .holdall/inline from a backup",
     )
 }
 

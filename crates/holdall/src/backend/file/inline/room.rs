@@ -25,7 +25,7 @@ const FEW: usize = 4;
 impl Inline {
     /// Removes the values of keys that the caller has locked, with one commit where that succeeds.
     /// One answer for each: damage costs those that it concerns, and a full disk as few as can be.
-    pub(super) fn remove(self: &Arc<Self>, keys: &[&Key]) -> Vec<Result<()>> {
+    pub(crate) fn remove(self: &Arc<Self>, keys: &[&Key]) -> Vec<Result<()>> {
         if keys.is_empty() {
             return Vec::new();
         }

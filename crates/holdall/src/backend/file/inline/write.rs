@@ -335,7 +335,7 @@ fn commit_each(
     placed
 }
 
-pub(super) fn removal(key: &Key) -> Change {
+pub(crate) fn removal(key: &Key) -> Change {
     Change::Remove { key: key.as_str().to_owned(), generation: None }
 }
 

@@ -1,0 +1,93 @@
+//! A damaged database of inline values: what can be read of it goes into a new one, and the old one
+//! into quarantine.
+//!
+//! The new database is complete, and on the disk, in quarantine before the two folders are exchanged,
+//! which is one step: whoever is killed before has changed nothing, and whoever is killed after it is
+//! done. A `draft` in the new folder tells the two apart.
+
+use std::os::fd::AsFd as _;
+
+use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
+use rustix::io::Errno;
+
+use super::super::inline::FOLDER as INLINE;
+use super::super::layout::{OWN, own_folder};
+use super::super::open::{Live, Opened};
+use super::super::verify::database;
+use super::super::write::Terms;
+use super::items::{Item, Note};
+use super::step;
+use crate::backend::health::{Problem, Quarantined, RepairReport};
+use crate::error::{Error, Result};
+use crate::flush::flush;
+use crate::index::SqliteIndex;
+
+/// In a folder of a database that is not in its place yet.
+pub(in super::super) const DRAFT: &str = "draft";
+
+impl Opened {
+    /// Makes the database of inline values anew. Nobody writes meanwhile, and every process opens
+    /// it anew afterwards.
+    pub(super) fn mend_database(
+        &self,
+        live: &Live,
+        problem: &Problem,
+        terms: Terms<'_>,
+        report: &mut RepairReport,
+    ) -> Result<()> {
+        let _all = live.locks.lock_all(terms.lock_timeout)?;
+        let values = live.inline.suspend();
+        let place = self.path.join(OWN).join(INLINE);
+        let note = Note {
+            kind: problem.kind.name(),
+            key: None,
+            path: Some(&database()),
+            what: &problem.what,
+            file: INLINE,
+            stamp: None,
+        };
+        let item = Item::make(live, "inline", &note)?;
+        let folder = own_folder(&item.folder, INLINE)?;
+        step();
+        drop(super::super::layout::own_file(&folder, DRAFT)?);
+        let new = self.path.join(&item.path).join(INLINE);
+        let salvaged = SqliteIndex::salvage(&place, &new, &|key, row, content| {
+            self.is_whole(key, row, content)
+        })?;
+        flush(folder.as_fd()).map_err(|error| Error::io(error.into(), &new))?;
+        item.flush()?;
+        step();
+        let io = |error: Errno| {
+            let error = Error::io(error.into(), &place);
+            error.remedy("end every process that uses the store, and move .holdall/inline away")
+        };
+        renameat_with(&live.own, INLINE, &item.folder, INLINE, RenameFlags::EXCHANGE)
+            .map_err(io)?;
+        step();
+        item.flush()?;
+        flush(live.own.as_fd()).map_err(io)?;
+        unlinkat(&folder, DRAFT, AtFlags::empty()).map_err(io)?;
+        step();
+        flush(folder.as_fd()).map_err(io)?;
+        // Whoever has the old one open looks where it is now.
+        live.clock.set_diverged(true);
+        step();
+        live.clock.next_epoch();
+        step();
+        drop(values);
+        let what = format!("{}; {salvaged} values were read", problem.what);
+        let problem = Problem { what, ..problem.clone() };
+        report.quarantined.push(Quarantined { problem, folder: self.path.join(&item.path) });
+        Ok(())
+    }
+
+    /// Whether an inline value is what was saved.
+    fn is_whole(&self, key: &str, row: &[u8], content: &[u8]) -> bool {
+        let Some(record) = crate::index::record_of(key, row) else { return false };
+        let Some(stamp) = crate::record::Stamp::decode(&record) else { return false };
+        stamp.store == self.mark()
+            && stamp.key_hash == xxhash_rust::xxh3::xxh3_64(key.as_bytes())
+            && stamp.record.length == content.len() as u64
+            && stamp.record.checksum == xxhash_rust::xxh3::xxh3_64(content)
+    }
+}

@@ -1,0 +1,141 @@
+//! What is wrong with a database, as far as it can be read.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::super::Row;
+use super::read::{Counters, column, counters};
+use super::{Fault, SqliteIndex, write};
+use crate::error::{ErrorKind, Result};
+
+/// Something that is wrong with a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// What SQLite says of its pages and indexes.
+    Pages(String),
+    /// A row that cannot be read, with its key if that is one.
+    Row(Option<String>),
+    /// The counters, or the tags by which values are found, do not belong to the rows.
+    Counters(String),
+}
+
+impl SqliteIndex {
+    /// Reads every row and compares all of them with counters, tags and indexes; takes time in
+    /// proportion to the size.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is no database of ours any more; [`ErrorKind::Busy`],
+    /// [`ErrorKind::Io`].
+    pub(crate) fn flaws(&self) -> Result<Vec<Flaw>> {
+        self.read(|reader| {
+            // One moment: a commit must not come between rows and counters.
+            let transaction = reader.unchecked_transaction()?;
+            match examine(&transaction) {
+                // Some page on the way to the rows cannot be read.
+                Err(fault) => match fault.at(&self.folder) {
+                    error if error.kind() == ErrorKind::Corrupt => {
+                        Ok(vec![Flaw::Pages(error.cause().to_owned())])
+                    }
+                    error => Err(error.into()),
+                },
+                flaws => flaws,
+            }
+        })
+    }
+
+    /// Counts the rows, and finds their tags, anew.
+    ///
+    /// # Errors
+    /// As for any change.
+    pub(crate) fn recount(&self) -> Result<()> {
+        self.write(|writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let complete = counters(&transaction).is_ok_and(|counters| counters.complete);
+            transaction.execute("DELETE FROM tag", [])?;
+            let mut counted = Counters { complete, ..Counters::default() };
+            for_each_row(&transaction, |row| {
+                if let Ok(row) = row {
+                    counted.add(&row).ok_or_else(super::super::row::damaged)?;
+                    write::tag(&transaction, &row)?;
+                }
+                Ok(())
+            })?;
+            write::store(&transaction, counted)?;
+            Ok(transaction.commit()?)
+        })
+    }
+}
+
+fn examine(transaction: &Transaction<'_>) -> Result<Vec<Flaw>, Fault> {
+    let mut flaws = Vec::new();
+    let verdict: String =
+        transaction.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        flaws.push(Flaw::Pages(verdict));
+    }
+    let mut counted = Counters::default();
+    let (mut tags, mut missing) = (0_u64, 0_u64);
+    for_each_row(transaction, |row| {
+        let row = match row {
+            Ok(row) => row,
+            Err(key) => {
+                flaws.push(Flaw::Row(key));
+                return Ok(());
+            }
+        };
+        counted.add(&row).ok_or_else(super::super::row::damaged)?;
+        let mut distinct: Vec<&String> = row.tags.iter().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        tags += distinct.len() as u64;
+        for tag in distinct {
+            let mut known = transaction
+                .prepare_cached("SELECT count(*) FROM tag WHERE tag = ?1 AND key = ?2")?;
+            let found: i64 =
+                known.query_row((tag.as_bytes(), row.key.as_bytes()), |columns| columns.get(0))?;
+            missing += u64::from(found != 1);
+        }
+        Ok(())
+    })?;
+    if !flaws.is_empty() {
+        // Nobody knows what those rows counted for.
+        return Ok(flaws);
+    }
+    match counters(transaction) {
+        Ok(stored) if Counters { complete: stored.complete, ..counted } == stored => {}
+        Ok(stored) => {
+            let (found, said) = (counted.totals(), stored.totals());
+            flaws.push(Flaw::Counters(format!(
+                "there are {} values of {} bytes, counted were {} of {}",
+                found.entries, found.total_size, said.entries, said.total_size
+            )));
+        }
+        Err(fault) if fault.is_damage() => {
+            flaws.push(Flaw::Counters("the counters cannot be read".into()));
+        }
+        Err(fault) => return Err(fault),
+    }
+    let all: i64 = transaction.query_row("SELECT count(*) FROM tag", [], |row| row.get(0))?;
+    if missing > 0 || u64::try_from(all) != Ok(tags) {
+        flaws.push(Flaw::Counters("the tags are not those of the values".into()));
+    }
+    Ok(flaws)
+}
+
+/// Gives every row, or the key of one that cannot be read.
+fn for_each_row(
+    connection: &Connection,
+    mut each: impl FnMut(std::result::Result<Row, Option<String>>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare("SELECT key, expires_at, row FROM entry")?;
+    let mut rows = statement.query([])?;
+    while let Some(columns) = rows.next()? {
+        let bytes = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
+        let (key, row) = (bytes(0)?, bytes(2)?);
+        let expires: Option<i64> = columns.get(1).unwrap_or(Some(-1));
+        let decoded = key.zip(row).and_then(|(key, row)| Row::decode(key, row).ok());
+        let decoded = decoded.filter(|row| row.expires_at.map(column) == expires);
+        let text = || key.and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
+        each(decoded.ok_or_else(text))?;
+    }
+    Ok(())
+}
