@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "objects are let go of where PyO3 does not know of the lock")]
 
 mod direct;
+mod loads;
 mod told;
 
 use std::sync::{Arc, Weak};
@@ -24,6 +25,7 @@ use crate::gil::{GilCell, Lent};
 use crate::hot;
 use crate::keyed::{self, HeldKey, SoughtKey, same};
 
+use self::loads::Loads;
 pub(crate) use self::told::{estimated, named, stats};
 
 type Gone = Vec<Removed<HeldKey, Py<PyAny>>>;
@@ -39,6 +41,7 @@ pub(crate) struct Cache {
 
 struct Shared {
     engine: GilCell<Engine<HeldKey, Py<PyAny>>>,
+    loads: Loads,
     default_ttl: Ttl,
     max_size: usize,
     policy: PolicyKind,
@@ -147,6 +150,9 @@ impl Shared {
             written = Some((expires_at, now));
             None
         });
+        if written.is_some() {
+            self.loads.overtake(py, key);
+        }
         if let (Some((Some(at), now)), Some(housekeeping)) = (written, &self.housekeeping) {
             housekeeping.expires(at, now);
         }
@@ -188,6 +194,7 @@ impl Cache {
         let time = clock::clock(clock);
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
             engine: GilCell::new(Engine::new(limits, policy)),
+            loads: Loads::new(),
             default_ttl,
             max_size,
             policy,
@@ -272,6 +279,42 @@ impl Cache {
         self.shared.write(&SoughtKey::checked(key)?, value, ttl, true)
     }
 
+    /// The number of the load of a key that is under way, or of one that begins with this.
+    fn begin_load(&self, key: &Bound<'_, PyAny>) -> PyResult<u64> {
+        Ok(self.shared.loads.begin(key.py(), convert::text(key)?))
+    }
+
+    /// Keeps what a load has brought, unless the key was written or deleted since it began; whether
+    /// it was kept.
+    fn land(
+        &self,
+        key: &Bound<'_, PyAny>,
+        number: u64,
+        value: &Bound<'_, PyAny>,
+        ttl: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        // It may call a function of the user's, which may write the key.
+        let weight = self.shared.weight(value)?;
+        let ttl = convert::unchecked_ttl(ttl, "set")?;
+        let sought = SoughtKey::checked(key)?;
+        let is_current = self.shared.loads.end(key.py(), convert::text(key)?, number);
+        if is_current {
+            self.keep_all(key.py(), ttl, [(sought, value, weight)])?;
+        }
+        Ok(is_current)
+    }
+
+    /// Forgets a load that has ended in another way.
+    fn end_load(&self, key: &Bound<'_, PyAny>, number: u64) -> PyResult<()> {
+        self.shared.loads.end(key.py(), convert::text(key)?, number);
+        Ok(())
+    }
+
+    /// How many loads are under way.
+    fn loads_under_way(&self) -> usize {
+        self.shared.loads.len()
+    }
+
     /// Adds to the integer under a key, 0 if there is none; the sum. A number that is there keeps
     /// its time to live.
     fn incr(
@@ -299,6 +342,7 @@ impl Cache {
             ));
         }
         let sum = current.add(by)?;
+        self.shared.loads.overtake(py, &sought);
         let new = sum.clone().unbind();
         // No Python code has run since the look: exact integers add without any.
         let old = self.shared.locked(py, |engine, now, _| {
@@ -313,6 +357,7 @@ impl Cache {
     /// Removes an entry; whether there was one.
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let sought = SoughtKey::checked(key)?;
+        self.shared.loads.overtake(key.py(), &sought);
         Ok(self.shared.locked(key.py(), |engine, now, gone| {
             engine.remove(sought.hash, |held| sought.is(held), now, gone)
         }))
@@ -374,6 +419,7 @@ impl Cache {
 
     /// Removes everything; how many entries there were.
     fn clear(&self, py: Python<'_>) -> usize {
+        self.shared.loads.overtake_all(py);
         let (count, cleared) =
             self.shared.locked(py, |engine, now, _| (engine.len(now), engine.clear()));
         self.shared.report(py, cleared);

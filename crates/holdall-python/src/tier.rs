@@ -219,6 +219,15 @@ impl Tier {
         }))
     }
 
+    /// Whether there is a value that belongs to this memory alone; counts nothing.
+    fn is_own(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let sought = SoughtKey::new(key)?;
+        Ok(self.shared.locked(key.py(), |engine, now, _| {
+            let held = engine.cache().peek(sought.hash, |held| sought.is(held), now);
+            held.is_some_and(holdall::storage::Held::is_own)
+        }))
+    }
+
     /// The store's clock for a key now, to be taken before its value is read; `None`: do not
     /// admit.
     fn observe(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {

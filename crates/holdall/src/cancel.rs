@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{AtomicBool, thread_local};
 
 thread_local! {
     /// Of the call that this thread is in.
@@ -73,12 +74,12 @@ pub(crate) fn shielded<T>(work: impl FnOnce() -> T) -> T {
 /// # Errors
 /// [`ErrorKind::Cancelled`] if that call was cancelled.
 pub fn check() -> Result<()> {
-    CURRENT.with_borrow(|token| token.as_ref().map_or(Ok(()), CancelToken::check))
+    CURRENT.with(|token| token.borrow().as_ref().map_or(Ok(()), CancelToken::check))
 }
 
 /// The token of the call that this thread is in.
 pub(crate) fn current() -> Option<CancelToken> {
-    CURRENT.with_borrow(Clone::clone)
+    CURRENT.with(|token| token.borrow().clone())
 }
 
 fn with<T>(token: Option<CancelToken>, work: impl FnOnce() -> T) -> T {
@@ -86,10 +87,10 @@ fn with<T>(token: Option<CancelToken>, work: impl FnOnce() -> T) -> T {
     struct Restore(Option<CancelToken>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            CURRENT.set(self.0.take());
+            CURRENT.with(|token| token.replace(self.0.take()));
         }
     }
-    let _restore = Restore(CURRENT.replace(token));
+    let _restore = Restore(CURRENT.with(|current| current.replace(token)));
     work()
 }
 

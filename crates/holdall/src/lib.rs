@@ -45,6 +45,7 @@ pub mod record;
 pub mod signing;
 mod stats;
 pub mod storage;
+pub(crate) mod sync;
 
 pub use backend::health::{
     Problem, ProblemKind, Progress, Quarantined, RepairReport, VerifyReport,

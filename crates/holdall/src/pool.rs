@@ -14,20 +14,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::fork;
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread_local};
 
 /// Enough that flushes of several callers meet, few enough that threads do not stand in line.
 const MOST_THREADS: usize = 8;
+
+/// So many more while others wait for a lock that somebody holds for long, maybe a process that was
+/// stopped: whoever wants something else must not stand behind them.
+const MOST_WAITING: usize = 256;
 
 /// A thread that had nothing to do for so long ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -47,13 +52,38 @@ struct State {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// Threads in [`while_waiting`].
+    waiting: usize,
 }
 
-static CURRENT: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
+impl State {
+    /// How many threads there may be now.
+    fn most_threads(&self) -> usize {
+        MOST_THREADS + self.waiting.min(MOST_WAITING)
+    }
+}
+
+thread_local! {
+    /// The pool that this thread belongs to.
+    static MINE: Cell<Option<&'static Pool>> = const { Cell::new(None) };
+}
+
+/// The pool of this schedule.
+#[cfg(shuttle)]
+fn pool() -> &'static Pool {
+    shuttle::lazy_static! {
+        static ref POOL: Pool = Pool { made_in: fork::generation(), ..Pool::default() };
+    }
+    &POOL
+}
 
 /// The pool of this process; a forked child has none of its parent's threads and gets its own.
+#[cfg(not(shuttle))]
 #[allow(unsafe_code, reason = "a lock here could be left locked in a forked child")]
 fn pool() -> &'static Pool {
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    static CURRENT: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
     let generation = fork::generation();
     let current = CURRENT.load(Ordering::Acquire);
     // SAFETY: the pointer is null or comes from `Box::leak` below, so it is valid for ever.
@@ -77,24 +107,59 @@ pub fn execute(work: impl FnOnce() + Send + 'static) {
     if state.jobs.len() <= state.idle {
         drop(state);
         pool.work.notify_one();
-    } else if state.threads < MOST_THREADS {
-        state.threads += 1;
-        drop(state);
-        let started = thread::Builder::new().name("holdall".into()).spawn(|| pool.run());
-        if started.is_err() {
-            // No thread can be had: do the work here rather than never.
-            pool.state().threads -= 1;
-            let job = pool.state().jobs.pop_front();
-            if let Some(job) = job {
-                job();
-            }
+    } else {
+        pool.start(state);
+    }
+}
+
+/// Runs `work`, which waits for somebody else, and lets another thread of the pool take the place of
+/// this one meanwhile. Elsewhere it only runs it.
+pub(crate) fn while_waiting<T>(work: impl FnOnce() -> T) -> T {
+    /// Takes the place back, also after a panic.
+    struct Waiting(&'static Pool);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            self.0.state().waiting -= 1;
         }
     }
+    let Some(pool) = MINE.with(Cell::get) else { return work() };
+    let mut state = pool.state();
+    state.waiting += 1;
+    let _waiting = Waiting(pool);
+    if state.jobs.len() > state.idle {
+        pool.start(state);
+    } else {
+        drop(state);
+    }
+    work()
 }
 
 impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts one more thread, if there may be one.
+    fn start(&'static self, mut state: MutexGuard<'_, State>) {
+        if state.threads >= state.most_threads() {
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let started = thread::Builder::new().name("holdall".into()).spawn(|| {
+            MINE.with(|mine| mine.set(Some(self)));
+            self.run();
+        });
+        if started.is_err() {
+            let mut state = self.state();
+            state.threads -= 1;
+            // No thread can be had: do the work here rather than never.
+            let job = if state.threads == 0 { state.jobs.pop_front() } else { None };
+            drop(state);
+            if let Some(job) = job {
+                job();
+            }
+        }
     }
 
     fn run(&self) {
@@ -106,6 +171,11 @@ impl Pool {
                     tracing::error!("a job of the pool has panicked");
                 }
                 state = self.state();
+                if state.threads > state.most_threads() {
+                    // Those that it stood in for are back.
+                    state.threads -= 1;
+                    return;
+                }
             }
             state.idle += 1;
             let (woken, waited) =
@@ -145,7 +215,7 @@ pub struct Task<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
-    result: Option<thread::Result<T>>,
+    result: Option<std::thread::Result<T>>,
     waker: Option<Waker>,
 }
 

@@ -16,9 +16,10 @@ pub use memory::MemoryOptions;
 pub use tier::{Gone, Held, Hit, Seen, Tier};
 
 use self::memory::{Found, Memory};
+use crate::backend::Condition;
 use crate::blob::{BlobManager, BlobMetadata, SaveOptions};
 use crate::clock::Ttl;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::Format;
 use crate::key::Key;
 use crate::stats::StorageStats;
@@ -125,7 +126,9 @@ impl StorageManager {
     }
 
     /// The value under a key; if there is none, what `loader` returns, which is then saved.
-    /// Threads that ask for one missing key at once cause one load; a failure is not kept.
+    /// Threads that ask for one missing key at once cause one load; a failure is not kept. If the key
+    /// is saved while the load runs, that is the value; if it is deleted or cleared by this manager,
+    /// the loaded value is returned and not saved.
     ///
     /// # Errors
     /// The loader's, and those of [`StorageManager::get`] and [`StorageManager::set`].
@@ -142,14 +145,16 @@ impl StorageManager {
             return Ok(value);
         }
         let checked = Key::new(key)?;
-        let made = self.memory.make(&checked, || {
+        let made = self.memory.make(&checked, |is_overtaken| {
             // Somebody may have finished between the look and the turn.
             if let Some(value) = self.get::<T>(key)? {
                 return Ok(value);
             }
             let value = Arc::new(loader()?);
-            self.set_with(key, Arc::clone(&value), format, SaveOptions::default())?;
-            Ok(value)
+            if is_overtaken() {
+                return Ok(value);
+            }
+            self.keep(key, value, format, is_overtaken)
         })?;
         match made.downcast::<T>() {
             Ok(value) => Ok(value),
@@ -158,13 +163,48 @@ impl StorageManager {
         }
     }
 
+    /// Saves a loaded value, unless somebody saved one meanwhile: then that is the value.
+    fn keep<T>(
+        &self,
+        key: &str,
+        value: Arc<T>,
+        format: Format,
+        is_overtaken: &dyn Fn() -> bool,
+    ) -> Result<Arc<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
+        match self.set_with(key, Arc::clone(&value), format, absent) {
+            Ok(saved) if is_overtaken() => {
+                // It was deleted while this was on its way.
+                match self.blobs.delete(key, Some(&saved.etag)) {
+                    Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                if let Some(written) = self.get::<T>(key)? {
+                    return Ok(written);
+                }
+                // What is there counts as missing: damaged, or ended meanwhile.
+                self.set_with(key, Arc::clone(&value), format, SaveOptions::default())?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(value)
+    }
+
     /// Removes a value from disk and memory; answers whether there was one.
     ///
     /// # Errors
     /// As for [`BlobManager::delete`].
     pub fn delete(&self, key: &str) -> Result<bool> {
-        let deleted = self.blobs.delete(key, None)?;
-        let key = Key::new(key)?;
+        let text = key;
+        let key = Key::new(text).map_err(|error| error.on_key(text).during("delete"))?;
+        self.memory.overtake(&key);
+        let deleted = self.blobs.delete(text, None)?;
         let was_own = self.memory.has_own(&key);
         self.memory.forget(&key);
         Ok(deleted || was_own)
@@ -217,6 +257,7 @@ impl StorageManager {
     /// # Errors
     /// As for [`BlobManager::clear`].
     pub fn clear(&self) -> Result<u64> {
+        self.memory.overtake_all();
         let cleared = self.blobs.clear();
         self.memory.clear();
         cleared

@@ -85,3 +85,27 @@ fn saves_to_one_key_at_once_are_each_a_save_of_its_own_and_leave_one_value() {
     assert!((0..200).contains(&store.load::<i32>("k").unwrap()));
     assert_eq!(std::fs::read_dir(folder.path().join(".holdall/tmp")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_caller_that_panics_when_it_is_told_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobManager::new(folder.path());
+    let (told, outcomes): Outcomes = mpsc::channel();
+    for at in 0..40 {
+        let told = told.clone();
+        let one = save(&format!("k{at}"), "1", SaveOptions::default());
+        store.save_soon(one, CancelToken::new(), move |saved| {
+            if at % 4 == 0 {
+                std::panic::resume_unwind(Box::new("a broken caller"));
+            }
+            told.send((at, saved)).unwrap();
+        });
+    }
+    for _ in 0..30 {
+        let (_, saved) = outcomes.recv_timeout(PATIENCE).expect("every other save is told");
+        saved.unwrap();
+    }
+    let one = save("later", "1", SaveOptions::default());
+    store.save_soon(one, CancelToken::new(), move |saved| told.send((0, saved)).unwrap());
+    outcomes.recv_timeout(PATIENCE).expect("told").1.unwrap();
+}

@@ -325,3 +325,61 @@ fn generate() {
     let manifest = serde_json::to_vec_pretty(&Manifest { files, values }).expect("JSON");
     fs::write(fixture().join("manifest.json"), manifest).expect("written");
 }
+
+/// A stamp with another layout version and a checksum that fits.
+fn as_version(version: u8, stamp: &[u8]) -> Vec<u8> {
+    let mut stamp = stamp[..stamp.len() - 4].to_vec();
+    stamp[0] = version;
+    let check = xxhash_rust::xxh3::xxh3_64(&stamp) as u32;
+    stamp.extend_from_slice(&check.to_le_bytes());
+    stamp
+}
+
+fn attribute(path: &Path) -> Option<Vec<u8>> {
+    let mut stamp = Vec::with_capacity(4_096);
+    rustix::fs::getxattr(path, ATTRIBUTE, rustix::buffer::spare_capacity(&mut stamp)).ok()?;
+    Some(stamp)
+}
+
+#[test]
+fn a_value_whose_record_is_of_a_later_layout_is_refused_and_the_others_are_fine() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let store = open(folder.path(), Clock::system(), SECRET);
+    store.save("k", &1, Format::Json).expect("saved");
+    store.save("other", &2, Format::Json).expect("saved");
+    let path = folder.path().join("k.json");
+    let Some(stamp) = attribute(&path) else {
+        eprintln!("not tried: the file system has no extended attributes");
+        return;
+    };
+    let later = as_version(2, &stamp);
+    rustix::fs::setxattr(&path, ATTRIBUTE, &later, XattrFlags::empty()).expect("set");
+    let before =
+        (fs::read(&path).expect("there"), fs::metadata(&path).expect("there").mtime_nsec());
+    let refused = [
+        store.load::<i32>("k").map(drop),
+        store.metadata("k").map(drop),
+        store.save("k", &3, Format::Json).map(drop),
+        store.save("k", &"text", Format::String).map(drop),
+        store.delete("k", None).map(drop),
+        store.touch("k", Ttl::Never).map(drop),
+    ];
+    for error in refused.map(|answer| answer.expect_err("refused")) {
+        assert_eq!(error.kind(), ErrorKind::Version, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("layout 2") && text.contains("up to 1"), "{text}");
+        assert!(text.contains("later release"), "{text}");
+    }
+    assert_eq!(store.clear().expect_err("told").kind(), ErrorKind::Version);
+    assert_eq!(attribute(&path), Some(later));
+    let after = (fs::read(&path).expect("there"), fs::metadata(&path).expect("there").mtime_nsec());
+    assert_eq!(after, before);
+    assert!(!store.exists("other").expect("asked"));
+    store.save("other", &4, Format::Json).expect("saved");
+    assert_eq!(store.load::<i32>("other").expect("loaded"), 4);
+    // Its checksum says that it is no stamp at all: another program's file.
+    let mut torn = as_version(2, &stamp);
+    torn[20] ^= 1;
+    rustix::fs::setxattr(&path, ATTRIBUTE, &torn, XattrFlags::empty()).expect("set");
+    assert!(store.load_bytes("k", None).expect("loaded").metadata.record().foreign);
+}

@@ -309,3 +309,33 @@ fn callers_who_meet_with_different_types_each_get_their_own() {
     assert!(storage.get::<String>("k").is_err());
     assert_eq!(answer.lock().expect("not poisoned").as_deref(), Some(&5.0));
 }
+
+#[test]
+fn what_is_saved_while_a_load_runs_is_the_value_and_what_is_deleted_stays_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = StorageManager::new(BlobManager::new(folder.path()));
+    let while_it_runs = |then: &dyn Fn()| {
+        let loader = || {
+            then();
+            Ok("loaded".to_owned())
+        };
+        storage.get_or_set("k", loader, Format::Json).unwrap()
+    };
+    let saved = while_it_runs(&|| {
+        storage.set("k", "newer".to_owned(), Format::Json).unwrap();
+    });
+    assert_eq!(*saved, "newer");
+    assert_eq!(storage.get::<String>("k").unwrap().as_deref(), Some(&"newer".to_owned()));
+    storage.delete("k").unwrap();
+    for clear in [false, true] {
+        let loaded = while_it_runs(&|| {
+            if clear {
+                storage.clear().unwrap();
+            } else {
+                storage.delete("k").unwrap();
+            }
+        });
+        assert_eq!(*loaded, "loaded");
+        assert!(storage.get::<String>("k").unwrap().is_none(), "an older value was kept");
+    }
+}

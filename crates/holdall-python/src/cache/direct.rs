@@ -93,6 +93,7 @@ impl Cache {
         let expires_at = shared.expiry(ttl, now);
         let mut engine = shared.engine(py);
         for (sought, value, bytes) in entries {
+            shared.loads.overtake(py, &sought);
             let (key, value) = (sought.hold(), value.clone().unbind());
             let entry = NewEntry { hash: sought.hash, key, value, bytes, expires_at };
             engine.insert(entry, |one, other| same(py, one, other), now, &mut gone);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::key::Key;
 use crate::record::{Expiry, Record};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A backend that forgets everything when it is dropped. Nothing touches the disk.
 #[derive(Debug, Default)]

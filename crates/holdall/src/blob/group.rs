@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
@@ -14,6 +14,7 @@ use crate::backend::{Durability, Put};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+use crate::sync::{Mutex, MutexGuard};
 use crate::{fork, pool};
 
 /// The most values, and bytes, that are placed together.
@@ -144,7 +145,8 @@ impl BlobManager {
         let mut puts = Vec::with_capacity(batch.len());
         for Job { save, token, done } in batch {
             let key = save.key.clone();
-            match token.run(|| self.prepare(save)) {
+            let prepared = catch_unwind(AssertUnwindSafe(|| token.run(|| self.prepare(save))));
+            match prepared.unwrap_or_else(|_| Err(not_carried_out())) {
                 // Somebody writes the key at this moment, and may have been stopped in the middle:
                 // the others must not wait for that.
                 Ok(put) if is_group && self.backend().version(&put.key).is_none() => {
@@ -155,7 +157,7 @@ impl BlobManager {
                     waiting.push(done);
                     puts.push(put);
                 }
-                Err(error) => done(named(Err(error), "save", &key)),
+                Err(error) => tell(done, named(Err(error), "save", &key)),
             }
         }
         self.put_all(puts, waiting);
@@ -166,10 +168,22 @@ impl BlobManager {
         let placed = catch_unwind(AssertUnwindSafe(|| self.backend().put_many(puts)));
         let mut placed = placed.unwrap_or_default().into_iter();
         for (key, done) in keys.into_iter().zip(waiting) {
-            let lost = || Err(Error::new(ErrorKind::Io, "the write was not carried out"));
-            let placed = placed.next().unwrap_or_else(lost);
+            let placed = placed.next().unwrap_or_else(|| Err(not_carried_out()));
             let text = key.as_str().to_owned();
-            done(named(placed.map(|placed| BlobMetadata::placed(key, placed)), "save", &text));
+            let saved = placed.map(|placed| BlobMetadata::placed(key, placed));
+            tell(done, named(saved, "save", &text));
         }
+    }
+}
+
+fn not_carried_out() -> Error {
+    Error::new(ErrorKind::Io, "the write was not carried out")
+}
+
+/// Tells one caller. If that panics, the others of its batch, and all who come later, must not wait
+/// for ever.
+fn tell(done: Done, saved: Result<BlobMetadata>) {
+    if catch_unwind(AssertUnwindSafe(|| done(saved))).is_err() {
+        tracing::error!("the caller of a save has panicked when it was told");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::core::{Cache, NewEntry};
@@ -13,6 +13,7 @@ use super::removed::{CacheStats, Removed};
 use super::single_flight::{Flights, Loaded};
 use crate::clock::{Clock, Ttl};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Mutex;
 
 /// A bounded cache in memory with string keys; clones share it.
 ///

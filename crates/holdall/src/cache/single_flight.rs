@@ -7,8 +7,10 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The loads under way, by key, each with a result of type `T`.
 pub struct Flights<T> {
@@ -69,11 +71,16 @@ impl<T> Flights<T> {
     /// Ends the load of a key; whether what it loaded may be kept. It may not if a write or a
     /// delete overtook it.
     pub fn land(&mut self, key: &str, flight: &Arc<Flight<T>>) -> bool {
-        let current = self.under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, flight));
+        let current = self.is_current(key, flight);
         if current {
             self.under_way.remove(key);
         }
         current
+    }
+
+    /// Whether nothing has overtaken the load of a key so far.
+    pub fn is_current(&self, key: &str, flight: &Arc<Flight<T>>) -> bool {
+        self.under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, flight))
     }
 
     /// Notes that a key was written or deleted: a load under way is older, and is not kept.

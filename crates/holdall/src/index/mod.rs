@@ -1,8 +1,9 @@
 //! A copy of every file's record, for listing, statistics, tags and expiry.
 //!
 //! The stamp on the file is the truth. Nothing here is needed to answer a load: an index that is
-//! damaged, of another version or behind is thrown away and filled again by a scan. That decides
-//! the trade-offs: commits are not flushed, errors are plain, and doubt is reported as `Corrupt`.
+//! damaged, of an earlier version or behind is thrown away and filled again by a scan; one of a
+//! later version is refused (decision 0017). That decides the trade-offs: commits are not flushed,
+//! errors are plain, and doubt is reported as `Corrupt`.
 
 mod group;
 mod row;
@@ -10,7 +11,9 @@ mod sqlite;
 
 pub(crate) use self::group::GroupCommit;
 pub(crate) use self::row::Row;
-pub(crate) use self::sqlite::{Flaw, SqliteIndex, Standing};
+pub(crate) use self::sqlite::{
+    Flaw, HEAD, INDEX_FILE, SqliteIndex, Standing, VALUES_FILE, VERSION, later_version,
+};
 
 use std::sync::Arc;
 

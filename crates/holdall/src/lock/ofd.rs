@@ -7,11 +7,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::thread;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::pool;
+use crate::sync::thread;
 
 const FIRST_PAUSE: Duration = Duration::from_micros(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
@@ -45,13 +46,30 @@ pub(crate) fn lock_until<'f>(
     what: &str,
 ) -> Result<Held<'f>> {
     let mut pause = FIRST_PAUSE;
-    while !try_lock(fd, start, len, exclusive)? {
-        if clock.boot_millis() >= deadline {
-            return Err(Error::new(ErrorKind::Busy, format!("{what} is held by another process"))
-                .remedy("try again, or look for a process that is stopped while using the store"));
+    let mut ask = |patience: Duration| {
+        while !try_lock(fd, start, len, exclusive)? {
+            if clock.boot_millis() >= deadline {
+                let cause = format!("{what} is held by another process");
+                return Err(Error::new(ErrorKind::Busy, cause).remedy(
+                    "try again, or look for a process that is stopped while using the store",
+                ));
+            }
+            if pause > patience {
+                return Ok(None);
+            }
+            thread::sleep(pause);
+            pause *= 2;
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        Ok(Some(()))
+    };
+    if ask(LONGEST_PAUSE)?.is_none() {
+        // Its holder may have been stopped.
+        pool::while_waiting(|| {
+            while ask(LONGEST_PAUSE)?.is_none() {
+                thread::sleep(LONGEST_PAUSE);
+            }
+            Ok::<(), Error>(())
+        })?;
     }
     Ok(Held { fd, start, len })
 }

@@ -6,14 +6,19 @@
 //! error that names the holder: a stopped process delays its stripe, never the whole store.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::ofd;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::pool;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub(crate) use crate::key::STRIPES;
+
+/// Milliseconds that a wait for another thread takes at most as a rule.
+const SHORT: u64 = 2;
 
 const WORDS: usize = STRIPES / 64;
 
@@ -124,21 +129,46 @@ impl StripeLocks {
         deadline: u64,
         free: impl Fn(&Table) -> bool,
     ) -> Result<MutexGuard<'_, Table>> {
+        if let Some(table) = self.wait_here(deadline, SHORT, &free)? {
+            return Ok(table);
+        }
+        // Whoever has it may wait for a process that was stopped.
+        pool::while_waiting(|| {
+            loop {
+                if let Some(table) = self.wait_here(deadline, u64::MAX, &free)? {
+                    return Ok(table);
+                }
+            }
+        })
+    }
+
+    /// As [`take_here`](Self::take_here), for as many milliseconds at most; `None` after them.
+    fn wait_here(
+        &self,
+        deadline: u64,
+        most: u64,
+        free: impl Fn(&Table) -> bool,
+    ) -> Result<Option<MutexGuard<'_, Table>>> {
         let mut table = self.table();
+        let begun = self.clock.boot_millis();
         while !free(&table) {
-            let left = deadline.saturating_sub(self.clock.boot_millis());
-            if left == 0 {
+            let now = self.clock.boot_millis();
+            if now >= deadline {
                 return Err(busy("another thread of this process"));
+            }
+            let left = begun.saturating_add(most).saturating_sub(now);
+            if left == 0 {
+                return Ok(None);
             }
             table.waiting += 1;
             table = self
                 .freed
-                .wait_timeout(table, Duration::from_millis(left))
+                .wait_timeout(table, Duration::from_millis(left.min(deadline - now)))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             table.waiting -= 1;
         }
-        Ok(table)
+        Ok(Some(table))
     }
 
     /// Waits for the other processes.
@@ -268,6 +298,28 @@ mod tests {
             assert!(several.join().expect("no panic"));
             assert!(all.join().expect("no panic"));
         });
+    }
+
+    #[test]
+    fn those_who_wait_for_one_stripe_keep_no_thread_of_the_pool_from_other_work() {
+        let (here, there) = two_processes();
+        let here = std::sync::Arc::new(here);
+        let stopped = there.lock(vec![7], SOON).expect("free");
+        let (told, done) = std::sync::mpsc::channel();
+        for _ in 0..30 {
+            let (here, told) = (std::sync::Arc::clone(&here), told.clone());
+            pool::execute(move || {
+                let locked = here.lock(vec![7], Duration::from_secs(60)).is_ok();
+                told.send(locked).expect("the test waits");
+            });
+        }
+        let (other, others) = std::sync::mpsc::channel();
+        pool::execute(move || other.send(()).expect("the test waits"));
+        others.recv_timeout(Duration::from_secs(20)).expect("the pool is not taken");
+        drop(stopped);
+        for _ in 0..30 {
+            assert!(done.recv_timeout(Duration::from_secs(20)).expect("told"));
+        }
     }
 
     #[test]

@@ -6,8 +6,6 @@ use super::{Expiry, Record, Stamp, StoreMark};
 use crate::format::{Codec, Format};
 use crate::signing::Tag;
 
-const VERSION: u8 = 1;
-
 const HAS_CREATED: u8 = 1 << 0;
 const HAS_EXPIRY: u8 = 1 << 1;
 const HAS_SIGNATURE: u8 = 1 << 2;
@@ -20,6 +18,9 @@ const IS_FOREIGN: u8 = 1 << 6;
 pub(crate) const MAX_STAMP: usize = 4_096;
 
 impl Stamp {
+    /// The layout that this release writes, and the latest that it reads.
+    pub(crate) const VERSION: u8 = 1;
+
     /// The bytes of the stamp.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let record = &self.record;
@@ -37,7 +38,7 @@ impl Stamp {
         flag(!record.tags.is_empty(), HAS_TAGS);
         flag(record.metadata.is_some(), HAS_METADATA);
         flag(record.foreign, IS_FOREIGN);
-        out.extend_from_slice(&[VERSION, flags, record.format.id(), record.codec.id()]);
+        out.extend_from_slice(&[Self::VERSION, flags, record.format.id(), record.codec.id()]);
         out.extend_from_slice(&self.store.0.to_le_bytes());
         out.extend_from_slice(&self.key_hash.to_le_bytes());
         out.extend_from_slice(&record.generation.to_le_bytes());
@@ -75,9 +76,16 @@ impl Stamp {
 
     /// Whether these bytes, which are no stamp of this layout, are one of a later layout.
     pub(crate) fn is_newer(bytes: &[u8]) -> bool {
-        let Some((body, check)) = bytes.split_last_chunk::<4>() else { return false };
-        let is_whole = (xxh3_64(body) as u32).to_le_bytes() == *check;
-        is_whole && body.first().is_some_and(|version| *version > VERSION)
+        Self::later_version(bytes).is_some()
+    }
+
+    /// The version of a whole stamp that is later than ours. Every layout begins with its version
+    /// and ends with the checksum.
+    pub(crate) fn later_version(bytes: &[u8]) -> Option<u8> {
+        let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+        let version = *body.first()?;
+        (version > Self::VERSION && (xxh3_64(body) as u32).to_le_bytes() == check)
+            .then_some(version)
     }
 
     /// Reads a stamp; `None` if these bytes are none, or one of a later layout.
@@ -91,7 +99,7 @@ impl Stamp {
         }
         let mut input = Input(body);
         let [version, flags, format, codec] = input.array()?;
-        if version != VERSION {
+        if version != Self::VERSION {
             return None;
         }
         let has = |bit: u8| flags & bit != 0;

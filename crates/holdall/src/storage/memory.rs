@@ -5,7 +5,7 @@ use std::any::{Any, TypeId};
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::tier::{Gone, Seen, Tier};
@@ -17,6 +17,7 @@ use crate::clock::{Clock, Ttl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool;
+use crate::sync::{Mutex, MutexGuard};
 
 /// How the memory of a storage manager behaves.
 #[derive(Debug, Clone)]
@@ -148,7 +149,7 @@ impl Memory {
         // A load that began before a write must not answer those who ask after it.
         let Some(observed) = observed else { return read() };
         let name = format!("{observed:x}/{:?}/{}", TypeId::of::<T>(), key.as_str());
-        let shared = self.once(&name, || {
+        let shared = self.once(&name, |_| {
             // Somebody may have finished between the look and the turn.
             if let Some(value) = self.peek(key, observed).filter(|held| held.is::<T>()) {
                 return Ok(Some(value));
@@ -159,28 +160,42 @@ impl Memory {
         Ok(shared?.and_then(|value| value.downcast().ok()))
     }
 
-    /// Makes a missing value, once for all threads that ask.
+    /// Makes a missing value, once for all threads that ask; `make` can ask whether the key was
+    /// deleted meanwhile.
     pub(super) fn make<T: Send + Sync + 'static>(
         &self,
         key: &Key,
-        make: impl FnOnce() -> Result<Arc<T>>,
+        make: impl FnOnce(&dyn Fn() -> bool) -> Result<Arc<T>>,
     ) -> Result<Shared> {
-        let name = format!("make/{}", key.as_str());
-        let made = self.once(&name, || Ok(Some(make()? as Shared)))?;
+        let name = making(key);
+        let made = self.once(&name, |flight| {
+            let is_overtaken = || !self.state().flights.is_current(&name, flight);
+            Ok(Some(make(&is_overtaken)? as Shared))
+        })?;
         made.ok_or_else(crate::blob::missing)
+    }
+
+    /// Notes that a key is deleted: what is being made of it is older.
+    pub(super) fn overtake(&self, key: &Key) {
+        self.state().flights.overtake(&making(key));
+    }
+
+    /// Notes that every key is deleted.
+    pub(super) fn overtake_all(&self) {
+        self.state().flights.overtake_all();
     }
 
     fn once(
         &self,
         name: &str,
-        work: impl FnOnce() -> Result<Option<Shared>>,
+        work: impl FnOnce(&Arc<Flight<Loaded>>) -> Result<Option<Shared>>,
     ) -> Result<Option<Shared>> {
         loop {
             let join = self.state().flights.join(name);
             match join {
                 Join::Lead(flight) => {
                     let leader = Leader { memory: self, name, flight };
-                    let result = work().map_err(Arc::new);
+                    let result = work(&leader.flight).map_err(Arc::new);
                     leader.flight.finish(result.clone());
                     drop(leader);
                     return result.map_err(|error| error.again());
@@ -254,6 +269,11 @@ impl Memory {
     pub(super) fn sweep_all(&self) {
         while self.sweep(256) {}
     }
+}
+
+/// The name of the flight that makes a missing value.
+fn making(key: &Key) -> String {
+    format!("make/{}", key.as_str())
 }
 
 /// The one who loads. Its end is the end of the flight, also when the loader panics.

@@ -7,12 +7,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 
 use super::coherence::ClockFile;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
 use crate::index::{Change, GroupCommit, Index, SqliteIndex};
+use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The index of a store, opened when it is first needed.
 pub(crate) struct Catalog {
@@ -96,7 +97,9 @@ impl Catalog {
         let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
         if *doubtful {
             match self.ask(clock, |index| index.check()) {
-                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Version) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::warn!("the index did not survive the death of a process: {error}");
                     clock.set_diverged(true);

@@ -34,6 +34,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Ending, Format};
 use crate::lock::stripes::STRIPES;
+use crate::sync;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
 const HEADER: usize = 4_096;
@@ -59,6 +60,28 @@ const IN_USE: u32 = 0;
 const CLOSED: u32 = 1;
 /// Nobody has used it since its last user went away in order, without a flush.
 const LEFT: u32 = 2;
+
+/// What the first bytes of a clock file tell.
+pub(crate) enum ClockHead {
+    /// It is one of this release.
+    Ours { epoch: u64 },
+    /// It has this later layout.
+    Later(u8),
+}
+
+/// Tells a clock file by its first 16 bytes; `None` if they are those of no clock file.
+pub(crate) fn clock_head(head: &[u8; 16]) -> Option<ClockHead> {
+    let [name @ .., version] = MAGIC.to_le_bytes();
+    let (found, epoch) = head.split_at(8);
+    let found_version = *found.strip_prefix(&name)?.first()?;
+    match found_version.cmp(&version) {
+        std::cmp::Ordering::Equal => {
+            Some(ClockHead::Ours { epoch: u64::from_le_bytes(epoch.try_into().ok()?) })
+        }
+        std::cmp::Ordering::Greater => Some(ClockHead::Later(found_version)),
+        std::cmp::Ordering::Less => None,
+    }
+}
 
 /// How a store was found by whoever opens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +195,7 @@ impl ClockFile {
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
+        sync::step();
         debug_assert!(offset.is_multiple_of(8) && offset + 8 <= LENGTH);
         // SAFETY: the offset is one of the constants above or a stripe's, so it lies inside the
         // mapping and is aligned; the mapping starts at a page; all processes use atomics there.
@@ -179,6 +203,7 @@ impl ClockFile {
     }
 
     fn half(&self, offset: usize) -> &AtomicU32 {
+        sync::step();
         debug_assert!(offset.is_multiple_of(4) && offset + 4 <= LENGTH);
         // SAFETY: as for `word`.
         unsafe { AtomicU32::from_ptr(self.map.add(offset).as_ptr().cast()) }

@@ -71,8 +71,9 @@ impl Opened {
         };
         let file = dir::open_file(self.base.as_fd(), path).ok()??;
         let stat = rustix::fs::fstat(&file).ok()?;
-        let is_ours = matches!(self.stamp_of(file.as_fd(), &stat, key.hash()), Ok(Some(_)));
-        (!is_ours).then_some(key)
+        // What a later release has stamped is its own affair.
+        let stamp = self.stamp_of(file.as_fd(), &stat, key.hash(), path);
+        matches!(stamp, Ok(None)).then_some(key)
     }
 }
 

@@ -320,7 +320,7 @@ impl Opened {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(self.no_file(&path));
         }
-        let stamp = self.stamp_of(file.as_fd(), &stat, key.hash())?;
+        let stamp = self.stamp_of(file.as_fd(), &stat, key.hash(), &path)?;
         let stamp = stamp.filter(|stamp| stamp.record.ending().looks_like(looked));
         // What no stamp tells is the plainest of the formats that share a suffix.
         let plainest = || Format::from_suffix(looked.format.suffix());
@@ -332,16 +332,17 @@ impl Opened {
     }
 
     /// The stamp of a file, if this store set it for the key with this hash.
+    ///
+    /// # Errors
+    /// As [`Stamps::get`](super::stamps::Stamps::get).
     pub(crate) fn stamp_of(
         &self,
         file: BorrowedFd<'_>,
         stat: &Stat,
         key_hash: u64,
+        path: &str,
     ) -> Result<Option<Stamp>> {
-        let stamp = self
-            .stamps
-            .get(file, stat.st_ino)
-            .map_err(|error| Error::io(error, self.path.clone()))?;
+        let stamp = self.stamps.get(file, stat.st_ino, || self.path.join(path))?;
         Ok(stamp.filter(|stamp| stamp.store == self.mark() && stamp.key_hash == key_hash))
     }
 

@@ -16,6 +16,7 @@ mod flush;
 mod foreign;
 mod inline;
 mod layout;
+mod newer;
 mod open;
 mod own;
 mod pipeline;

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -16,6 +16,7 @@ use super::dir::open_folder;
 use super::flush::{FlushedFolders, make_base};
 use super::inline::{self, Inline};
 use super::layout::{OWN, StoreFile, open_base, own_file, own_folder, settle_apart};
+use super::newer;
 use super::place::{network_file_system, refuse_if_others_write};
 use super::private::PrivateFolder;
 use super::scan::remove_all_but;
@@ -28,6 +29,7 @@ use crate::format::Ending;
 use crate::key::{CaseRule, Key};
 use crate::lock::{byte, ofd, stripes::StripeLocks};
 use crate::record::StoreMark;
+use crate::sync::Mutex;
 
 /// How many keys are remembered with the format that was last seen of them.
 const HINTS: usize = 1 << 16;
@@ -227,6 +229,7 @@ impl Live {
         // An unknown newer version is refused before anything is made.
         if let Ok(own) = open_folder(base.as_fd(), OWN) {
             StoreFile::read(&own)?;
+            newer::refuse_clock(&own)?;
         }
         let own = own_folder(base, OWN)?;
         let (store, is_new) = StoreFile::read_or_make(&own, time.wall_micros() / 1_000)?;
@@ -241,6 +244,10 @@ impl Live {
         let opening = locks.as_fd();
         let opening =
             ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
+        let alone = ofd::try_lock(locks.as_fd(), byte::USERS, 1, true)?;
+        if alone {
+            newer::refuse_databases(&own)?;
+        }
         // Neither mappings nor the index's locks hold between machines.
         let clock = Arc::new(if coherent {
             ClockFile::open(&own_file(&own, "clock")?, store.id())?
@@ -248,7 +255,6 @@ impl Live {
             ClockFile::private(store.id())?
         });
         let user = locks.as_fd();
-        let alone = ofd::try_lock(user, byte::USERS, 1, true)?;
         // From here on the last one to leave knows that it is not the last.
         let user =
             ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;

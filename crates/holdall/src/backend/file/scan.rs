@@ -93,8 +93,11 @@ impl Opened {
         let in_order = || {
             let complete = live.catalog.ask(&live.clock, |index| index.is_complete());
             match complete {
-                // A rebuild would only wait for the same process.
-                Err(error) if error.kind() == ErrorKind::Busy => Err(error),
+                // A rebuild would only wait for the same process, or take a later release's index
+                // away from it.
+                Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Version) => {
+                    Err(error)
+                }
                 complete => Ok(complete.unwrap_or(false) && !live.clock.needs_scan()),
             }
         };
@@ -231,8 +234,8 @@ impl Opened {
             return Ok(());
         }
         let stamp = twice(|| {
-            let stamp = self.stamps.get(file.as_fd(), stat.st_ino);
-            stamp.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            let stamp = self.stamps.get(file.as_fd(), stat.st_ino, || self.path.join(path));
+            stamp.map_err(|error| error.os_error().map_or(Errno::IO, Errno::from_raw_os_error))
         })?;
         let Some(stamp) = stamp else { return Ok(()) };
         let key = match parsed {

@@ -7,6 +7,7 @@
 
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, OFlags, XattrFlags, fgetxattr, fsetxattr, openat, unlinkat};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 
 use super::dir::{FILE_MODE, open_file, read_small};
 use super::layout::{OWN, own_folder};
+use super::newer;
 use super::temp::Temp;
 use crate::error::{Error, Result};
 use crate::flush::flush;
@@ -112,9 +114,28 @@ impl Stamps {
         }
     }
 
-    /// Reads the stamp of an open file; `None` if it has none that can be understood.
-    pub(crate) fn get(&self, file: BorrowedFd<'_>, inode: u64) -> std::io::Result<Option<Stamp>> {
-        Ok(self.bytes(file, inode)?.and_then(|bytes| Stamp::decode(&bytes)))
+    /// Reads the stamp of an open file, which is called `name` in errors; `None` if it has none that
+    /// can be understood.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Version`](crate::ErrorKind::Version) for one of a later layout: what it says
+    /// of the value, its end or its signature, is not known here.
+    pub(crate) fn get(
+        &self,
+        file: BorrowedFd<'_>,
+        inode: u64,
+        name: impl Fn() -> PathBuf,
+    ) -> Result<Option<Stamp>> {
+        let bytes = self.bytes(file, inode).map_err(|error| Error::io(error, name()))?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        let stamp = Stamp::decode(&bytes);
+        match Stamp::later_version(&bytes) {
+            Some(found) if stamp.is_none() => {
+                let error = newer::refused("the record of this value", found, Stamp::VERSION);
+                Err(error.remedy(newer::REMEDY).at(name()))
+            }
+            _ => Ok(stamp),
+        }
     }
 
     /// Reads the stamp of an open file as it lies there, whatever it is.
@@ -187,7 +208,7 @@ mod tests {
                 continue;
             }
             stamps.set(file, inode, &stamp.encode(), true).expect("set");
-            let found = stamps.get(file, inode).expect("read");
+            let found = stamps.get(file, inode, PathBuf::new).expect("read");
             assert_eq!(found.as_ref(), Some(&stamp));
         }
     }

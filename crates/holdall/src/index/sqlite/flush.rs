@@ -14,11 +14,12 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::flush::{flush, flush_content};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Flushes of one database's log.
 #[derive(Debug)]

@@ -20,11 +20,13 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::PoisonError;
 
 use rusqlite::Connection;
 
 pub(crate) use self::health::Flaw;
+pub(crate) use self::open::{HEAD, VERSION, later_version};
+pub(crate) use self::role::{INDEX_FILE, VALUES_FILE};
 pub(crate) use self::values::Standing;
 
 use self::flush::SharedFlush;
@@ -34,6 +36,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyPage;
 use crate::lock::ofd;
+use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// How long a writer waits for the writers of other processes.
 const PATIENCE_MILLIS: u64 = 5_000;

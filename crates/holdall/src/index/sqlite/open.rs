@@ -21,7 +21,9 @@ use crate::flush::flush;
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
-const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 1;
+/// What [`later_version`] needs of the beginning of a database.
+pub(crate) const HEAD: usize = 64;
 
 /// The folder with every symbolic link resolved, made 0700 whatever the umask.
 pub(super) fn folder(folder: &Path) -> Result<PathBuf> {
@@ -154,6 +156,14 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
+/// The version in the beginning of a database file, if it is later than ours.
+pub(crate) fn later_version(head: &[u8; HEAD]) -> Option<u32> {
+    let [.., a, b, c, d] = *head;
+    let version = u32::from_be_bytes([a, b, c, d]);
+    let is_database = head.starts_with(b"SQLite format 3\0");
+    (is_database && i64::from(version) > VERSION).then_some(version)
+}
+
 /// Whether the database is still without tables.
 pub(super) fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
     let objects: i64 =
@@ -200,6 +210,12 @@ pub(super) fn verify(connection: &Connection, database: &Path, role: &Role) -> R
 
 fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     let version = version(connection)?;
+    if version > VERSION {
+        let cause =
+            format!("the database has layout {version}, this release reads up to {VERSION}");
+        let error = Error::new(ErrorKind::Version, cause);
+        return Err(error.remedy("use a later release of holdall").into());
+    }
     if version != VERSION {
         let cause = format!("the database has version {version}, not {VERSION}");
         return Err(Error::new(ErrorKind::Corrupt, cause).into());

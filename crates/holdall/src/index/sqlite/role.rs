@@ -14,9 +14,14 @@ pub(super) struct Role {
     pub(super) is_truth: bool,
 }
 
+/// The file of the index in the folder of its epoch.
+pub(crate) const INDEX_FILE: &str = "index.sqlite";
+/// The file of the inline values in their folder.
+pub(crate) const VALUES_FILE: &str = "values.sqlite";
+
 /// A copy of every file's record. Nothing of it is flushed, for it can be made again.
 pub(super) const INDEX: Role = Role {
-    name: "index.sqlite",
+    name: INDEX_FILE,
     schema: &[
         (
             "entry",
@@ -38,7 +43,7 @@ pub(super) const INDEX: Role = Role {
 /// pages; the log is folded in by [`super::SqliteIndex::checkpoint`], away from those who commit.
 /// `NORMAL` flushes log and database in the order that keeps them whole whatever a power cut takes.
 pub(super) const VALUES: Role = Role {
-    name: "values.sqlite",
+    name: VALUES_FILE,
     schema: &[
         (
             "entry",

@@ -82,7 +82,8 @@ impl Opened {
             ParsedName::Hashed => paths.iter().find_map(|path| {
                 let file = open_file(self.base.as_fd(), path).ok()??;
                 let stat = rustix::fs::fstat(&file).ok()?;
-                let stamp = self.stamps.get(file.as_fd(), stat.st_ino).ok()??;
+                let stamp =
+                    self.stamps.get(file.as_fd(), stat.st_ino, || self.path.join(path)).ok()??;
                 Some((stamp.key_hash % crate::key::STRIPES as u64) as usize)
             }),
         }

@@ -109,7 +109,7 @@ fn a_symbolic_link_in_place_of_the_database_is_not_followed() {
 #[test]
 fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
     let changes = [
-        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 0",
         "CREATE TABLE more(a)",
         "DROP TABLE tag",
         "CREATE TRIGGER t AFTER INSERT ON entry BEGIN DELETE FROM meta; END",
@@ -136,6 +136,22 @@ fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
     fs::write(folder.path().join("index/index.sqlite"), "not a database ".repeat(1_000)).unwrap();
     let error = new_index(folder.path()).get("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_later_version_is_told_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = new_index(folder.path());
+    index.apply(&[put("a", 1)]).unwrap();
+    index.close().unwrap();
+    let path = folder.path().join("index/index.sqlite");
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(other);
+    let error = index.get("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Version, "{error}");
+    let head: Vec<u8> = fs::read(&path).unwrap().into_iter().take(HEAD).collect();
+    assert_eq!(later_version(&head.try_into().unwrap()), Some(2));
 }
 
 #[test]
