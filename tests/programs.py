@@ -18,10 +18,10 @@ def joined(*parts: str) -> str:
     return "\n".join(map(textwrap.dedent, parts))
 
 
-def run(code: str, *args: object, **options: object) -> str:
+def run(code: str, *args: object, seconds: float = 60, **options: object) -> str:
     """What a program prints; the test fails if the program does."""
     done = subprocess.run(
-        command(code, *args), capture_output=True, text=True, timeout=60, **options
+        command(code, *args), capture_output=True, text=True, timeout=seconds, **options
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

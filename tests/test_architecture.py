@@ -16,7 +16,7 @@ ENGINE = ROOT / "crates" / "holdall" / "src"
 BINDING = ROOT / "crates" / "holdall-python" / "src"
 
 RUST_LAYERS = (
-    {"error", "flush", "fork"},
+    {"error", "flush", "fork", "sync"},
     {"blocks", "cancel", "clock", "config", "format", "key", "pool"},
     {"lock", "signing"},
     {"record"},

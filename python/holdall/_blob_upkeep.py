@@ -108,7 +108,8 @@ class BlobUpkeep(BlobCore):
             if coming is not None:
                 # Nobody takes it any more.
                 abandon(coming)
-                coming.cancel()  # type: ignore[attr-defined]
+                if not coming.cancel() and not coming.cancelled():  # type: ignore[attr-defined]
+                    coming.exception()  # type: ignore[attr-defined]
 
     async def get_stats(self) -> BlobStats:
         """`entries`, `total_size` in bytes, `folder` and more, in constant time."""

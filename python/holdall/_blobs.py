@@ -187,8 +187,13 @@ class BlobCore:
             **self._options,
         )
         # Without a lock, which a fork could leave locked: the first of several handles is kept.
-        self._store = self._made.setdefault("store", store)
-        return self._store
+        self._store = store = self._made.setdefault("store", store)
+        if self._closed:
+            # By another thread, just now.
+            self._store = None
+            self._made.clear()
+            await self._ready(operation)
+        return store
 
     async def _wait(self, work: Awaitable[T]) -> T:
         """Waits for the engine, and hands what it has to say to the logger."""

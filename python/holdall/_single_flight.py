@@ -55,6 +55,25 @@ class SingleFlight:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def overtake(self, key: Hashable) -> None:
+        """Notes that what the load of a key brings is too old; whoever comes now loads anew."""
+        with self._lock:
+            self._flights.pop(key, None)
+
+    def overtake_all(self) -> None:
+        """As `overtake`, of every key."""
+        with self._lock:
+            self._flights.clear()
+
+    def is_overtaken(self, key: Hashable) -> bool:
+        """Whether that happened to the load of the key that the caller is in."""
+        flight = self._flights.get(key)
+        return flight is None or flight not in _INSIDE.get()
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a load of the key is under way, and is not overtaken."""
+        return key in self._flights
+
     async def join(self, key: Hashable, load: Callable[[], Awaitable[T]]) -> T:
         """The value of `load()`, called here or by whoever asked first.
 

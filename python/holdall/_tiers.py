@@ -17,9 +17,9 @@ from holdall._arguments import (
     wrong_type,
 )
 from holdall._cached import POLICIES
-from holdall._core import BlobMetadata, HoldallError, ManualClock, Tier
+from holdall._core import BlobMetadata, ConflictError, HoldallError, ManualClock, Tier
 from holdall._driver import AsyncDriver, Driver
-from holdall._messages import not_copied
+from holdall._messages import not_copied, told
 from holdall._sentinels import DEFAULT, MISSING, Default
 from holdall._single_flight import SingleFlight
 from holdall.blob_manager import BlobManager
@@ -130,7 +130,6 @@ class StorageCore:
         self._hit: Callable[[str], Any] | None = None
         self._on_disk = True
         self._flights = SingleFlight()
-        self._changes = 0
 
     @property
     def base_path(self) -> Path:
@@ -171,6 +170,29 @@ class StorageCore:
     def _warm(self, tier: Tier) -> None:
         """Replaces `get` by one of the extension, where that is faster."""
 
+    # -- memory only ----------------------------------------------------------------------------
+
+    async def cache_get(self, key: str, default: Any = None, *, copy: bool | None = None) -> Any:
+        """What memory holds, or `default`; the disk is not asked."""
+        tier = await self._memory()
+        value = tier.get(check_key(key, "get"), MISSING)
+        if value is MISSING:
+            return default
+        return self._out(value.value if isinstance(value, Held) else value, copy)
+
+    async def cache_set(
+        self, key: str, value: Any, ttl: Ttl = DEFAULT, *, copy: bool | None = None
+    ) -> None:
+        """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
+        ttl = check_ttl(ttl, "set")
+        tier = await self._memory()
+        tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
+
+    async def cache_delete(self, key: str) -> bool:
+        """Removes an entry from memory; the disk keeps its value."""
+        tier = await self._memory()
+        return tier.delete(check_key(key, "delete"))
+
     # -- reading --------------------------------------------------------------------------------
 
     async def _ordinary(
@@ -208,10 +230,12 @@ class StorageCore:
                     tier.admit(key, _held(value, model_class), observed, record, DEFAULT)
                 return value
 
-            # A read that began before a write was acknowledged is not for those who come after.
-            seen = ("unseen", self._changes) if observed is None else observed
-            flight = ("read", key, _identity(model_class), seen)
-            value = await self._driver.share(self._flights, flight, read)
+            if observed is None:
+                # Somebody writes: a read that began before that is not for those who come after.
+                value = await read()
+            else:
+                flight = ("read", key, _identity(model_class), observed)
+                value = await self._driver.share(self._flights, flight, read)
         if value is MISSING and model_class is not None:
             # Memory alone may have it, as another type.
             value = tier.peek(key, MISSING)
@@ -244,9 +268,17 @@ class StorageCore:
             found[key] = value
         return found
 
+    def _check_terms(self, tier: Tier, key: str, if_absent: bool, if_match: str | None) -> None:
+        """Conditions, where memory is all there is: no value in it has an etag."""
+        if if_match is not None:
+            cause = "values in memory alone have no etag"
+            raise told(ConflictError, cause, "set it without if_match", operation="set", key=key)
+        if if_absent and tier.contains(key):
+            cause = "there is a value under this key already"
+            raise told(ConflictError, cause, "set it without if_absent", operation="set", key=key)
+
     def _admit(self, tier: Tier, key: str, value: Any, seen: int | None, at: BlobMetadata) -> None:
         """Puts what was just written into memory."""
-        self._changes += 1
         tier.admit(key, value, seen, at, DEFAULT)
 
     # -- copies ---------------------------------------------------------------------------------

@@ -82,6 +82,9 @@ class CacheManager(CacheCore):
     async def get_or_set(self, key: str, loader: Callable[[], Any], *, ttl: Ttl = DEFAULT) -> Any:
         """The value; a missing one is loaded once for all who ask at the same time, and kept.
 
+        If the key is written or deleted while the load runs, the loaded value is returned and not
+        kept, and whoever asks after that does not wait for it.
+
         Args:
             key: The key.
             loader: A function without arguments, plain or `async`. Its failure reaches all who
@@ -98,6 +101,9 @@ class CacheManager(CacheCore):
         value = cache.get(key, MISSING)
         if value is not MISSING:
             return value
+        # Whoever asks after the key was written or deleted gets another number.
+        number = cache.begin_load(key)
+        flight = (number, key)
 
         async def load() -> Any:
             # Who came a moment late finds what the load before has just brought.
@@ -105,10 +111,14 @@ class CacheManager(CacheCore):
             if found is not MISSING:
                 return found
             made = await loaded(loader, self._driver)
-            cache.set(key, made, ttl)
+            cache.land(key, number, made, ttl)
             return made
 
-        return await self._driver.share(self._flights, key, load)
+        try:
+            return await self._driver.share(self._flights, flight, load)
+        finally:
+            if flight not in self._flights:
+                cache.end_load(key, number)
 
     async def incr(self, key: str, by: int = 1, *, ttl: Ttl = DEFAULT) -> int:
         """Adds to a counter, from 0 if there is none, and returns its new value.

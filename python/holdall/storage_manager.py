@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, cast, overload
 
 from holdall._arguments import (
@@ -151,6 +152,7 @@ class StorageManager(StorageCore):
         tier = await self._memory()
         kept = self._in(value, copy, key)
         if not self._on_disk:
+            self._check_terms(tier, key, if_absent, if_match)
             tier.pin(key, kept, ttl)
             return None
         observed = tier.observe(key)
@@ -271,6 +273,10 @@ class StorageManager(StorageCore):
     ) -> Any:
         """The value; a missing one is loaded once for all who ask at the same time, and set.
 
+        If the key is set while the load runs, that is the value. If this manager deletes it or is
+        cleared, the loaded value is returned and not kept, and whoever asks after that does not
+        wait for it.
+
         Args:
             key: The key.
             loader: A function without arguments, plain or `async`. Its failure reaches all who
@@ -288,6 +294,7 @@ class StorageManager(StorageCore):
         ttl = check_ttl(ttl, "set")
         value = await self._get(key, model_class)
         if value is MISSING:
+            flight = ("make", key)
 
             async def load() -> Any:
                 # Who came a moment late finds what the load before has just brought.
@@ -297,7 +304,7 @@ class StorageManager(StorageCore):
                 made = await loaded(loader, self._driver)
                 return await self._keep(key, made, ttl, format, copy)
 
-            value = await self._driver.share(self._flights, ("make", key), load)
+            value = await self._driver.share(self._flights, flight, load)
             if model_class is not None and not fits(value, model_class):
                 value = validated(value, model_class, key)
         return self._out(value, copy)
@@ -306,8 +313,15 @@ class StorageManager(StorageCore):
         self, key: str, made: Any, ttl: Ttl, format: Format | None, copy: bool | None
     ) -> Any:
         """Sets a loaded value, unless somebody wrote one while it was loading: then that one."""
+        flight = ("make", key)
+        if self._flights.is_overtaken(flight):
+            return made
         try:
-            await self.set(key, made, ttl=ttl, format=format, copy=copy, if_absent=True)
+            record = await self.set(key, made, ttl=ttl, format=format, copy=copy, if_absent=True)
+            if record is not None and self._flights.is_overtaken(flight):
+                # It was deleted while this was on its way.
+                with suppress(ConflictError):
+                    await self._blobs.delete(key, if_match=record.etag)
         except ConflictError:
             written = await self._get(key, None)
             if written is not MISSING:
@@ -320,9 +334,14 @@ class StorageManager(StorageCore):
         """Removes a value from the disk, then from memory; whether there was one."""
         check_key(key, "delete")
         tier = await self._memory()
-        removed = self._on_disk and await self._blobs.delete(key)
-        self._changes += 1
-        return tier.delete(key) or removed
+        self._flights.overtake(("make", key))
+        if not self._on_disk:
+            return tier.delete(key)
+        # What memory alone has counts too; another call may have put the rest there meanwhile.
+        is_own = tier.is_own(key)
+        removed = await self._blobs.delete(key)
+        tier.delete(key)
+        return removed or is_own
 
     async def exists(self, key: str) -> bool:
         """Whether there is a value in memory or on the disk; it is not read."""
@@ -330,29 +349,6 @@ class StorageManager(StorageCore):
         if tier.contains(check_key(key, "look for")):
             return True
         return self._on_disk and await self._blobs.exists(key)
-
-    # -- memory only ----------------------------------------------------------------------------
-
-    async def cache_get(self, key: str, default: Any = None, *, copy: bool | None = None) -> Any:
-        """What memory holds, or `default`; the disk is not asked."""
-        tier = await self._memory()
-        value = tier.get(check_key(key, "get"), MISSING)
-        if value is MISSING:
-            return default
-        return self._out(value.value if isinstance(value, Held) else value, copy)
-
-    async def cache_set(
-        self, key: str, value: Any, ttl: Ttl = DEFAULT, *, copy: bool | None = None
-    ) -> None:
-        """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
-        ttl = check_ttl(ttl, "set")
-        tier = await self._memory()
-        tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
-
-    async def cache_delete(self, key: str) -> bool:
-        """Removes an entry from memory; the disk keeps its value."""
-        tier = await self._memory()
-        return tier.delete(check_key(key, "delete"))
 
     # -- the whole ------------------------------------------------------------------------------
 
@@ -367,8 +363,8 @@ class StorageManager(StorageCore):
     async def clear(self) -> int:
         """Removes every value that holdall placed, then all of memory; how many values."""
         tier = await self._memory()
+        self._flights.overtake_all()
         removed = await self._blobs.clear() if self._on_disk else 0
-        self._changes += 1
         forgotten = tier.clear()
         return removed if self._on_disk else forgotten
 

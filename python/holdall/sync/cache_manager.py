@@ -66,7 +66,11 @@ class CacheManager(CacheCore):
         return self._cache.add(check_key(key, "add"), value, check_ttl(ttl, "add"))
 
     def get_or_set(self, key: str, loader: Callable[[], T], *, ttl: Ttl = DEFAULT) -> T:
-        """The value; a missing one is loaded once for all threads that ask, and kept."""
+        """The value; a missing one is loaded once for all threads that ask, and kept.
+
+        If the key is written or deleted while the load runs, the loaded value is returned and not
+        kept.
+        """
         check_key(key, "get")
         check_call("loader", loader, "get")
         ttl = check_ttl(ttl, "set")
@@ -74,6 +78,8 @@ class CacheManager(CacheCore):
         value = cache.get(key, MISSING)
         if value is not MISSING:
             return cast(T, value)
+        number = cache.begin_load(key)
+        flight = (number, key)
 
         def load() -> T:
             # Who came a moment late finds what the load before has just brought.
@@ -81,10 +87,14 @@ class CacheManager(CacheCore):
             if found is not MISSING:
                 return cast(T, found)
             made: T = run(loaded(loader, self._driver))
-            cache.set(key, made, ttl)
+            cache.land(key, number, made, ttl)
             return made
 
-        return self._flights.join_blocking(key, load)
+        try:
+            return self._flights.join_blocking(flight, load)
+        finally:
+            if flight not in self._flights:
+                cache.end_load(key, number)
 
     def incr(self, key: str, by: int = 1, *, ttl: Ttl = DEFAULT) -> int:
         """Adds to a counter, from 0 if there is none, and returns its new value."""

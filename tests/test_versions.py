@@ -1,0 +1,118 @@
+"""What a later release has written is refused politely, and stays as it is, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import pytest
+
+import holdall
+from holdall import BlobManager, StorageManager, StoreVersionError, sync
+
+
+def seen(folder):
+    """Everything below a folder: names, contents, records, inodes and times."""
+    found = {}
+    for at, folders, files in os.walk(folder):
+        for name in [".", *folders, *files]:
+            path = os.path.join(at, name)
+            stat = os.stat(path)
+            content = None
+            if name in files:
+                with open(path, "rb") as file:
+                    content = file.read()
+            found[path] = (stat.st_ino, stat.st_mode, stat.st_size, stat.st_mtime_ns, content)
+            found[path] += (tuple(os.listxattr(path)),)
+    return found
+
+
+def change(path, offset, value):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(value)
+
+
+def later_store(own):
+    (own / "store.json").write_text('{"format": 2, "what": "else"}')
+
+
+def later_clock(own):
+    change(own / "clock", 7, b"\x02")
+
+
+def longer_clock(own):
+    later_clock(own)
+    with open(own / "clock", "ab") as file:
+        file.write(bytes(8_192))
+
+
+def later_values(own):
+    change(own / "inline" / "values.sqlite", 60, struct.pack(">I", 2))
+
+
+def later_index(own):
+    (index,) = (own / "index").iterdir()
+    change(index / "index.sqlite", 60, struct.pack(">I", 2))
+
+
+PARTS = [later_store, later_clock, longer_clock, later_values, later_index]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """The inside of a store with values in files and inline, closed."""
+    with sync.BlobManager(tmp_path / "store") as blobs:
+        blobs.save("file", ["a", "file"])
+        with sync.BlobManager(tmp_path / "store", inline_below=100) as small:
+            small.save("inline", 1)
+        assert list(blobs.keys()) == ["file", "inline"]
+    return tmp_path / "store" / ".holdall"
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_part_of_a_later_release_is_refused_and_nothing_is_touched(own, part):
+    part(own)
+    before = seen(own.parent)
+    for _ in range(2):
+        blobs, storage = BlobManager(own.parent), StorageManager(own.parent)
+        for call in (
+            blobs.load("file"),
+            blobs.load("inline"),
+            blobs.save("file", 2),
+            blobs.delete("file"),
+            blobs.clear(),
+            blobs.get_stats(),
+            blobs.keys().__anext__(),
+            storage.get("file"),
+            storage.set("new", 1),
+        ):
+            with pytest.raises(StoreVersionError, match=r"layout 2\b.* 1\b.*later release") as told:
+                await call
+            assert "nothing was touched" in str(told.value)
+            assert isinstance(told.value, RuntimeError)
+        await blobs.close()
+        await storage.close()
+    assert seen(own.parent) == before
+
+
+async def test_an_index_of_a_later_release_can_be_done_without(own):
+    later_index(own)
+    blobs = BlobManager(own.parent)
+    with pytest.raises(StoreVersionError, match=r"remove .holdall/index"):
+        await blobs.load("file")
+    for path in sorted((own / "index").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert await blobs.load("file") == ["a", "file"]
+    assert [key async for key in blobs.keys()] == ["file", "inline"]
+    await blobs.close()
+
+
+def test_another_process_that_uses_the_store_does_not_hide_a_later_database(own):
+    with sync.BlobManager(own.parent) as blobs:
+        # Not open in this process: only its lock says that the store is in use.
+        assert blobs.load("file") == ["a", "file"]
+        later_values(own)
+        with pytest.raises(holdall.StoreVersionError, match=r"layout 2\b"):
+            blobs.load("inline")
+        assert blobs.load("file") == ["a", "file"]
