@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python crash bench bench-peers endurance faults audit valgrind mutations lock clean
+.PHONY: help demo test rust python crash bench bench-peers endurance faults audit valgrind mutations lock races clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -58,6 +58,11 @@ mutations: ## break every rule of the disk on purpose and see its tests fail; AR
 
 lock: ## pin the newest releases of what demo, test and bench-peers need (needs uv)
 	@scripts/lock --upgrade
+
+races: ## look for races for long: managers against a dict, forks; HOLDALL_RACES=, HOLDALL_FORKS=
+	@scripts/setup dev
+	@scripts/build dev
+	@scripts/races
 
 clean: ## remove what was built, and .venv; leaves demo-store/ alone
 	rm -rf .venv .build target python/holdall/_core*.so

@@ -1,8 +1,7 @@
 //! Locks, flags and threads: those of the standard library.
 //!
-//! Where these sources are built to be explored (`crates/holdall-races`, which sets `cfg(shuttle)`)
-//! they are shuttle's, which runs one thread at a time and chooses who is next. So what is explored
-//! is the code that ships.
+//! Where these sources are built to be explored, with `cfg(shuttle)`, they are shuttle's, which runs
+//! one thread at a time and chooses who is next. So what is explored is the code that ships.
 
 #[cfg(not(shuttle))]
 pub(crate) use std::{
