@@ -36,7 +36,7 @@ use crate::format::{Ending, Format};
 use crate::lock::stripes::STRIPES;
 use crate::sync;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
 const HEADER: usize = 4_096;
 const LENGTH: usize = HEADER + STRIPES * 8;
 
@@ -60,28 +60,6 @@ const IN_USE: u32 = 0;
 const CLOSED: u32 = 1;
 /// Nobody has used it since its last user went away in order, without a flush.
 const LEFT: u32 = 2;
-
-/// What the first bytes of a clock file tell.
-pub(crate) enum ClockHead {
-    /// It is one of this release.
-    Ours { epoch: u64 },
-    /// It has this later layout.
-    Later(u8),
-}
-
-/// Tells a clock file by its first 16 bytes; `None` if they are those of no clock file.
-pub(crate) fn clock_head(head: &[u8; 16]) -> Option<ClockHead> {
-    let [name @ .., version] = MAGIC.to_le_bytes();
-    let (found, epoch) = head.split_at(8);
-    let found_version = *found.strip_prefix(&name)?.first()?;
-    match found_version.cmp(&version) {
-        std::cmp::Ordering::Equal => {
-            Some(ClockHead::Ours { epoch: u64::from_le_bytes(epoch.try_into().ok()?) })
-        }
-        std::cmp::Ordering::Greater => Some(ClockHead::Later(found_version)),
-        std::cmp::Ordering::Less => None,
-    }
-}
 
 /// How a store was found by whoever opens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
-use super::coherence::{ClockHead, clock_head};
+use super::coherence::MAGIC;
 use super::dir::open_file;
 use super::inline;
 use super::layout::OWN;
@@ -83,4 +83,26 @@ fn head_of_clock(own: &OwnedFd) -> Result<Option<ClockHead>> {
         File::from(file).read_exact_at(&mut head, 0).ok()?;
         clock_head(&head)
     }))
+}
+
+/// What the first bytes of a clock file tell.
+enum ClockHead {
+    /// It is one of this release.
+    Ours { epoch: u64 },
+    /// It has this later layout.
+    Later(u8),
+}
+
+/// Tells a clock file by its first 16 bytes; `None` if they are those of no clock file.
+fn clock_head(head: &[u8; 16]) -> Option<ClockHead> {
+    let [name @ .., version] = MAGIC.to_le_bytes();
+    let (found, epoch) = head.split_at(8);
+    let found_version = *found.strip_prefix(&name)?.first()?;
+    match found_version.cmp(&version) {
+        std::cmp::Ordering::Equal => {
+            Some(ClockHead::Ours { epoch: u64::from_le_bytes(epoch.try_into().ok()?) })
+        }
+        std::cmp::Ordering::Greater => Some(ClockHead::Later(found_version)),
+        std::cmp::Ordering::Less => None,
+    }
 }
