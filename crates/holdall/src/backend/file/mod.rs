@@ -3,8 +3,7 @@
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
 //! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`,
 //! `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in
-//! a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each;
-//! `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
+//! a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
 mod catalog;

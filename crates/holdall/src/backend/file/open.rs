@@ -494,13 +494,4 @@ mod tests {
         assert!(error.to_string().contains("choose another base_path"), "{error}");
         assert!(error.to_string().contains(&path.display().to_string()));
     }
-
-    #[test]
-    fn two_openings_of_one_directory_agree_on_its_identity() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let one = Opened::open(dir.path(), OPTIONS).expect("opened");
-        let two = Opened::open(dir.path(), OPTIONS).expect("opened");
-        assert_eq!(one.mark(), two.mark());
-        assert_eq!(one.identity, two.identity);
-    }
 }

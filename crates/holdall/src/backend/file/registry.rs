@@ -117,3 +117,20 @@ extern "C" fn child() {
         fork._registry.clear();
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{OpenOptions, Opened};
+
+    #[test]
+    fn two_openings_of_one_directory_agree_on_its_identity() {
+        let options = OpenOptions { allow_network_fs: false, lock_timeout: Duration::from_secs(5) };
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let one = Opened::open(dir.path(), options).expect("opened");
+        let two = Opened::open(dir.path(), options).expect("opened");
+        assert_eq!(one.mark(), two.mark());
+        assert_eq!(one.identity, two.identity);
+    }
+}
