@@ -4,7 +4,7 @@
 //!
 //! Each test takes the calls of `scenarios`, one after the other, and for each fault its system calls,
 //! one after the other, once and from there on. A part of these states is tried; all of them with
-//! `make faults`, which sets `HOLDALL_FAULTS=all`. A failure names scenario, fault and number;
+//! `make faults`, which sets `HOLDALL_FAULTS=all`; `1/8` tries one of eight. A failure names scenario, fault and number;
 //! `HOLDALL_FAULTS="stream-disk:EIO at 42"` tries the states whose names begin so.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 

@@ -30,6 +30,9 @@ impl Choice {
     fn of_environment(group: Group) -> Self {
         match std::env::var("HOLDALL_FAULTS") {
             Ok(word) if word == "all" => Self::All,
+            Ok(word) if word.starts_with("1/") => {
+                Self::Some(word[2..].parse().expect("one of how many states"))
+            }
             Ok(word) if !word.is_empty() => Self::One(word),
             _ if group == Group::Openings => Self::Some(SHARE_OF_OPENINGS),
             _ => Self::Some(SHARE),
