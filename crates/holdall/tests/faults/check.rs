@@ -146,8 +146,8 @@ pub(crate) fn check_all(
     let found = contents(&store)?;
     ensure!(found == expected, "listed {:?}, loaded {:?}", found.keys(), expected.keys());
     // Folders that have become empty are removed if the disk lets them be found.
-    let can_tidy = !plan.lasts && plan.fault == Fault::Error(libc::ENOSPC);
     let is_swept = !plan.lasts && !outcome.hit.is_some_and(|hit| hit.removes());
+    let can_tidy = is_swept && plan.fault == Fault::Error(libc::ENOSPC);
     if is_swept {
         check_files(&store, folder, &expected, can_tidy)?;
         check_own(folder)?;

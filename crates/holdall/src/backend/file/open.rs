@@ -460,21 +460,6 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_while_another_process_sweeps_is_no_failure() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let first = Opened::open(dir.path(), OPTIONS).expect("opened");
-        let live = first.live().expect("writable");
-        std::thread::scope(|scope| {
-            let opening =
-                scope.spawn(|| (0..200).all(|_| Opened::open(dir.path(), OPTIONS).is_ok()));
-            while !opening.is_finished() {
-                let _ = temp::sweep(&live.temporary, &first.stamps);
-            }
-            assert!(opening.join().expect("no panic"));
-        });
-    }
-
-    #[test]
     fn a_later_layout_is_refused_and_nothing_is_touched() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let own = dir.path().join(OWN);

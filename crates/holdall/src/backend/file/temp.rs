@@ -364,6 +364,35 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_that_comes_between_is_no_failure() {
+        let (_dir, fd) = folder();
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = sweep(&fd, &Stamps::Attributes);
+                }
+            });
+            let mut tries = 0;
+            // Until it has happened.
+            for made in 0..200_000 {
+                let name = || {
+                    tries += 1;
+                    format!("t{tries}")
+                };
+                let temp = Temp::create_one(&fd, name);
+                let is_made = temp.is_ok();
+                if !is_made || tries > made + 1 {
+                    is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+                    assert!(is_made, "{:?}", temp.err());
+                    return;
+                }
+            }
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
     fn a_sweep_never_takes_a_file_that_is_being_made() {
         let (_dir, fd) = folder();
         std::thread::scope(|scope| {
