@@ -297,12 +297,17 @@ impl Live {
             tracing::warn!("an old index was not removed: {error}");
         }
         let catalog = Catalog::new(index, is_new && coherent, found == Found::Abandoned);
-        if let Ok(folder) = open_folder(own.as_fd(), inline::FOLDER) {
-            // The clock file may have been lost.
-            clock.note_inline();
-            if alone {
-                inline::sweep(&folder);
+        match open_folder(own.as_fd(), inline::FOLDER) {
+            Ok(folder) => {
+                // The clock file may have been lost.
+                clock.note_inline();
+                if alone {
+                    inline::sweep(&folder);
+                }
             }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            // Or all that lies there would seem to be gone.
+            Err(error) => return Err(Error::io(error.into(), format!("{OWN}/{}", inline::FOLDER))),
         }
         let inline = Arc::new(Inline::new(&own, &path.join(OWN), coherent, Arc::clone(&clock))?);
         let writeback = Writeback::below(base);
