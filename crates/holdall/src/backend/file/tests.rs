@@ -128,6 +128,26 @@ fn every_backend_of_a_process_and_every_process_sees_the_same() {
 }
 
 #[test]
+fn a_store_opens_while_others_that_open_it_sweep() {
+    let it = fixture();
+    let opened = it.backend.opened().expect("open");
+    let temporary = &opened.live().expect("writable").temporary;
+    let options = OpenOptions { allow_network_fs: false, lock_timeout: Duration::from_secs(5) };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                super::temp::sweep(temporary, &super::stamps::Stamps::Attributes).expect("swept");
+            }
+        });
+        let tries = (0..300).map(|_| Opened::open(it.dir.path(), options).map(drop));
+        let outcome = tries.collect::<Result<()>>();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        outcome.expect("opened each time");
+    });
+}
+
+#[test]
 fn a_damaged_file_is_reported_and_the_others_are_fine() {
     let it = fixture();
     it.put("k", Format::Json, "[1, 2, 3]");
