@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import mmap
 import threading
 from dataclasses import dataclass
 
@@ -159,6 +160,40 @@ async def test_a_read_that_began_before_a_write_is_not_for_those_who_come_after(
     go.set()
     assert await early == "old"
     assert await storage.get("k") == "new"
+
+
+async def test_a_read_that_began_during_one_write_is_not_for_those_who_come_during_the_next(
+    storage, tmp_path, clock, monkeypatch
+):
+    await storage.set("k", "old")
+    await storage.cache_delete("k")
+    go, begun = asyncio.Event(), asyncio.Event()
+    real = BlobManager._read
+
+    async def slow(self, *args, **kwargs):
+        result = await real(self, *args, **kwargs)
+        if not begun.is_set():
+            begun.set()
+            await go.wait()
+        return result
+
+    def writers_at_work():
+        # As if other processes had just begun to write: no value may be kept in memory.
+        path = tmp_path / "store" / ".holdall" / "clock"
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as counters:
+            for stripe in range(4_096, len(counters), 8):
+                counters[stripe] |= 1
+
+    monkeypatch.setattr(BlobManager, "_read", slow)
+    writers_at_work()
+    early = asyncio.create_task(storage.get("k"))
+    await begun.wait()
+    async with BlobManager(tmp_path / "store", clock=clock) as other:
+        await other.save("k", "new")
+    writers_at_work()
+    assert await asyncio.wait_for(storage.get("k"), 20) == "new"
+    go.set()
+    assert await early == "old"
 
 
 async def test_a_write_by_another_manager_is_seen(storage, tmp_path, clock):
