@@ -31,7 +31,8 @@ impl Opened {
     }
 
     /// Removes the inline values whose keys have files now. Those are flushed before, or a power
-    /// cut could take both: a move is rare, so that happens under the locks.
+    /// cut could take both, and the removal after, or one that comes while the file is deleted later
+    /// could bring the inline value back: a move is rare, so both happen under the locks.
     pub(crate) fn replace_inline(
         &self,
         live: &Live,
@@ -55,6 +56,14 @@ impl Opened {
             }
         }
         self.evict_inline(live, &gone);
+        if !gone.is_empty()
+            && let Err(error) = live.inline.flush()
+            // A file does not suffer from a database that is damaged.
+            && error.kind() != ErrorKind::Corrupt
+        {
+            let moved = placed.iter().filter(|(_, one)| one.displaces_inline);
+            failed.extend(moved.map(|(at, _)| (*at, error.again())));
+        }
         if !failed.is_empty() {
             // Both are there, and the file is the newer one.
             live.clock.set_diverged(true);

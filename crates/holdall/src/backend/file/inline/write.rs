@@ -205,6 +205,7 @@ impl Opened {
             });
         }
         let mut changes = Vec::new();
+        let mut left = Vec::new();
         // Where files were removed by hand, the index may still list them.
         let index_has = |key: &Key| {
             let row = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
@@ -223,8 +224,19 @@ impl Opened {
             self.unlink_displaced(live, &displaced);
             self.forget_key(live, &one.put.key);
             changes.push(removal(&one.put.key));
+            left.extend(displaced.into_iter().map(|file| (one.at, file.path)));
         }
         commit(live, changes);
+        // Or a power cut that comes while the inline value is deleted later could bring them back.
+        let paths: Vec<&str> = left.iter().map(|(_, path)| path.as_str()).collect();
+        let flushed = self.flushed.flush_names(self.base.as_fd(), &self.path, &paths);
+        for ((at, _), flushed) in left.iter().zip(flushed) {
+            if let Err(error) = flushed {
+                live.clock.set_diverged(true);
+                results[*at] = Some(Err(error));
+                pending.retain(|one| one.at != *at);
+            }
+        }
         for one in pending {
             self.set_inline_hint(&one.put.key);
         }

@@ -104,11 +104,9 @@ fn a_file_is_flushed_before_the_inline_value_that_it_replaces_goes() {
     let it = inline_fixture();
     it.put("f/k", Format::Json, "1");
     let plain = on(it.dir.path(), 0);
-    let log = FlushLog::begin();
-    plain.put(put("f/k", Format::Json, "2")).expect("put");
-    let names: Vec<_> =
-        log.end().iter().map(|path| path.file_name().map(ToOwned::to_owned)).collect();
-    assert_eq!(names.len(), 3, "the file, its folder, the base: {names:?}");
+    let names = flushed(&it, || drop(plain.put(put("f/k", Format::Json, "2")).expect("put")));
+    // The file, its folder, the base; then the removal.
+    assert_eq!(names[1..4], ["f", "", LOG], "{names:?}");
     // A flush that fails leaves both, and the newer one counts.
     it.put("f/k", Format::Json, "3");
     fail_flush(1);
@@ -136,9 +134,10 @@ fn the_log_is_flushed_before_the_file_that_an_inline_value_replaces_goes() {
         }
     });
     it.put("k", Format::Json, "2");
-    drop(log.end());
+    let last = log.end().pop().expect("flushed");
     assert_eq!(*there.borrow(), [true]);
     assert!(!file.exists());
+    assert_eq!(last, it.dir.path().canonicalize().expect("there"), "the removal");
     // A flush that fails leaves the file, and it is the value.
     plain.put(put("k", Format::Json, "3")).expect("put");
     fail_flush(0);
@@ -212,7 +211,7 @@ fn of_two_places_the_older_is_removed_for_good_before_the_newer_goes() {
 }
 
 #[test]
-fn a_durable_delete_leaves_nothing_that_an_earlier_move_has_removed_without_a_flush() {
+fn a_durable_delete_leaves_nothing_anywhere() {
     let it = inline_fixture();
     let plain = on(it.dir.path(), 0);
     let delete = || {
@@ -222,7 +221,7 @@ fn a_durable_delete_leaves_nothing_that_an_earlier_move_has_removed_without_a_fl
     };
     plain.put(durable("f/seed", "1")).expect("put");
     it.backend.put(durable("seed", "1")).expect("put");
-    // The removal of the inline value, and that of the file, may be in the kernel's memory only.
+    // A writer that died may have removed an inline value, or a file, without a flush.
     it.backend.put(durable("f/k", "1")).expect("put");
     plain.put(durable("f/k", "2")).expect("put");
     assert_eq!(delete(), [LOG, "f"]);
