@@ -12,6 +12,9 @@ from holdall import BlobCorruptError, BlobNotFoundError, HoldallError, sync
 def verify(folder, keys):
     folder = names.place(folder)
     store = sync.BlobManager(folder)
+    # Before anything is looked for: a miss mends the listing.
+    listed = list(store.keys())
+    say("LISTED", *listed)
     for key in keys:
         try:
             value = store.load(key)
@@ -26,7 +29,8 @@ def verify(folder, keys):
             continue
         found = values.read(names.family(key), value)
         say("TORN", key) if found is None else say("HAS", key, *found)
-    say("LISTED", *store.keys())
+    if list(store.keys()) != listed:
+        raise AssertionError("looking at values has changed the listing")
     # What a crash has left is in nobody's way.
     for number, manager in enumerate((store, sync.BlobManager(folder, inline_below=9_000))):
         key = f"after/{number}"

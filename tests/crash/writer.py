@@ -66,7 +66,7 @@ class Worker:
             await self._delete(storage)
         elif chance < 0.25 and lane == 0:
             await self._rename(storage)
-        elif chance < 0.28 and lane == 0:
+        elif chance < 0.25 + self.args.close and lane == 0:
             await self._reopen()
         else:
             await self._save(storage)
@@ -223,6 +223,7 @@ def main():
     parser.add_argument("--inline", choices=["none", "some", "all"], default="some")
     parser.add_argument("--read", type=float, default=0, help="share of reads")
     parser.add_argument("--large", type=float, default=0.02, help="share of values of 4 MB")
+    parser.add_argument("--close", type=float, default=0.03, help="share of managers that go")
     parser.add_argument("--murders", type=float, default=0, help="seconds between them")
     args = parser.parse_args()
     serve_writers(lambda folder: run(args, names.place(folder)))

@@ -79,10 +79,12 @@ class History:
         self.reads, self.listings = defaultdict(list), []
         self.open_reads, self.errors = {}, []
         self.initial = {}  # key: seq that it had when the history began
+        self.said = []
         self.n = self.acks = 0
 
     def line(self, text, position=0):
         self.n += 1
+        self.said.append(text)
         match text.split():
             case ("TRY" | "ACK") as word, key, seq, sha:
                 save = self.saves[key].setdefault(seq, Save(sha, self.n))
@@ -193,6 +195,10 @@ class History:
                 )
         return bad
 
+    def about(self, key):
+        """What was said of a key, with the numbers of the lines."""
+        return [f"{n} {text}" for n, text in enumerate(self.said, 1) if key in _words(text)]
+
     def following(self, held):
         """The history that goes on where a verifier has found this."""
         after = History()
@@ -202,3 +208,8 @@ class History:
                 after.initial[key] = seq
                 after.saves[key][seq] = Save(sha, -1, 0, 0)
         return after
+
+
+def _words(text):
+    """The words of a line, and all keys of a listing."""
+    return text.replace(",", " ").split()

@@ -34,6 +34,9 @@ class Report:
         self.listings += len(history.listings)
         stale = history.contradictions(held)
         self._add(state, {"stale_read": len(stale)} if stale else {}, stale, note)
+        if stale and self.examples and self.examples[-1]["what"] == stale[:3]:
+            key = stale[0].split()[0].rstrip(":")
+            self.examples[-1] |= {"initial": history.initial.get(key), "said": history.about(key)}
         errors = history.errors
         self._add(state, {"error": len(errors)} if errors else {}, errors, note)
 
