@@ -263,10 +263,14 @@ impl FileVerifying {
         let Some(live) = opened.maybe_live() else { return };
         if !self.loose.is_empty() {
             // A file that was displaced just now lies there until its writer removes it.
+            let making = format!("{}/tmp/", super::layout::OWN);
             let is_calm = quiesced(live);
+            // The folder of an index in the making looks like one too.
+            let is_settled = nobody_rebuilds(live);
             let still: HashSet<Loose> = opened.loose(live).into_iter().collect();
             let loose = std::mem::take(&mut self.loose);
-            for one in loose.into_iter().filter(|one| is_calm && still.contains(one)) {
+            let is_left = |one: &Loose| is_settled && (is_calm || !one.0.starts_with(&making));
+            for one in loose.into_iter().filter(|one| is_left(one) && still.contains(one)) {
                 self.add(leftover("nobody needs it", &one.0));
             }
         }
@@ -387,10 +391,22 @@ fn window<T>(
     look()
 }
 
-/// Waits until every write that was under way has ended, but not for long; answers whether so. While
-/// an index is made anew, it has not: all locks are held.
+/// How often something that takes a moment is looked at.
+const TRIES: usize = 1_000;
+
+/// Waits until nobody makes the index anew, under all locks, but not for long; answers whether so.
+fn nobody_rebuilds(live: &Live) -> bool {
+    (0..TRIES).any(|_| {
+        let is_free = matches!(live.locks.try_lock(0), Ok(Some(_)));
+        if !is_free {
+            std::thread::yield_now();
+        }
+        is_free
+    })
+}
+
+/// Waits until every write that was under way has ended, but not for long; answers whether so.
 fn quiesced(live: &Live) -> bool {
-    const TRIES: usize = 1_000;
     let has_ended = |stripe: usize| {
         let before = live.clock.count(stripe);
         (0..TRIES).any(|_| {
@@ -410,9 +426,7 @@ fn quiesced(live: &Live) -> bool {
         }
         is_made
     });
-    is_made
-        && (0..crate::key::STRIPES).all(has_ended)
-        && matches!(live.locks.try_lock(0), Ok(Some(_)))
+    is_made && (0..crate::key::STRIPES).all(has_ended)
 }
 
 impl FileBackend {
