@@ -16,7 +16,7 @@ ENGINE = ROOT / "crates" / "holdall" / "src"
 BINDING = ROOT / "crates" / "holdall-python" / "src"
 
 RUST_LAYERS = (
-    {"error", "flush", "fork", "sync"},
+    {"error", "flush", "fork", "sigbus", "sync"},
     {"blocks", "cancel", "clock", "config", "format", "key", "pool"},
     {"lock", "signing"},
     {"record"},
@@ -24,6 +24,7 @@ RUST_LAYERS = (
     {"backend", "stats"},
     {"blob"},
     {"storage"},
+    {"fuzzing"},
 )
 """Each module of the engine uses only modules of the layers above its line."""
 

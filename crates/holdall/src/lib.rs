@@ -37,11 +37,14 @@ pub mod error;
 pub(crate) mod flush;
 pub(crate) mod fork;
 pub mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod index;
 pub mod key;
 pub(crate) mod lock;
 pub mod pool;
 pub mod record;
+pub(crate) mod sigbus;
 pub mod signing;
 mod stats;
 pub mod storage;

@@ -15,11 +15,12 @@
 //!             bit 8 times its number on; bit 29: inline values;
 //!             highest bit: all formats are known
 //!     40   4  raised around moves of values from files into the database of inline values, or back
-//!     44   4  such moves under way
+//!     44   4  such moves under way    48   4  the formats once more, inverted
 //!  4,096   8 x 4,096                   the stripes
 //! ```
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
 
+mod formats;
 mod moves;
 mod room;
 
@@ -32,8 +33,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Ending, Format};
 use crate::lock::stripes::STRIPES;
+use crate::sigbus;
 use crate::sync;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
@@ -42,18 +43,13 @@ const LENGTH: usize = HEADER + STRIPES * 8;
 
 const EPOCH: usize = 8;
 const GENERATION: usize = 16;
+/// The highest generation that is believed, in the year 148,000: there has to be room above it.
+const MOST: u64 = 1 << 62;
 const BOOT: usize = 24;
 const STATE: usize = 28;
 const DIVERGED: usize = 32;
 /// There instead of 1: files and index agree, but the inline values cannot be read.
 const UNSETTLED: u32 = 2;
-const FORMATS: usize = 36;
-
-/// Set if every format that a file of this store ever had has its bit.
-const ALL_KNOWN: u32 = 1 << 31;
-/// Set if the store ever had inline values.
-const INLINE: u32 = 1 << 29;
-
 /// Somebody uses the store, or did when it came to an end.
 const IN_USE: u32 = 0;
 /// Nobody has used it since everything was flushed.
@@ -77,6 +73,8 @@ pub(crate) enum Found {
 /// The mapped clock file of one store.
 pub(crate) struct ClockFile {
     map: NonNull<u8>,
+    /// It was not whole when it was opened.
+    is_made: bool,
     /// Keeps the versions of this store apart from those of one that lay here before.
     salt: u64,
     /// Device and inode, unless it is this process's alone.
@@ -103,21 +101,25 @@ impl ClockFile {
         let stat = rustix::fs::fstat(file).map_err(io)?;
         let length = stat.st_size;
         let mut remade = None;
-        if usize::try_from(length).ok() != Some(LENGTH) {
+        let is_whole = usize::try_from(length).ok() == Some(LENGTH);
+        if !is_whole {
             if length > 0 {
                 tracing::warn!(length, "the clock file has a wrong size and is made anew");
                 remade = Some(format!("it had {length} bytes, not {LENGTH}"));
             }
             rustix::fs::ftruncate(file, LENGTH as u64).map_err(io)?;
         }
-        if !has_magic(file)? {
+        if !is_whole || !has_magic(file)? {
             if length > 0 {
                 remade.get_or_insert_with(|| "its first bytes were not those of a clock".into());
             }
+            // Whatever it held is nothing to go by: counters that were cut off count anew, up to what
+            // somebody may remember.
             room::reserve(file, LENGTH)?;
         } else if room::has_holes(file, LENGTH)? {
             room::fill(file, LENGTH)?;
         }
+        sigbus::guard(after_a_cut);
         // SAFETY: a new shared mapping of a file that is LENGTH bytes long, at an address that
         // the kernel chooses; nothing else refers to it.
         let map = unsafe {
@@ -162,12 +164,19 @@ impl ClockFile {
     fn on(map: *mut std::ffi::c_void, store: [u8; 16]) -> Result<Self> {
         let map = NonNull::new(map.cast::<u8>())
             .ok_or_else(|| Error::new(ErrorKind::Io, "the clock file was mapped at address 0"))?;
-        let clock = Self { map, salt: xxh3_64(&store), identity: None, remade: None };
+        let salt = xxh3_64(&store);
+        let mut clock = Self { map, is_made: false, salt, identity: None, remade: None };
         if clock.word(0).load(Ordering::Acquire) != MAGIC {
+            clock.is_made = true;
             clock.word(EPOCH).store(1, Ordering::Relaxed);
             clock.half(STATE).store(IN_USE, Ordering::Relaxed);
             clock.half(DIVERGED).store(1, Ordering::Relaxed);
             clock.word(0).store(MAGIC, Ordering::Release);
+        }
+        // Damage: from here on no generation would be higher than the last.
+        if clock.generation() > MOST {
+            clock.word(GENERATION).store(0, Ordering::Release);
+            clock.half(DIVERGED).store(1, Ordering::Release);
         }
         Ok(clock)
     }
@@ -194,9 +203,18 @@ impl ClockFile {
     /// What a memory entry remembers: epoch and stripe in one number. `None` while a write is
     /// under way.
     pub(crate) fn version(&self, stripe: usize) -> Option<u64> {
+        if self.is_cut() {
+            return None;
+        }
         let count = self.stripe(stripe).load(Ordering::Acquire);
         let epoch = self.word(EPOCH).load(Ordering::Acquire);
         (count & 1 == 0).then_some((epoch << 48 | (count & ((1 << 48) - 1))) ^ self.salt)
+    }
+
+    /// Whether somebody has cut the file short, so that a part of it is this process's alone: the
+    /// store has to be opened anew. Cheap if nobody has.
+    pub(crate) fn is_cut(&self) -> bool {
+        sigbus::is_cut(self.map.as_ptr(), LENGTH)
     }
 
     /// Says that a write begins. The stripe's lock is held.
@@ -238,7 +256,7 @@ impl ClockFile {
     /// a counter that a power cut set back does not give a number twice.
     pub(crate) fn next_generation(&self, wall_micros: u64) -> u64 {
         let counter = self.word(GENERATION);
-        let next = |last: u64| last.saturating_add(1).max(wall_micros);
+        let next = |last: u64| last.saturating_add(1).max(wall_micros.min(MOST));
         let last = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |v| Some(next(v)));
         next(last.unwrap_or_else(|last| last))
     }
@@ -255,7 +273,9 @@ impl ClockFile {
 
     /// Takes note of a generation that was seen on a file.
     pub(crate) fn raise_generation(&self, seen: u64) {
-        self.word(GENERATION).fetch_max(seen, Ordering::AcqRel);
+        if seen <= MOST {
+            self.word(GENERATION).fetch_max(seen, Ordering::AcqRel);
+        }
     }
 
     /// Which index is the current one.
@@ -265,7 +285,17 @@ impl ClockFile {
 
     /// Begins another epoch: every memory entry of every process is a miss from now on.
     pub(crate) fn next_epoch(&self) {
+        // Wraps around, as any damaged epoch may.
         self.word(EPOCH).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// In a store that is not new: if the clock was lost, begins at an epoch that no other process
+    /// remembers, for its counters begin anew.
+    pub(crate) fn leap_if_made(&self, chance: u32) {
+        if self.is_made {
+            let leap = 1_000 + u64::from(chance) % 30_000;
+            self.word(EPOCH).fetch_add(leap, Ordering::AcqRel);
+        }
     }
 
     /// Whether a key may be in two places, or files and index may differ: a writer died, or one of
@@ -289,42 +319,6 @@ impl ClockFile {
     /// Says whether files and index may differ.
     pub(crate) fn set_diverged(&self, diverged: bool) {
         self.half(DIVERGED).store(u32::from(diverged), Ordering::Release);
-    }
-
-    /// Notes, before it gets its name, that there is a file of this format. Cheap if that is known.
-    pub(crate) fn note_format(&self, ending: Ending) {
-        let formats = self.half(FORMATS);
-        if formats.load(Ordering::Acquire) & bit(ending) == 0 {
-            formats.fetch_or(bit(ending), Ordering::AcqRel);
-        }
-    }
-
-    /// Notes, before the first of them is there, that the store has inline values.
-    pub(crate) fn note_inline(&self) {
-        let formats = self.half(FORMATS);
-        if formats.load(Ordering::Acquire) & INLINE == 0 {
-            formats.fetch_or(INLINE, Ordering::AcqRel);
-        }
-    }
-
-    /// Whether the store ever had inline values.
-    pub(crate) fn has_inline(&self) -> bool {
-        self.half(FORMATS).load(Ordering::Acquire) & INLINE != 0
-    }
-
-    /// Says whether all formats are noted that files of this store have.
-    pub(crate) fn set_formats_known(&self, known: bool) {
-        if known {
-            self.half(FORMATS).fetch_or(ALL_KNOWN, Ordering::AcqRel);
-        } else {
-            self.half(FORMATS).fetch_and(!ALL_KNOWN, Ordering::AcqRel);
-        }
-    }
-
-    /// Whether a file of this format may be there.
-    pub(crate) fn may_have(&self, ending: Ending) -> bool {
-        let formats = self.half(FORMATS).load(Ordering::Acquire);
-        formats & ALL_KNOWN == 0 || formats & bit(ending) != 0
     }
 
     /// Notes that the store is in use in this boot, and answers how it was found. `alone` says that
@@ -391,15 +385,21 @@ fn has_magic(file: &OwnedFd) -> Result<bool> {
     Ok(read == start.len() && u64::from_le_bytes(start) == MAGIC)
 }
 
-/// Formats with one suffix share a bit; each codec has eight of them.
-fn bit(ending: Ending) -> u32 {
-    let same = |other: &Format| other.suffix() == ending.format.suffix();
-    let format = Format::all().iter().position(same).unwrap_or(7).min(7);
-    1 << (usize::from(ending.codec.id()) * 8 + format)
+/// What a process finds in the first page of a clock that was cut: nothing is known, and no counter is
+/// one that anybody remembers.
+extern "C" fn after_a_cut(page: *mut u8) {
+    let word = |at: usize, value: u64| {
+        // SAFETY: the page is new, aligned, longer than the header's fields, and not shared yet.
+        unsafe { page.add(at).cast::<u64>().write(value) }
+    };
+    word(0, MAGIC);
+    word(EPOCH, u64::from(u32::MAX));
+    word(DIVERGED, u64::from_le_bytes([1, 0, 0, 0, 0, 0, 0, 0x20]));
 }
 
 impl Drop for ClockFile {
     fn drop(&mut self) {
+        sigbus::forget(self.map.as_ptr(), LENGTH);
         // SAFETY: the mapping was made by `open` with this length, and no reference to it
         // outlives the struct.
         let unmapped = unsafe { munmap(self.map.as_ptr().cast(), LENGTH) };
@@ -462,6 +462,18 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_generation_leaves_room_for_the_next() {
+        let (file, clock) = clock();
+        clock.raise_generation(u64::MAX);
+        assert_eq!(clock.next_generation(5_000), 5_000);
+        clock.word(GENERATION).store(u64::MAX - 1, Ordering::Release);
+        let clock = again(&file);
+        assert!(clock.diverged());
+        assert_eq!(clock.next_generation(5_000), 5_000);
+        assert_eq!(clock.next_generation(5_000), 5_001);
+    }
+
+    #[test]
     fn another_epoch_makes_every_remembered_value_old() {
         let (_file, clock) = clock();
         let before = clock.version(3);
@@ -494,7 +506,8 @@ mod tests {
         drop(clock);
         file.as_file().set_len(100).expect("truncated");
         let clock = again(&file);
-        assert!(clock.diverged());
-        assert_eq!(clock.epoch(), 1);
+        assert!(clock.diverged() && clock.is_made);
+        clock.leap_if_made(7);
+        assert!(clock.epoch() > 1_000);
     }
 }

@@ -180,8 +180,12 @@ impl Opened {
         })
     }
 
-    /// Whether the store's folder has been deleted since.
+    /// Whether the store's folder has been deleted since, or its clock cut short: it is to be opened
+    /// anew.
     pub(crate) fn is_deleted(&self) -> bool {
+        if self.live.as_ref().is_some_and(|live| live.clock.is_cut()) {
+            return true;
+        }
         let folder = self.live.as_ref().map_or(&self.base, |live| &live.own);
         rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0)
     }
@@ -254,6 +258,9 @@ impl Live {
         } else {
             ClockFile::private(store.id())?
         });
+        if !is_new {
+            clock.leap_if_made(getrandom::u32().unwrap_or(0));
+        }
         let user = locks.as_fd();
         // From here on the last one to leave knows that it is not the last.
         let user =

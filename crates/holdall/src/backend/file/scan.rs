@@ -116,7 +116,7 @@ impl Opened {
         tracing::info!(path = %self.path.display(), "filling the index from the files");
         let _building = live.catalog.building();
         let epoch = live.clock.epoch();
-        let next = epoch + 1;
+        let next = epoch.wrapping_add(1);
         let folder = live.catalog.folder(next);
         if folder.exists() {
             // A rebuild that was killed has left it.

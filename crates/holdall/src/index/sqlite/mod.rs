@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyPage;
 use crate::lock::ofd;
+use crate::sigbus;
 use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// How long a writer waits for the writers of other processes.
@@ -57,6 +58,8 @@ pub(crate) struct SqliteIndex {
 /// Everything that must not cross a fork.
 #[derive(Debug)]
 struct Handles {
+    /// How many mappings had been cut when it was opened.
+    cuts: u64,
     process: u32,
     database: PathBuf,
     queue: File,
@@ -82,7 +85,10 @@ impl SqliteIndex {
             let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(handles) = &*gate {
                 handles.not_forked()?;
-                return work(handles);
+                self.not_cut(handles)?;
+                let answer = work(handles);
+                // What was read meanwhile may be nothing.
+                return self.not_cut(handles).and(answer);
             }
             drop(gate);
             let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +98,17 @@ impl SqliteIndex {
         }
     }
 
+    /// Refuses an index whose mapped file somebody may have cut short while it was open.
+    fn not_cut(&self, handles: &Handles) -> Result<()> {
+        if self.role.is_truth || handles.cuts == sigbus::cuts() {
+            return Ok(());
+        }
+        let cause = "the shared memory of the database was cut short while it was in use";
+        Err(Error::new(ErrorKind::Corrupt, cause).at(&handles.database))
+    }
+
     fn open(&self) -> Result<Handles> {
+        let cuts = sigbus::cuts();
         let folder = open::folder(&self.folder)?;
         let queue = open::queue(&folder)?;
         let database = open::database(&folder, self.role)?;
@@ -112,6 +128,7 @@ impl SqliteIndex {
         let log = self.role.is_truth.then(|| SharedFlush::open(&database)).transpose()?;
         tracing::debug!(path = %database.display(), "opened a database");
         Ok(Handles {
+            cuts,
             process: process::id(),
             database,
             queue,
