@@ -3,10 +3,22 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use rustix::mm::{Advice, madvise};
 
 /// Pages of this size are asked for, which are taken in one step instead of 512.
 const HUGE_PAGE: usize = 2 << 20;
+
+/// A `bytes` with this content; `MemoryError` if there is no memory, where PyO3's own way panics.
+pub(crate) fn bytes<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let size = ffi::Py_ssize_t::try_from(content.len())?;
+    // SAFETY: the function copies `size` bytes, all of which `content` has, into a new object.
+    let object = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(content.as_ptr().cast(), size);
+        Bound::from_owned_ptr_or_err(py, object)?
+    };
+    Ok(object.cast_into::<PyBytes>()?)
+}
 
 /// The memory of an object that was just made and that nobody else has.
 pub(crate) struct Memory {

@@ -4,12 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdall::{BlobManager, BlobReader, BlobWriter, Error, ErrorKind, Part};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::bridge;
 use crate::convert;
 use crate::errors;
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::metadata::BlobMetadata;
 
 /// How much of a buffer that others may change is copied at a time.
@@ -58,7 +57,7 @@ impl ValueReader {
         };
         bridge::run(py, self.blocking, Vec::new(), work, |py, read: holdall::Result<Vec<u8>>| {
             let read = read.map_err(|error| errors::raised(py, &error))?;
-            Ok(PyBytes::new(py, &read).into_any().unbind())
+            Ok(memory::bytes(py, &read)?.into_any().unbind())
         })
     }
 

@@ -16,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use crate::memory;
 use crate::streams::let_others_run;
 
 /// Bytes of a frame, after which others may have the interpreter lock.
@@ -196,10 +197,8 @@ impl<'py> Pickler<'py> {
             self.frame.push(opcode::BINFLOAT);
             self.frame.extend_from_slice(&float.value().to_be_bytes());
         } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-            return self.again_or(value, may_repeat, |this| {
-                this.counted(opcode::BYTES, bytes.as_bytes());
-                Ok(())
-            });
+            return self
+                .again_or(value, may_repeat, |this| this.counted(opcode::BYTES, bytes.as_bytes()));
         } else {
             return Err(Stop::NotPlain);
         }
@@ -266,12 +265,11 @@ impl<'py> Pickler<'py> {
             return Err(Stop::NotPlain);
         };
         let bytes = bytes.cast_into::<PyBytes>().map_err(|_| Stop::NotPlain)?;
-        self.counted(opcode::TEXT, bytes.as_bytes());
-        Ok(())
+        self.counted(opcode::TEXT, bytes.as_bytes())
     }
 
     /// Bytes with their length before them; long ones outside of frames.
-    fn counted(&mut self, opcodes: [u8; 3], bytes: &[u8]) {
+    fn counted(&mut self, opcodes: [u8; 3], bytes: &[u8]) -> Step {
         let length = bytes.len();
         let is_long = length >= FRAME;
         if is_long {
@@ -288,10 +286,11 @@ impl<'py> Pickler<'py> {
         }
         if is_long {
             self.commit(false);
-            self.parts.push(PyBytes::new(self.py, bytes));
+            self.parts.push(memory::bytes(self.py, bytes)?);
         } else {
             self.frame.extend_from_slice(bytes);
         }
+        Ok(())
     }
 
     fn int(&mut self, value: &Bound<'py, PyAny>) -> Step {

@@ -21,6 +21,7 @@ use crate::clock::{self, ManualClock};
 use crate::convert::{self, Owner};
 use crate::errors;
 use crate::health::Checkup;
+use crate::memory;
 use crate::pieces::{LargeValue, ValueReader, ValueWriter};
 use crate::rotation::Rotation;
 
@@ -222,7 +223,7 @@ impl Store {
         }
         let format = raised(py, format.map(Format::from_name).transpose())?;
         let found = self.blobs.payload_cached(key, format);
-        Ok(found.map(|(payload, format)| (PyBytes::new(py, &payload), format.name())))
+        found.map(|(payload, format)| Ok((memory::bytes(py, &payload)?, format.name()))).transpose()
     }
 
     /// Reads several values in one call; `None` for a missing one, errors in their place.
@@ -294,7 +295,7 @@ impl Store {
         self.run(
             py,
             move |blobs| blobs.read_range(&key, start, length),
-            |py, read| Ok(PyBytes::new(py, &read).into_any().unbind()),
+            |py, read| Ok(memory::bytes(py, &read)?.into_any().unbind()),
         )
     }
 

@@ -9,6 +9,8 @@ use holdall::clock::Clock;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::memory;
+
 /// A file object that collects what a pickler writes and lets other threads run at every frame.
 #[pyclass(frozen, module = "holdall._core")]
 pub(crate) struct FrameSink {
@@ -92,19 +94,19 @@ impl FrameSource {
 
     /// The next `size` bytes, or all that is left.
     #[pyo3(signature = (size=-1))]
-    fn read<'py>(&self, py: Python<'py>, size: isize) -> Bound<'py, PyBytes> {
+    fn read<'py>(&self, py: Python<'py>, size: isize) -> PyResult<Bound<'py, PyBytes>> {
         let data = self.data.bind(py).as_bytes();
         let range = self.next(data, |rest| usize::try_from(size).unwrap_or(rest.len()));
         let_others_run(py);
-        PyBytes::new(py, &data[range])
+        memory::bytes(py, &data[range])
     }
 
     /// The bytes up to the end of the line.
-    fn readline<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    fn readline<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let data = self.data.bind(py).as_bytes();
         let range = self.next(data, |rest| {
             rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1)
         });
-        PyBytes::new(py, &data[range])
+        memory::bytes(py, &data[range])
     }
 }

@@ -30,7 +30,7 @@ use crate::blocks::LONG;
 use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Codec, Format, decompress};
+use crate::format::{Codec, Format, decompress, plausible};
 use crate::key::{Key, KeyPage};
 use crate::record::{Record, check_annotations};
 use crate::stats::BlobStats;
@@ -237,7 +237,11 @@ impl BlobManager {
         if actual.is_signed() {
             self.signer.open(trust, &*self.backend, &key, actual, record, &mut payload)?;
         }
-        let payload = decompress(record.codec, payload, self.options.max_value_bytes)?;
+        let mut limit = self.options.max_value_bytes;
+        if record.foreign {
+            limit = limit.min(plausible(payload.len() as u64));
+        }
+        let payload = decompress(record.codec, payload, limit)?;
         let record = Record { format: actual, ..object.record };
         Ok(Blob { payload, metadata: BlobMetadata::new(key, record) })
     }

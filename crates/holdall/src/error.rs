@@ -99,6 +99,16 @@ impl Error {
         error
     }
 
+    /// The error for memory that the system does not give; asked for without this, the want of it
+    /// would end the process.
+    #[must_use]
+    pub(crate) fn no_memory(bytes: usize) -> Self {
+        let mut error = Self::io(io::Error::from_raw_os_error(libc::ENOMEM), PathBuf::new());
+        error.0.path = None;
+        error.0.cause = format!("there is not enough memory for {bytes} bytes").into();
+        error
+    }
+
     /// Adds the next step, a clause in the imperative, unless one is there already.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
@@ -233,6 +243,9 @@ fn explain(source: &io::Error) -> (Cow<'static, str>, Option<&'static str>) {
         }
         Some(libc::ENOTDIR) => {
             ("a part of the path is not a directory", "choose another base_path")
+        }
+        Some(libc::ENOMEM) => {
+            ("there is not enough memory", "free some memory, or read the value piece by piece")
         }
         Some(libc::EMFILE | libc::ENFILE) => {
             ("too many open files", "raise the limit of open files (ulimit -n) and try again")

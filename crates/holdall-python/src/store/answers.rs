@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::errors;
+use crate::memory;
 use crate::metadata::BlobMetadata;
 
 pub(super) type Engine<T> = holdall::Result<T>;
@@ -19,7 +20,7 @@ pub(super) fn metadata(py: Python<'_>, metadata: holdall::BlobMetadata) -> PyRes
 }
 
 pub(super) fn blob(py: Python<'_>, blob: Blob) -> PyResult<Py<PyAny>> {
-    let payload = PyBytes::new(py, &blob.payload);
+    let payload = memory::bytes(py, &blob.payload)?;
     let pair = (payload, metadata(py, blob.metadata)?).into_pyobject(py)?;
     Ok(pair.into_any().unbind())
 }

@@ -47,7 +47,8 @@ impl BlobManager {
                         .map(Some)
                 }
                 Some(Found::Open(record, reading)) => {
-                    let reader = BlobReader::new(key, record, reading);
+                    let most = self.options.max_value_bytes;
+                    let reader = BlobReader::new(key, record, reading, most);
                     Ok(Some(Loaded::Large(reader)))
                 }
             }

@@ -23,6 +23,8 @@ pub struct BlobReader {
     /// Without the signature.
     length: u64,
     position: u64,
+    /// The most that is read into memory at once.
+    most: u64,
     check: Option<Check>,
 }
 
@@ -45,12 +47,13 @@ impl std::fmt::Debug for Check {
 }
 
 impl BlobReader {
-    pub(super) fn new(key: Key, record: Record, reading: Box<dyn Reading>) -> Self {
+    pub(super) fn new(key: Key, record: Record, reading: Box<dyn Reading>, most: u64) -> Self {
         let signature = record.signature.map_or(0, |_| trailer::LENGTH as u64);
         let length = record.length.saturating_sub(signature);
         let check = !record.foreign && record.codec == Codec::None;
         let check = check.then(|| Check { state: Checksum::new(), upto: 0 });
-        Self { reading, metadata: BlobMetadata::new(key, record), length, position: 0, check }
+        let metadata = BlobMetadata::new(key, record);
+        Self { reading, metadata, length, position: 0, most, check }
     }
 
     /// Fills memory that is as long as the value, from its beginning on, and compares the checksum
@@ -132,19 +135,36 @@ impl BlobReader {
     /// what was asked.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if that is more than `max_value_bytes`;
     /// [`ErrorKind::Corrupt`] if the value is not the one that was saved; [`ErrorKind::Io`].
     pub fn read_up_to(&mut self, most: u64) -> Result<Vec<u8>> {
         let left = self.length.saturating_sub(self.position).min(most);
-        let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX)];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match self.read_some(&mut bytes[filled..])? {
-                0 => break,
-                count => filled += count,
+        let mut bytes = Vec::new();
+        named(self.room(&mut bytes, left), "read", &self.metadata.key)?;
+        while (bytes.len() as u64) < left {
+            // Piece by piece, so that the zeros are still in the processor's cache.
+            let filled = bytes.len();
+            let piece = usize::try_from(left - filled as u64).unwrap_or(PIECE).min(PIECE);
+            bytes.resize(filled + piece, 0);
+            let count = self.read_some(&mut bytes[filled..])?;
+            bytes.truncate(filled + count);
+            if count == 0 {
+                break;
             }
         }
-        bytes.truncate(filled);
         Ok(bytes)
+    }
+
+    /// Takes the memory for a read.
+    fn room(&self, bytes: &mut Vec<u8>, left: u64) -> Result<()> {
+        if left > self.most {
+            let cause =
+                format!("{left} bytes at once are more than max_value_bytes, {}", self.most);
+            return Err(Error::new(ErrorKind::InvalidArgument, cause)
+                .remedy("read it piece by piece, or raise max_value_bytes"));
+        }
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(left).map_err(|_| Error::no_memory(left))
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
@@ -357,7 +377,8 @@ impl BlobManager {
             if record.codec != Codec::None {
                 return self.unpacked(&key);
             }
-            let mut reader = BlobReader::new(key, record, reading);
+            let most = self.options.max_value_bytes;
+            let mut reader = BlobReader::new(key, record, reading, most);
             if reader.is_empty() {
                 reader.compare()?;
             }
@@ -372,7 +393,9 @@ impl BlobManager {
         let found = self.load_trusting(self.options.trust, key.as_str(), None)?;
         let Blob { payload, metadata } = found.ok_or_else(missing)?;
         let length = payload.len() as u64;
-        Ok(BlobReader { reading: Box::new(payload), metadata, length, position: 0, check: None })
+        let reading = Box::new(payload);
+        let most = self.options.max_value_bytes;
+        Ok(BlobReader { reading, metadata, length, position: 0, most, check: None })
     }
 
     /// Reads a part of a value: up to `length` bytes from `start` on, fewer at the end. It is not

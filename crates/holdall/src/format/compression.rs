@@ -14,6 +14,23 @@ const LEVEL: i32 = zstd::DEFAULT_COMPRESSION_LEVEL;
 /// The most memory that is taken for a content before any of it was seen, bytes.
 const AHEAD: usize = 1 << 20;
 
+/// Windows of up to 8 MiB are read whatever the limit, as RFC 8878 recommends; larger ones only where
+/// the content may be as large. The decoder takes memory for a window before it has seen a byte.
+const WINDOW_LOG: u32 = 23;
+/// The largest that a decoder of Zstandard takes by itself.
+const WINDOW_LOG_MOST: u32 = 27;
+
+/// Below this size a content of another program is read however small its file is, bytes.
+const HARMLESS: u64 = 256 << 20;
+/// How many times the size of its file a larger one may have.
+const RATIO: u64 = 100;
+
+/// The most bytes that a file of another program may become, of which `stored` bytes are on the disk.
+/// More is a bomb, for all that is known: some kilobytes that fill any memory.
+pub(crate) fn plausible(stored: u64) -> u64 {
+    stored.saturating_mul(RATIO).max(HARMLESS)
+}
+
 /// Compresses pieces as one content, `size` bytes together.
 ///
 /// # Errors
@@ -60,13 +77,23 @@ pub(crate) fn decompress(codec: Codec, compressed: Vec<u8>, limit: u64) -> Resul
     match codec {
         Codec::None => Ok(compressed),
         Codec::Zstd => {
+            if let Ok(Some(declared)) = zstd::zstd_safe::get_frame_content_size(&compressed)
+                && declared > limit
+            {
+                return Err(too_long(limit));
+            }
             let decoder = zstd::stream::Decoder::with_buffer(&compressed[..]);
-            let mut content = room(&compressed);
-            bounded(decoder.map_err(|error| damaged(&error))?, &mut content, limit)?;
+            let mut decoder = decoder.map_err(|error| damaged(&error))?;
+            let window = limit.checked_ilog2().map_or(0, |log| log + 1);
+            decoder
+                .window_log_max(window.clamp(WINDOW_LOG, WINDOW_LOG_MOST))
+                .map_err(|error| damaged(&error))?;
+            let mut content = room(&compressed, limit);
+            bounded(decoder, &mut content, limit)?;
             Ok(content)
         }
         Codec::Lz4 => {
-            let mut content = room(&compressed);
+            let mut content = room(&compressed, limit);
             lz4_frames(&compressed, &mut content, limit)?;
             Ok(content)
         }
@@ -104,8 +131,9 @@ pub(crate) fn unpacks(codec: Codec, mut rest: &[u8], limit: u64) -> Result<()> {
     }
 }
 
-fn room(compressed: &[u8]) -> Vec<u8> {
-    Vec::with_capacity(compressed.len().saturating_mul(3).min(AHEAD))
+fn room(compressed: &[u8], limit: u64) -> Vec<u8> {
+    let most = usize::try_from(limit.saturating_add(1)).unwrap_or(usize::MAX);
+    Vec::with_capacity(compressed.len().saturating_mul(3).min(AHEAD).min(most))
 }
 
 /// The contents of all frames, one after the other, as the `lz4` tool has them. The decoder knows one
@@ -158,15 +186,37 @@ fn is_skippable(bytes: &[u8]) -> bool {
     matches!(bytes, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..])
 }
 
-fn bounded(decoder: impl Read, content: &mut Vec<u8>, limit: u64) -> Result<()> {
-    let most = limit.saturating_add(1).saturating_sub(content.len() as u64);
-    decoder.take(most).read_to_end(content).map_err(|error| damaged(&error))?;
-    if content.len() as u64 > limit {
-        let cause = format!("the value has more than {limit} bytes, as max_value_bytes allows");
-        return Err(Error::new(ErrorKind::InvalidArgument, cause)
-            .remedy("raise max_value_bytes if the value is yours"));
+/// Appends what a decoder gives, and takes no more memory than `limit` allows, however fast it grows.
+fn bounded(mut decoder: impl Read, content: &mut Vec<u8>, limit: u64) -> Result<()> {
+    // One byte more, by which too much shows itself.
+    let most = usize::try_from(limit.saturating_add(1)).unwrap_or(usize::MAX);
+    loop {
+        if content.len() == content.capacity() {
+            let more = content.len().max(AHEAD).min(most.saturating_sub(content.len()));
+            content.try_reserve_exact(more).map_err(|_| Error::no_memory(more))?;
+        }
+        let room = content.capacity().min(most).saturating_sub(content.len());
+        let mut part = decoder.by_ref().take(room as u64);
+        let count = part.read_to_end(content).map_err(|error| failed(&error, limit))?;
+        if content.len() as u64 > limit {
+            return Err(too_long(limit));
+        }
+        if count < room {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// What a decoder says: that a window does not fit is no damage.
+fn failed(error: &io::Error, limit: u64) -> Error {
+    if error.to_string().contains("too much memory") { too_long(limit) } else { damaged(error) }
+}
+
+fn too_long(limit: u64) -> Error {
+    let cause = format!("the content has more than the {limit} bytes that are read");
+    Error::new(ErrorKind::InvalidArgument, cause).remedy(
+        "raise max_value_bytes, or unpack a file that is not holdall's and save what is in it",
+    )
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> Error {

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use compression::{compress, decompress, unpacks};
+pub(crate) use compression::{compress, decompress, plausible, unpacks};
 pub(crate) use suffix::Ending;
 pub use suffix::{Codec, split_suffix};
 

@@ -61,7 +61,11 @@ impl Candidate {
         if self.looks_untouched(&stamp.record) {
             return Ok(stamp.record.clone());
         }
-        let (length, checksum) = self.measure().map_err(|error| Error::io(error, &self.path))?;
+        let (length, checksum) = match self.stat.st_size as u64 {
+            // Nothing more has to be known, and a file that has grown may be of any size.
+            length if length != stamp.record.length => (length, 0),
+            _ => self.measure().map_err(|error| Error::io(error, &self.path))?,
+        };
         Ok(match self.verdict(&stamp.record, length, checksum)? {
             Verdict::Whole | Verdict::Damaged => stamp.record.clone(),
             Verdict::Edited(stat) => self.foreign_record(&stat, length, checksum),
@@ -99,7 +103,17 @@ impl Candidate {
     /// [`ErrorKind::Corrupt`] if the content contradicts the stamp and is no edit of another
     /// program: unchanged since it was placed, or changed before this machine was last started.
     pub(crate) fn judge(&self, content: &[u8], at: &std::path::Path) -> Result<Record> {
-        let (length, checksum) = (content.len() as u64, xxh3_64(content));
+        self.judge_by(content.len() as u64, xxh3_64(content), at)
+    }
+
+    /// The same by length and checksum of the content; the latter means nothing if the former is
+    /// not that of the record.
+    pub(crate) fn judge_by(
+        &self,
+        length: u64,
+        checksum: u64,
+        at: &std::path::Path,
+    ) -> Result<Record> {
         let Some(stamp) = &self.stamp else {
             return Ok(self.foreign_record(&self.stat, length, checksum));
         };
@@ -203,7 +217,9 @@ pub(super) fn modified(stat: &Stat) -> (u64, bool) {
 }
 
 fn micros(seconds: i64, nanos: impl TryInto<u64>) -> u64 {
-    u64::try_from(seconds).unwrap_or(0) * 1_000_000 + self::nanos(nanos) / 1_000
+    // Some file systems keep any number that a program sets.
+    let micros = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
+    micros.saturating_add(self::nanos(nanos) / 1_000)
 }
 
 /// The type of this field is not the same everywhere.

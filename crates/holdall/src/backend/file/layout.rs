@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -178,11 +178,20 @@ pub(crate) fn settle_apart(own: &OwnedFd) {
     }
 }
 
-/// Opens one of the store's own files for reading and writing, made if missing.
+/// Opens one of the store's own files for reading and writing, made if missing. Nothing else of that
+/// name will do: a write into a pipe would wait for ever.
 pub(crate) fn own_file(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{name}"));
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    openat(at, name, flags, FILE_MODE)
-        .map_err(|error| Error::io(error.into(), format!("{OWN}/{name}")))
+    let file = openat(at, name, flags | OFlags::NONBLOCK, FILE_MODE).map_err(io)?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(io)?.st_mode);
+    if kind != FileType::RegularFile {
+        let cause = "something else has the name of one of the store's own files";
+        return Err(Error::new(ErrorKind::Corrupt, cause)
+            .at(format!("{OWN}/{name}"))
+            .remedy("remove it; it is made anew"));
+    }
+    Ok(file)
 }
 
 /// Opens the base directory itself; a link to it is the user's own choice and is followed.

@@ -7,7 +7,7 @@ use super::find::{Candidate, Search, Winner};
 use super::open::Opened;
 use crate::backend::{Found, Object};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Format;
+use crate::format::{Format, plausible};
 use crate::key::Key;
 use crate::record::Record;
 
@@ -139,6 +139,10 @@ impl Opened {
     pub(crate) fn record_of(&self, found: &Candidate, limit: u64) -> Result<Record> {
         match &found.stamp {
             Some(stamp) if found.looks_untouched(&stamp.record) => Ok(stamp.record.clone()),
+            // Another length tells enough: a file that has grown may be of any size.
+            Some(stamp) if found.stat.st_size as u64 != stamp.record.length => {
+                found.judge_by(found.stat.st_size as u64, 0, &self.path)
+            }
             Some(_) => found.judge(&content(found, limit)?, &self.path),
             None => found.current(),
         }
@@ -159,14 +163,24 @@ pub(super) fn within(size: u64, limit: u64) -> Result<()> {
 fn content(found: &Candidate, limit: u64) -> Result<Vec<u8>> {
     let size = found.stat.st_size as u64;
     within(size, limit)?;
+    let is_ours = found.stamp.as_ref().is_some_and(|stamp| found.looks_untouched(&stamp.record));
+    let on_disk = u64::try_from(found.stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    if !is_ours && size > plausible(on_disk) {
+        let cause = format!("the file has {size} bytes, of which {on_disk} are on the disk");
+        return Err(Error::new(ErrorKind::InvalidArgument, cause).remedy(
+            "copy it with all its holes filled (cp --sparse=never) if the value is yours",
+        ));
+    }
     // One byte more than expected: a file that has grown shows itself without another call.
-    let mut content =
-        Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1));
+    let mut content = Vec::new();
+    let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
+    content.try_reserve_exact(room).map_err(|_| Error::no_memory(room))?;
     let mut file =
         File::from(found.file.try_clone().map_err(|error| Error::io(error, &found.path))?);
     file.by_ref()
         .take(limit.saturating_add(1))
         .read_to_end(&mut content)
         .map_err(|error| Error::io(error, &found.path))?;
+    within(content.len() as u64, limit)?;
     Ok(content)
 }

@@ -86,7 +86,12 @@ impl Stamps {
                 let name = format!("{inode:x}");
                 let partial = format!("{name}.new");
                 let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-                let out = openat(folder, &partial, flags | OFlags::NOFOLLOW, FILE_MODE)?;
+                let out = openat(
+                    folder,
+                    &partial,
+                    flags | OFlags::NOFOLLOW | OFlags::NONBLOCK,
+                    FILE_MODE,
+                )?;
                 let mut out = std::fs::File::from(out);
                 let placed = out.write_all(stamp).and_then(|()| {
                     if durable {
