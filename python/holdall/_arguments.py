@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,8 @@ from holdall._sentinels import DEFAULT, Default
 
 _ZERO = timedelta(0)
 _LONGEST = timedelta.max.total_seconds()
+MOST = 2**63 - 1
+"""What a number that is handed to the engine is cut to, where more makes no difference."""
 MAX_INLINE = 65_536
 """The most bytes of an inline value, plus one."""
 DURABILITIES = ("process", "disk")
@@ -62,7 +65,9 @@ def several(keys: Iterable[str], operation: str) -> Iterable[str]:
     return keys
 
 
-def check_ttl(ttl: object, operation: str) -> float | timedelta | Default | None:
+def check_ttl(
+    ttl: object, operation: str, key: str | None = None
+) -> float | timedelta | Default | None:
     """A TTL: seconds or a `timedelta`, more than zero; `None` for ever; DEFAULT."""
     if ttl is None:
         return None
@@ -82,6 +87,7 @@ def check_ttl(ttl: object, operation: str) -> float | timedelta | Default | None
         else f"a ttl is a number or a timedelta, not {type(ttl).__name__}",
         "give seconds above zero, a timedelta above zero, or None for ever",
         operation=operation,
+        key=key,
     )
 
 
@@ -92,7 +98,7 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise told(InvalidArgumentError, f"{name}={value!r} is not allowed", f"use one of {words}")
 
 
-def check_tags(tags: Iterable[str], operation: str) -> tuple[str, ...]:
+def check_tags(tags: Iterable[str], operation: str, key: str | None = None) -> tuple[str, ...]:
     """Tags: non-empty strings, in any number; a single `str` is a mistake."""
     if tags == ():
         return ()
@@ -104,7 +110,10 @@ def check_tags(tags: Iterable[str], operation: str) -> tuple[str, ...]:
             "tags are not a sequence of non-empty strings",
             'write tags=("one", "two")',
             operation=operation,
+            key=key,
         )
+    for tag in found:
+        check_text("a tag", tag, operation, key)
     return found
 
 
@@ -145,10 +154,22 @@ def wrong_type(name: str, value: object, expected: str, operation: str | None) -
     )
 
 
-def check_text(name: str, value: object, operation: str) -> None:
-    """An argument that is a `str`, or left out."""
-    if value is not None and not isinstance(value, str):
+def check_text(
+    name: str, value: object, operation: str | None, key: str | None = None
+) -> None:
+    """An argument that is a `str` that has a UTF-8 form, or left out."""
+    if value is None:
+        return
+    if not isinstance(value, str):
         raise wrong_type(name, value, "a str", operation)
+    if not value.isascii() and not _is_utf8(value):
+        raise told(
+            InvalidArgumentError,
+            f"{name} has a lone surrogate in it",
+            "use text that is valid UTF-8",
+            operation=operation,
+            key=key,
+        )
 
 
 def check_flag(name: str, value: object, operation: str | None = None) -> None:
@@ -167,6 +188,41 @@ def check_mapping(name: str, value: object, operation: str) -> None:
     """An argument that is a mapping."""
     if not isinstance(value, Mapping):
         raise wrong_type(name, value, "a mapping", operation)
+
+
+def check_path(value: object) -> None:
+    """The option `base_path`: a path that the system can be given, or left out."""
+    if not isinstance(value, str | os.PathLike | None):
+        raise wrong_type("base_path", value, "a str or a path", None)
+    try:
+        if value is not None:
+            os.fsencode(value)
+    except UnicodeEncodeError:
+        cause = "base_path has a character that no path can have"
+        raise told(InvalidArgumentError, cause, "choose another base_path") from None
+
+
+def check_secret(value: object) -> None:
+    """The option `signing_key`; it is in no message."""
+    if not isinstance(value, str | bytes | None):
+        raise wrong_type("signing_key", value, "a str or bytes", None)
+    if isinstance(value, str):
+        check_text("signing_key", value, None)
+
+
+def check_span(name: str, value: object, operation: str, key: str) -> int:
+    """A number of bytes, zero or more; more than any file has is as good as that."""
+    check_integer(name, value, operation)
+    assert isinstance(value, int)
+    if value < 0:
+        raise told(
+            InvalidArgumentError,
+            f"{name}={value} is not allowed",
+            "give a whole number, zero or more",
+            operation=operation,
+            key=key,
+        )
+    return min(value, MOST)
 
 
 def check_integer(name: str, value: object, operation: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from holdall._arguments import (
     check_choice,
     check_key,
-    check_limits,
+    check_span,
     check_tags,
     check_terms,
     check_ttl,
@@ -90,8 +90,8 @@ class BlobStreams(BlobCore):
             return Opening(lambda: self._reader(key))
         check_terms("open", None, if_absent, if_match, durability)
         about: dict[str, Any] = {
-            "ttl": check_ttl(ttl, "open"),
-            "tags": check_tags(tags, "open"),
+            "ttl": check_ttl(ttl, "open", key),
+            "tags": check_tags(tags, "open", key),
             "metadata": None if metadata is None else described(metadata, key),
             "if_absent": if_absent,
             "if_match": if_match,
@@ -112,7 +112,8 @@ class BlobStreams(BlobCore):
             StorageIOError: The disk refused.
         """
         check_key(key, "read")
-        check_limits(start=start, length=length)
+        start = check_span("start", start, "read", key)
+        length = check_span("length", length, "read", key)
         store = await self._open("read")
         data: bytes = await self._wait(store.read_range(key, start, length))
         return data

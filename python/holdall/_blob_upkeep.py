@@ -76,8 +76,9 @@ class BlobUpkeep(BlobCore):
         self, prefix: str, after: str | None, limit: int | None, page_size: int
     ) -> AsyncGenerator[list[str], None]:
         """The keys in lists of at most `page_size`."""
-        if not isinstance(prefix, str):
+        if prefix is None:
             raise wrong_type("prefix", prefix, "a str", "list keys")
+        check_text("prefix", prefix, "list keys")
         check_text("after", after, "list keys")
         check_limits(limit=limit, page_size=page_size)
         if page_size < 1:
@@ -88,6 +89,7 @@ class BlobUpkeep(BlobCore):
                 operation="list keys",
             )
         store = await self._open("list keys")
+        page_size = min(page_size, _LARGEST_PAGE)
         left = limit
         coming: Awaitable[list[str]] | None = None
         try:
@@ -158,7 +160,7 @@ class BlobUpkeep(BlobCore):
             BlobNotFoundError: There is no value.
         """
         check_key(key, "touch")
-        ttl = check_ttl(ttl, "touch")
+        ttl = check_ttl(ttl, "touch", key)
         store = await self._open("touch")
         return await self._wait(store.touch(key, ttl))
 
@@ -213,18 +215,28 @@ class BlobUpkeep(BlobCore):
         )
 
     async def evict(self, tag: str) -> int:
-        """Removes the values that have a tag; how many. One that is saved anew meanwhile stays."""
+        """Removes the values that have a tag; how many. One that is saved anew meanwhile stays.
+
+        Raises:
+            HoldallError: One of them cannot be removed; the others are, before it is raised.
+        """
         check_tags((tag,), "evict")
         store = await self._open("evict")
         after: str | None = None
         removed = 0
+        failed: HoldallError | None = None
         while page := await self._wait(store.tagged(tag, after, 1_000)):
             for record in page:
                 try:
                     removed += await self._wait(store.delete(record.key, record.etag))
                 except ConflictError:
                     continue
+                except HoldallError as error:
+                    # One value that is in the way does not keep the rest.
+                    failed = failed or error
             after = page[-1].key
+        if failed is not None:
+            raise failed
         return removed
 
     async def expire(self) -> int:
@@ -252,6 +264,9 @@ class BlobUpkeep(BlobCore):
             return None
         now = datetime.now(timezone.utc) if self._clock is None else self._clock.now()
         return max((record.expires_at - now).total_seconds(), 0.001)
+
+
+_LARGEST_PAGE = 1_000_000
 
 
 def described(metadata: Mapping[str, Any], key: str) -> bytes:

@@ -10,13 +10,15 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 from holdall import formats
 from holdall._arguments import (
     DURABILITIES,
+    MOST,
     check_choice,
     check_clock,
     check_flag,
     check_inline_below,
     check_limits,
+    check_path,
     check_seconds,
-    wrong_type,
+    check_secret,
 )
 from holdall._config import load_settings
 from holdall._core import (
@@ -84,7 +86,9 @@ class BlobCore:
             allow_classes: The classes that pickle and joblib may name besides plain values, as
                 classes or as exact names like `"package.module.Class"`; `numpy.ndarray` stands for
                 all that arrays name. Saves and loads of others are refused. Left out: all.
-            max_value_bytes: The largest payload that is written or read, in bytes.
+            max_value_bytes: The largest payload that is written, or read into memory, in bytes;
+                8 GiB if left out. What another program put there is read up to 256 MiB, or to 100
+                times the size of its file on the disk, if it is compressed or full of holes.
             inline_below: Values of fewer bytes are saved into a database of the store, which is
                 several times faster than a file for each; at most 65,536. 0 keeps every value in a
                 file that other programs can open. Whatever this is, all values are read.
@@ -98,8 +102,7 @@ class BlobCore:
         """
         check_limits(max_value_bytes=max_value_bytes)
         check_inline_below(inline_below)
-        if not isinstance(base_path, str | os.PathLike | None):
-            raise wrong_type("base_path", base_path, "a str or a path", None)
+        check_path(base_path)
         check_choice("durability", durability, DURABILITIES)
         check_choice("compression", compression, (None, "zstd", "lz4"))
         check_choice("trust", trust, ("own", "any"))
@@ -107,8 +110,7 @@ class BlobCore:
         check_flag("allow_network_fs", allow_network_fs)
         check_seconds("lock_timeout", lock_timeout)
         check_clock(clock)
-        if not isinstance(signing_key, str | bytes | None):
-            raise wrong_type("signing_key", signing_key, "a str or bytes", None)
+        check_secret(signing_key)
         self._allowed = None if allow_classes is None else formats.Allowed(allow_classes)
         self._given_path = None if base_path is None else Path(base_path)
         self._clock = clock
@@ -117,7 +119,7 @@ class BlobCore:
             "compression": compression,
             "trust": trust,
             "signing_key": signing_key,
-            "max_value_bytes": max_value_bytes,
+            "max_value_bytes": None if max_value_bytes is None else min(max_value_bytes, MOST),
             "inline_below": inline_below,
             "on_corrupt": on_corrupt,
             "allow_network_fs": allow_network_fs,

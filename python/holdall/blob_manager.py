@@ -106,8 +106,8 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
             StorageIOError: The disk refused.
         """
         check_key(key, "save")
-        ttl = check_ttl(ttl, "save")
-        words = check_tags(tags, "save")
+        ttl = check_ttl(ttl, "save", key)
+        words = check_tags(tags, "save", key)
         check_terms("save", custom_encoder, if_absent, if_match, durability)
         options = {} if custom_encoder is None else {"custom_encoder": custom_encoder}
         window = self._driver.window()

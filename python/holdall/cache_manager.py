@@ -71,7 +71,7 @@ class CacheManager(CacheCore):
 
     async def add(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> bool:
         """Keeps a value if there is none; whether it did."""
-        return self._cache.add(check_key(key, "add"), value, check_ttl(ttl, "add"))
+        return self._cache.add(check_key(key, "add"), value, check_ttl(ttl, "add", key))
 
     @overload
     async def get_or_set(
@@ -96,7 +96,7 @@ class CacheManager(CacheCore):
         """
         check_key(key, "get")
         check_call("loader", loader, "get")
-        ttl = check_ttl(ttl, "set")
+        ttl = check_ttl(ttl, "set", key)
         cache = self._cache
         value = cache.get(key, MISSING)
         if value is not MISSING:
@@ -127,7 +127,7 @@ class CacheManager(CacheCore):
             InvalidArgumentError: The value there is not an integer.
         """
         check_integer("by", by, "count")
-        return self._cache.incr(check_key(key, "count"), by, check_ttl(ttl, "count"))
+        return self._cache.incr(check_key(key, "count"), by, check_ttl(ttl, "count", key))
 
     async def delete(self, key: str) -> bool:
         """Removes an entry; whether there was one."""
@@ -143,7 +143,7 @@ class CacheManager(CacheCore):
 
     async def touch(self, key: str, ttl: Ttl = DEFAULT) -> bool:
         """Lets an entry live for `ttl` from now; whether there is one."""
-        return self._cache.touch(check_key(key, "touch"), check_ttl(ttl, "touch"))
+        return self._cache.touch(check_key(key, "touch"), check_ttl(ttl, "touch", key))
 
     async def ttl_of(self, key: str) -> float | None:
         """Seconds that an entry has left; `None` if it lives for ever.

@@ -147,7 +147,7 @@ class StorageManager(StorageCore):
             The record of the value; `None` if the store is switched off.
         """
         check_key(key, "set")
-        ttl = check_ttl(ttl, "set")
+        ttl = check_ttl(ttl, "set", key)
         check_terms("set", custom_encoder, if_absent, if_match, durability)
         tier = await self._memory()
         kept = self._in(value, copy, key)
@@ -291,7 +291,7 @@ class StorageManager(StorageCore):
         """
         check_key(key, "get")
         check_call("loader", loader, "get")
-        ttl = check_ttl(ttl, "set")
+        ttl = check_ttl(ttl, "set", key)
         value = await self._get(key, model_class)
         if value is MISSING:
             flight = ("make", key)
@@ -349,6 +349,29 @@ class StorageManager(StorageCore):
         if tier.contains(check_key(key, "look for")):
             return True
         return self._on_disk and await self._blobs.exists(key)
+
+    # -- memory only ----------------------------------------------------------------------------
+
+    async def cache_get(self, key: str, default: Any = None, *, copy: bool | None = None) -> Any:
+        """What memory holds, or `default`; the disk is not asked."""
+        tier = await self._memory()
+        value = tier.get(check_key(key, "get"), MISSING)
+        if value is MISSING:
+            return default
+        return self._out(value.value if isinstance(value, Held) else value, copy)
+
+    async def cache_set(
+        self, key: str, value: Any, ttl: Ttl = DEFAULT, *, copy: bool | None = None
+    ) -> None:
+        """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
+        ttl = check_ttl(ttl, "set", key)
+        tier = await self._memory()
+        tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
+
+    async def cache_delete(self, key: str) -> bool:
+        """Removes an entry from memory; the disk keeps its value."""
+        tier = await self._memory()
+        return tier.delete(check_key(key, "delete"))
 
     # -- the whole ------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ with its remedy: a pydantic model or dataclass that says the type, or `custom_js
 
 Models and dataclasses, alone or inside lists and dicts, follow pydantic's rules and come back with
 `model_class=`. Their field names are written, computed fields are not. NaN in a float field is
-written as NaN, also where pydantic would write null, so that it comes back. A field whose content
-contradicts its type is refused. Values deeper than 200 levels, and circular ones, are refused.
+written as NaN, also where pydantic would write null, so that it comes back. A field that the model
+itself excludes (`Field(exclude=True)`) is not written. A field whose content contradicts its type is
+refused. Values deeper than 200 levels, and circular ones, are refused.
 
 The work is done on the calling thread; plan for 30 ms a MB to write and 30 to read.
 """
@@ -93,6 +94,11 @@ class JsonCodec:
             raise _mismatch(model_class, error) from error
         except (ValueError, RecursionError) as error:
             raise _not_json(str(error), data) from None
+        except RuntimeError as error:
+            if type(error).__module__ != "pydantic.errors":
+                raise
+            # A name in it that nobody has defined.
+            raise no_model(model_class) from error
 
 
 def is_typed(kind: type) -> bool:
@@ -166,8 +172,22 @@ def _check_scalars(kind: type, members: list[Any]) -> None:
             )
     else:
         raise SerializationError(
-            f"a {kind.__name__} has no JSON form that would come back equal", _REMEDY
+            f"a {kind.__name__} has no JSON form that would come back equal", _instead_of(kind)
         )
+
+
+def _instead_of(kind: type) -> str:
+    """What to save in the place of a value of a type that JSON does not have."""
+    module = kind.__module__.partition(".")[0]
+    if module == "numpy":
+        return "put value.item() in its place (of an array: value.tolist()), or use npy or pickle"
+    if module == "datetime":
+        return f"put value.isoformat() in its place, or {_REMEDY}"
+    if issubclass(kind, bytes | bytearray | memoryview):
+        return "save it alone, with the format bytes, or use the format pickle"
+    if issubclass(kind, set | frozenset):
+        return f"put sorted(value) in its place, or {_REMEDY}"
+    return _REMEDY
 
 
 def _encode_typed(value: Any) -> bytes:
@@ -241,6 +261,9 @@ def _cached_adapter(model_class: Any) -> Any:
 
 def adapter(model_class: Any) -> Any:
     """Pydantic's TypeAdapter for a type, made once."""
+    if isinstance(model_class, str):
+        # Pydantic would evaluate it, whatever is in it.
+        raise no_model(model_class)
     try:
         return _cached_adapter(model_class)
     except Exception as error:
@@ -250,21 +273,22 @@ def adapter(model_class: Any) -> Any:
 
 def _uncached_adapter(model_class: Any, error: Exception) -> Any:
     from pydantic import TypeAdapter
-    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-    refusals = (PydanticSchemaGenerationError, PydanticUserError, NameError)
     if isinstance(error, TypeError):
         # It cannot be a key of the cache.
         try:
             return TypeAdapter(model_class)
-        except refusals as refusal:
+        except Exception as refusal:
             error = refusal
-    if not isinstance(error, refusals):
-        raise error
-    raise OptionError(
-        f"pydantic cannot make a model of {getattr(model_class, '__name__', model_class)}",
+    raise no_model(model_class) from error
+
+
+def no_model(model_class: Any) -> OptionError:
+    """The error for what pydantic cannot make a model of."""
+    return OptionError(
+        f"pydantic cannot make a model of {getattr(model_class, '__name__', model_class)!s:.80}",
         "give a model, a dataclass, a TypedDict or a type of these, such as list[Recipe]",
-    ) from error
+    )
 
 
 def _refused(name: str, error: Exception) -> SerializationError:
@@ -277,6 +301,12 @@ def _refused(name: str, error: Exception) -> SerializationError:
         cause, remedy = f"a {name} refers to itself", "save it with the format pickle"
     elif "surrogate" in words:
         cause, remedy = "a text has a lone surrogate, which has no UTF-8 form", "replace it"
+    elif "utf-8" in words:
+        cause = f"a {name} has bytes that are no UTF-8 text"
+        remedy = (
+            'set ser_json_bytes="base64" and val_json_bytes="base64" in its model_config, '
+            "or use the format pickle"
+        )
     else:
         cause = f"a {name} holds something that has no JSON form ({type(error).__name__})"
         remedy = _REMEDY

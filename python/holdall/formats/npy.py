@@ -28,7 +28,12 @@ class NpyCodec:
     def encode(self, value: Any, options: Options) -> Parts:
         """The header, and the array's own buffer as a second part."""
         numpy = _numpy()
-        if not isinstance(value, numpy.ndarray) or isinstance(value, numpy.ma.MaskedArray):
+        if isinstance(value, numpy.ma.MaskedArray):
+            raise SerializationError(
+                f"the format npy has no place for the mask of a {type(value).__name__}",
+                "ask for the format pickle or joblib, or save value.filled()",
+            )
+        if not isinstance(value, numpy.ndarray):
             raise SerializationError(
                 f"the format npy takes a numpy.ndarray, not {type(value).__name__}",
                 "save numpy.asarray(value), or ask for the format pickle or joblib",

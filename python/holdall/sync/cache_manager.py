@@ -63,7 +63,7 @@ class CacheManager(CacheCore):
 
     def add(self, key: str, value: Any, ttl: Ttl = DEFAULT) -> bool:
         """Keeps a value if there is none; whether it did."""
-        return self._cache.add(check_key(key, "add"), value, check_ttl(ttl, "add"))
+        return self._cache.add(check_key(key, "add"), value, check_ttl(ttl, "add", key))
 
     def get_or_set(self, key: str, loader: Callable[[], T], *, ttl: Ttl = DEFAULT) -> T:
         """The value; a missing one is loaded once for all threads that ask, and kept.
@@ -73,7 +73,7 @@ class CacheManager(CacheCore):
         """
         check_key(key, "get")
         check_call("loader", loader, "get")
-        ttl = check_ttl(ttl, "set")
+        ttl = check_ttl(ttl, "set", key)
         cache = self._cache
         value = cache.get(key, MISSING)
         if value is not MISSING:
@@ -99,7 +99,7 @@ class CacheManager(CacheCore):
     def incr(self, key: str, by: int = 1, *, ttl: Ttl = DEFAULT) -> int:
         """Adds to a counter, from 0 if there is none, and returns its new value."""
         check_integer("by", by, "count")
-        return self._cache.incr(check_key(key, "count"), by, check_ttl(ttl, "count"))
+        return self._cache.incr(check_key(key, "count"), by, check_ttl(ttl, "count", key))
 
     def delete(self, key: str) -> bool:
         """Removes an entry; whether there was one."""
@@ -115,7 +115,7 @@ class CacheManager(CacheCore):
 
     def touch(self, key: str, ttl: Ttl = DEFAULT) -> bool:
         """Lets an entry live for `ttl` from now; whether there is one."""
-        return self._cache.touch(check_key(key, "touch"), check_ttl(ttl, "touch"))
+        return self._cache.touch(check_key(key, "touch"), check_ttl(ttl, "touch", key))
 
     def ttl_of(self, key: str) -> float | None:
         """Seconds that an entry has left; `None` if it lives for ever; an error if missing."""
