@@ -5,6 +5,8 @@
 //! later version is refused (decision 0017). That decides the trade-offs: commits are not flushed,
 //! errors are plain, and doubt is reported as `Corrupt`.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod group;
 mod row;
 mod sqlite;

@@ -13,6 +13,8 @@ mod every;
 mod find;
 mod flush;
 mod foreign;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod inline;
 mod layout;
 mod newer;
