@@ -27,6 +27,15 @@ crash: ## crash it by kill -9 and power cuts, and judge what it kept; ARGS="--fu
 	@scripts/build release
 	@scripts/crash $(ARGS)
 
+hostile: ## damage every byte of a small store, and look for values that are false; ARGS="--samples 500"
+	@scripts/setup dev
+	@scripts/build release
+	@cd tests && ../.venv/bin/python -m hostile.flips $(ARGS)
+
+fuzz: ## fuzz what reads bytes, guided by coverage (needs a nightly compiler); ARGS="--seconds 60 key"
+	@mkdir -p .build
+	@scripts/fuzz $(ARGS)
+
 bench: ## set up, build, and measure single calls and counts of instructions, in Rust and in Python
 	@scripts/setup demo
 	@scripts/build release

@@ -103,6 +103,7 @@ UNSAFE = {
         "index/sqlite/system.rs",  # what SQLite tells through pointers only
         "lock/ofd.rs",  # as writeback.rs
         "pool.rs",  # no lock that a fork could leave locked
+        "sigbus.rs",  # a signal handler
     },
     "holdall-python": {
         "cache.rs",  # as hot.rs

@@ -154,9 +154,7 @@ def wrong_type(name: str, value: object, expected: str, operation: str | None) -
     )
 
 
-def check_text(
-    name: str, value: object, operation: str | None, key: str | None = None
-) -> None:
+def check_text(name: str, value: object, operation: str | None, key: str | None = None) -> None:
     """An argument that is a `str` that has a UTF-8 form, or left out."""
     if value is None:
         return

@@ -82,7 +82,7 @@ def _npy_objects(path: Path) -> bytes:
 
 
 def _npy_header(path: Path) -> bytes:
-    text = "{'descr': open(%r, 'w'), 'fortran_order': False, 'shape': (1,)}" % str(path)
+    text = f"{{'descr': open({str(path)!r}, 'w'), 'fortran_order': False, 'shape': (1,)}}"
     body = text.encode() + b" " * (-(len(text) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body + bytes(64)
 

@@ -6,10 +6,10 @@ import json
 import struct
 from pathlib import Path
 
-import programs
 import pytest
 
 import holdall
+import programs
 from holdall import sync
 
 MIB = 1 << 20

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import programs
 import pytest
+
+import programs
 
 PROGRAM = """
     import glob, os, sys

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hostile.flips import judge, planned, run
-from hostile.flips import Report
+from hostile.flips import Report, judge, planned, run
 from hostile.stores import Damage
 
 STATES = 120

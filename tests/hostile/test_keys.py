@@ -85,7 +85,9 @@ LONE = [
 
 def generated() -> list[str]:
     """One key for each character that means something somewhere, alone and in company."""
-    marks = [chr(code) for code in (*range(1, 0x100), *range(0x2000, 0x2070), *range(0xFFF0, 0xFFFE))]
+    marks = [
+        chr(code) for code in (*range(1, 0x100), *range(0x2000, 0x2070), *range(0xFFF0, 0xFFFE))
+    ]
     return [*marks, *(f"a{mark}b" for mark in marks), *(f"d{mark}/{mark}e" for mark in marks)]
 
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hostile import pickles
-from hostile.stores import STAMP
 
 import holdall
 from holdall import sync
+from hostile import pickles
+from hostile.stores import STAMP
 
 SUFFIXES = [
     *(".json", ".txt", ".bin", ".npy", ".pkl", ".joblib"),

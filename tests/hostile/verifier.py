@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hostile.stores import SECRET, expected
-
 import holdall
 from holdall import sync
+from hostile.stores import SECRET, expected
 
 
 def plain(value: Any) -> Any:

@@ -10,11 +10,12 @@ use std::os::fd::OwnedFd;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::backend::file::fuzzing as file;
+use crate::blob::{BlobManager, BlobOptions};
+use crate::error::ErrorKind;
 use crate::format::{Codec, Format, compress, decode, decompress, encode};
 use crate::key::{CaseRule, Key, ParsedName, parse_name};
 use crate::record::Stamp;
 use crate::signing::trailer;
-use crate::{BlobManager, BlobOptions, ErrorKind};
 
 /// A property by its name.
 pub type Target = (&'static str, fn(&[u8]));

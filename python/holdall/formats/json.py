@@ -7,10 +7,10 @@ UUIDs, keys that are no strings) would come back as something else, or not at al
 with its remedy: a pydantic model or dataclass that says the type, or `custom_json`.
 
 Models and dataclasses, alone or inside lists and dicts, follow pydantic's rules and come back with
-`model_class=`. Their field names are written, computed fields are not. NaN in a float field is
-written as NaN, also where pydantic would write null, so that it comes back. A field that the model
-itself excludes (`Field(exclude=True)`) is not written. A field whose content contradicts its type is
-refused. Values deeper than 200 levels, and circular ones, are refused.
+`model_class=`. Their field names are written; computed fields are not, nor those that the model
+itself excludes (`Field(exclude=True)`). NaN in a float field is written as NaN, also where pydantic
+would write null, so that it comes back. A field whose content contradicts its type is refused.
+Values deeper than 200 levels, and circular ones, are refused.
 
 The work is done on the calling thread; plan for 30 ms a MB to write and 30 to read.
 """
