@@ -159,7 +159,7 @@ def test_old_numpy_files_hold_objects_and_are_refused(blobs):
 
 
 def test_the_suite_for_json_parsers(blobs, corpora):
-    """`y_` must be read, `n_` must not, but what Python's own parser takes too; `i_` may be either."""
+    """`y_` must be read; `n_` must not, but for what Python's own parser takes too."""
     files = sorted((corpora / "json/test_parsing").glob("*.json"))
     assert len(files) > 300
     for path in files:

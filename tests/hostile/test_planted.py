@@ -131,28 +131,31 @@ def looked_at(call: Callable[[], object]) -> str:
     return "ok"
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.__name__)
-def test_whatever_has_the_name_of_a_value_concerns_that_key_alone(store, thing, suffix):
+def test_whatever_has_the_name_of_a_value_concerns_that_key_alone(store, thing):
+    keys = {f"k{number}": suffix for number, suffix in enumerate(SUFFIXES)}
     try:
-        thing(store / f"k{suffix}")
+        for key, suffix in keys.items():
+            thing(store / f"{key}{suffix}")
     except PermissionError:
         pytest.skip("this user cannot make one")
     with sync.BlobManager(store) as blobs:
-        outcomes = {
-            looked_at(lambda: blobs.load("k")),
-            looked_at(lambda: blobs.load("k", default=None)),
-            looked_at(lambda: blobs.metadata("k")),
-            looked_at(lambda: blobs.exists("k")),
-            looked_at(lambda: blobs.read_range("k", 0, 10)),
-            looked_at(lambda: blobs.copy("k", "copied")),
-            looked_at(lambda: list(blobs.keys())),
-            looked_at(blobs.get_stats),
-        }
-        assert outcomes
+        for key in keys:
+            for call in (
+                lambda key=key: blobs.load(key),
+                lambda key=key: blobs.load(key, default=None),
+                lambda key=key: blobs.metadata(key),
+                lambda key=key: blobs.exists(key),
+                lambda key=key: blobs.read_range(key, 0, 10),
+                lambda key=key: blobs.copy(key, "copied"),
+                lambda: list(blobs.keys()),
+                blobs.get_stats,
+            ):
+                looked_at(call)
         others_are_fine(blobs)
-        looked_at(lambda: blobs.save("k", 1))
-        looked_at(lambda: blobs.delete("k"))
+        for key in keys:
+            looked_at(lambda key=key: blobs.save(key, 1))
+            looked_at(lambda key=key: blobs.delete(key))
         others_are_fine(blobs)
         looked_at(blobs.clear)
     outside = store.parent / "outside"
@@ -175,7 +178,7 @@ def test_a_stamp_that_is_none_makes_the_file_a_strangers(store, name, content):
 
 
 @pytest.mark.parametrize("source", ["json.json", "pickle.pkl", "packed.txt.zst"])
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".json", ".npy", ".pkl", ".joblib", ".pkl.zst"])
 def test_a_stamp_of_another_file_vouches_for_nothing(store, tmp_path, source, suffix):
     with sync.BlobManager(tmp_path / "other") as other:
         other.save("k", {"k"}, "pickle")
@@ -208,11 +211,12 @@ def test_another_key_s_file_is_not_that_key_s_value(store):
         assert looked_at(lambda: blobs.load("moved")) == "UntrustedPayloadError"
 
 
+FEW = [fifo, folder, link_out, holes, zeros, ones, nothing, unreadable]
 OWN = ["store.json", "clock", "locks", "signer", "tmp", "keys", "index", "inline"]
 
 
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.__name__)
+@pytest.mark.parametrize("thing", FEW, ids=lambda thing: thing.__name__)
 def test_the_store_s_own_files_replaced_are_an_error_or_made_anew(store, thing, name):
     path = store / ".holdall" / name
     if path.is_dir():
@@ -254,7 +258,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize(("below", "name"), INSIDE, ids=[name for _, name in INSIDE])
-@pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.__name__)
+@pytest.mark.parametrize("thing", FEW, ids=lambda thing: thing.__name__)
 def test_the_files_of_the_databases_replaced_cost_no_value_in_a_file(store, thing, below, name):
     with sync.BlobManager(store, inline_below=100) as blobs:
         blobs.save("inline", 1)
@@ -289,25 +293,25 @@ def test_the_files_of_the_databases_replaced_cost_no_value_in_a_file(store, thin
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("name", sorted(pickles.MALICIOUS))
-def test_no_pickle_of_a_stranger_runs_wherever_it_lies(store, tmp_path, name, suffix):
-    ran = tmp_path / "ran"
-    content = pickles.MALICIOUS[name](ran)
-    (store / f"k{suffix}").write_bytes(content)
+def test_no_pickle_of_a_stranger_runs_wherever_it_lies(store, tmp_path, suffix):
     with sync.StorageManager(store) as storage:
-        for call in (
-            lambda: storage.get("k"),
-            lambda: storage.blobs.load("k"),
-            lambda: storage.blobs.load("k", "pickle"),
-            lambda: storage.blobs.load("k", "joblib"),
-            lambda: storage.blobs.load("k", "npy"),
-            lambda: storage.blobs.load("k", mmap=True),
-            lambda: storage.blobs.migrate("k", "json"),
-            lambda: storage.blobs.copy("k", "other"),
-        ):
-            looked_at(call)
+        for name, made in pickles.MALICIOUS.items():
+            ran = tmp_path / "ran"
+            (store / f"k{suffix}").write_bytes(made(ran))
+            for call in (
+                lambda: storage.get("k"),
+                lambda: storage.blobs.load("k"),
+                lambda: storage.blobs.load("k", "pickle"),
+                lambda: storage.blobs.load("k", "joblib"),
+                lambda: storage.blobs.load("k", "npy"),
+                lambda: storage.blobs.load("k", mmap=True),
+                lambda: storage.blobs.migrate("k", "json"),
+                lambda: storage.blobs.copy("k", "other"),
+            ):
+                looked_at(call)
+            assert not ran.exists(), name
+            storage.delete("k")
         others_are_fine(storage.blobs)
-    assert not ran.exists()
 
 
 def test_the_canary_sings_when_it_is_read(tmp_path):
