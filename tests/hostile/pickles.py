@@ -131,7 +131,7 @@ MALICIOUS: dict[str, Callable[[Path], bytes]] = {
     "zip": _zip,
 }
 OTHERWISE = {
-    *("stacked", "old instance", "persistent", "after json", "npy of objects", "npy header"),
+    *("cut", "stacked", "old instance", "persistent", "after json", "npy of objects", "npy header"),
     *("joblib, compressed", "zip"),
 }
 """Those that `pickle.load` alone does not run, or not to their end."""

@@ -140,6 +140,7 @@ ARRAYS = {
     "a long type": npy("(1,)", "'V2147483647'"),
     "a type of many": npy("(1,)", "[('a', '<f8', (1000000, 1000000))]"),
     "nothing of each": npy("(1099511627776,)", "'V0'"),
+    "nothing of many": npy("(1048576, 1048576)", "'<U0'"),
     "objects": npy("(1,)", "'|O'"),
     "a name": npy("(open('ran', 'w'),)"),
 }
@@ -147,14 +148,12 @@ ARRAYS = {
 
 def test_an_array_that_claims_more_than_there_is_takes_nothing(store):
     outcomes, grown = measured(store, ARRAYS, "npy", None)
-    refused = {name: "DeserializationError" for name in ARRAYS}
-    assert outcomes == {**refused, "nothing of each": f"loaded {1 << 40}"}
+    assert outcomes == dict.fromkeys(ARRAYS, "DeserializationError")
     assert grown < 64 * MIB + 3 * max(map(len, ARRAYS.values()))
     with sync.BlobManager(store) as blobs:
-        for number, name in enumerate(ARRAYS):
-            if name != "nothing of each":
-                with pytest.raises(holdall.HoldallError):
-                    blobs.load(f"bomb/{number}", mmap=True)
+        for number in range(len(ARRAYS)):
+            with pytest.raises(holdall.HoldallError):
+                blobs.load(f"bomb/{number}", mmap=True)
 
 
 @pytest.mark.parametrize("format", ["joblib", "pickle"])
@@ -173,11 +172,11 @@ def test_a_trusted_file_that_claims_more_than_there_is_takes_nothing(store, form
     else:
         # The length of a text that is not there.
         content = b"\x80\x04\x8e" + (1 << 42).to_bytes(8, "little") + b"x."
-        with pytest.raises(Exception, match=""):
+        with pytest.raises((pickle.UnpicklingError, MemoryError)):
             pickle.loads(content)
     suffix = "joblib" if format == "joblib" else "pkl"
     outcomes, grown = measured(store, {"it": content}, suffix, None, "any")
-    assert outcomes == {"it": "DeserializationError"}
+    assert outcomes["it"] in ("DeserializationError", "MemoryError")
     assert grown < 64 * MIB
     assert measured(store, {"it": content}, suffix, None)[0] == {"it": "UntrustedPayloadError"}
 
@@ -220,8 +219,9 @@ def test_a_value_that_needs_more_memory_than_there_is_is_an_error_and_no_abort(s
         blobs = sync.BlobManager(sys.argv[1])
         blobs.save("large", os.urandom(1 << 20) * 300)
         blobs.load("warm")
-        resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
-        hold = bytearray(250 << 20)
+        with open("/proc/self/statm") as file:
+            most = int(file.read().split()[0]) * resource.getpagesize() + (200 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         failed = 0
         for call in (
             lambda: blobs.load("large"),
@@ -233,10 +233,9 @@ def test_a_value_that_needs_more_memory_than_there_is_is_an_error_and_no_abort(s
             except (MemoryError, holdall.StorageIOError) as error:
                 failed += 1
         assert blobs.load("warm") == "x" * 5_000
-        del hold
         print(failed)
         """
-    assert int(programs.run(code, store)) >= 2
+    assert int(programs.run(code, store)) == 3
 
 
 def test_a_value_of_ours_may_be_as_small_on_the_disk_as_it_likes(tmp_path):

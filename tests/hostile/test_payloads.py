@@ -29,6 +29,7 @@ def blobs(tmp_path):
         sync.BlobManager(base, compression="lz4") as packed_too,
     ):
         packed.save("packed", ["x"] * 1_000)
+        packed.save("packed bytes", bytes(1_000))
         packed_too.save("packed too", bytes(1_000))
     with sync.BlobManager(base) as manager:
         manager.save("other", 1)
@@ -58,7 +59,7 @@ def outcomes(
             assert time.monotonic() - began < 10
             path.unlink()
     assert blobs.load("other") == 1
-    assert list(blobs.keys()) == ["other", "packed", "packed too"]
+    assert set(blobs.keys()) >= {"other", "packed", "packed too"}
     return found
 
 
@@ -146,13 +147,15 @@ def test_old_joblib_files_are_refused_unread_and_end_no_process_where_they_are_t
     assert found["ok"] > 10
 
 
-def test_old_numpy_files_hold_objects_and_are_refused(blobs):
+def test_old_numpy_files_are_refused_but_for_plain_arrays(blobs):
     files = shipped(np, "lib", "tests", "data") + shipped(np, "_core", "tests", "data")
     files = [path for path in files if path.suffix in (".npy", ".npz", ".pkl")]
     if not files:
         pytest.skip("this numpy brings no old files along")
     found = outcomes(blobs, [path.read_bytes() for path in files], ["npy", "pkl", "joblib"])
-    assert set(found) == {"DeserializationError", "UntrustedPayloadError"}
+    assert found["UntrustedPayloadError"] == 2 * len(files)
+    plain = sum(path.name == "win64python2.npy" for path in files)
+    assert found["DeserializationError"] == len(files) - plain
 
 
 # -- files of other projects ----------------------------------------------------------------------

@@ -7,6 +7,7 @@ pickle, so that an array file never runs code.
 from __future__ import annotations
 
 import io
+import math
 from typing import Any, ClassVar, Final
 
 from holdall.errors import ConfigurationError, DeserializationError, SerializationError
@@ -14,6 +15,9 @@ from holdall.formats._codec import NO_OPTIONS, Options, Parts
 
 MAX_HEADER: Final = 10_000
 """Characters of a header that numpy evaluates; numpy's own limit."""
+
+MAX_EMPTY: Final = 1 << 24
+"""Items without a size that an array may have: they take no room, and each takes time."""
 
 
 class NpyCodec:
@@ -39,6 +43,11 @@ class NpyCodec:
                 "save numpy.asarray(value), or ask for the format pickle or joblib",
             )
         _check_type(numpy, value.dtype)
+        if not value.itemsize and value.size > MAX_EMPTY:
+            raise SerializationError(
+                f"an array of {value.size} items of the type {value.dtype} holds nothing",
+                "save its shape",
+            )
         # A subclass (memmap, matrix) is written as the array that it is.
         array = numpy.asarray(value)
         if not (array.flags.c_contiguous or array.flags.f_contiguous):
@@ -72,12 +81,15 @@ def map_file(path: str) -> Any:
     numpy = _numpy()
     try:
         try:
-            return numpy.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)
+            array = numpy.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)
+            _check_count(array.dtype, array.shape)
+            return array
         except ValueError as error:
             if "empty" not in str(error):
                 raise
-            # Nothing to map: an array without elements.
-            return numpy.load(path, allow_pickle=False, max_header_size=MAX_HEADER)
+            # Nothing to map: an array without elements, or elements without a size.
+            with open(path, "rb") as file:
+                return _read(numpy, file.read(MAX_HEADER + 16))
     except OSError:
         raise
     except Exception as error:
@@ -139,6 +151,7 @@ def _read(numpy: Any, data: bytes | bytearray) -> Any:
         raise ValueError("it holds Python objects")
     if any(length < 0 for length in shape):
         raise ValueError("a length is negative")
+    _check_count(dtype, shape)
     start = source.tell()
     # The buffer is checked against the shape before any memory is asked for.
     order = "F" if fortran else "C"
@@ -148,6 +161,12 @@ def _read(numpy: Any, data: bytes | bytearray) -> Any:
         return numpy.lib.format.read_array(source, allow_pickle=False, max_header_size=MAX_HEADER)
     # A bytearray is nobody else's: the array keeps it for its memory.
     return array if isinstance(data, bytearray) else array.copy(order="K")
+
+
+def _check_count(dtype: Any, shape: tuple[int, ...]) -> None:
+    """Refuses an endless number of items that have no size: whoever walks through them never ends."""
+    if not dtype.itemsize and math.prod(shape) > MAX_EMPTY:
+        raise ValueError("it claims more items than take no room")
 
 
 def _numpy() -> Any:
