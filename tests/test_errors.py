@@ -192,7 +192,7 @@ RAISED = {
     "ConflictError": (conflict, "k", "save"),
     "DeserializationError": (undecodable, "k", "load"),
     "FormatMismatchError": (mismatch, "k", "load"),
-    "InvalidArgumentError": (argument, None, "save"),
+    "InvalidArgumentError": (argument, "k", "save"),
     "InvalidJSONError": (no_json, "k", "load"),
     "InvalidKeyError": (bad_key, "", "load"),
     "OptionError": (option, "k", "save"),

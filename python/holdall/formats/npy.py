@@ -164,7 +164,7 @@ def _read(numpy: Any, data: bytes | bytearray) -> Any:
 
 
 def _check_count(dtype: Any, shape: tuple[int, ...]) -> None:
-    """Refuses an endless number of items that have no size: whoever walks through them never ends."""
+    """Refuses items without a size whose number has no end: a walk through them has none."""
     if not dtype.itemsize and math.prod(shape) > MAX_EMPTY:
         raise ValueError("it claims more items than take no room")
 
