@@ -256,7 +256,7 @@ impl ClockFile {
     /// a counter that a power cut set back does not give a number twice.
     pub(crate) fn next_generation(&self, wall_micros: u64) -> u64 {
         let counter = self.word(GENERATION);
-        let next = |last: u64| last.saturating_add(1).max(wall_micros.min(MOST));
+        let next = |last: u64| last.saturating_add(1).max(wall_micros);
         let last = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |v| Some(next(v)));
         next(last.unwrap_or_else(|last| last))
     }
