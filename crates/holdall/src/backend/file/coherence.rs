@@ -20,6 +20,7 @@
 //! ```
 #![allow(unsafe_code, reason = "a shared mapping can only be reached through pointers")]
 
+mod cut;
 mod formats;
 mod moves;
 mod room;
@@ -119,7 +120,7 @@ impl ClockFile {
         } else if room::has_holes(file, LENGTH)? {
             room::fill(file, LENGTH)?;
         }
-        sigbus::guard(after_a_cut);
+        sigbus::guard(cut::first_page);
         // SAFETY: a new shared mapping of a file that is LENGTH bytes long, at an address that
         // the kernel chooses; nothing else refers to it.
         let map = unsafe {
@@ -211,12 +212,6 @@ impl ClockFile {
         (count & 1 == 0).then_some((epoch << 48 | (count & ((1 << 48) - 1))) ^ self.salt)
     }
 
-    /// Whether somebody has cut the file short, so that a part of it is this process's alone: the
-    /// store has to be opened anew. Cheap if nobody has.
-    pub(crate) fn is_cut(&self) -> bool {
-        sigbus::is_cut(self.map.as_ptr(), LENGTH)
-    }
-
     /// Says that a write begins. The stripe's lock is held.
     ///
     /// Returns whether an earlier writer of the stripe died in the middle of its work.
@@ -287,15 +282,6 @@ impl ClockFile {
     pub(crate) fn next_epoch(&self) {
         // Wraps around, as any damaged epoch may.
         self.word(EPOCH).fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// In a store that is not new: if the clock was lost, begins at an epoch that no other process
-    /// remembers, for its counters begin anew.
-    pub(crate) fn leap_if_made(&self, chance: u32) {
-        if self.is_made {
-            let leap = 1_000 + u64::from(chance) % 30_000;
-            self.word(EPOCH).fetch_add(leap, Ordering::AcqRel);
-        }
     }
 
     /// Whether a key may be in two places, or files and index may differ: a writer died, or one of
@@ -383,18 +369,6 @@ fn has_magic(file: &OwnedFd) -> Result<bool> {
     let read = rustix::io::pread(file, &mut start, 0)
         .map_err(|error| Error::io(error.into(), ".holdall/clock"))?;
     Ok(read == start.len() && u64::from_le_bytes(start) == MAGIC)
-}
-
-/// What a process finds in the first page of a clock that was cut: nothing is known, and no counter is
-/// one that anybody remembers.
-extern "C" fn after_a_cut(page: *mut u8) {
-    let word = |at: usize, value: u64| {
-        // SAFETY: the page is new, aligned, longer than the header's fields, and not shared yet.
-        unsafe { page.add(at).cast::<u64>().write(value) }
-    };
-    word(0, MAGIC);
-    word(EPOCH, u64::from(u32::MAX));
-    word(DIVERGED, u64::from_le_bytes([1, 0, 0, 0, 0, 0, 0, 0x20]));
 }
 
 impl Drop for ClockFile {
@@ -507,7 +481,7 @@ mod tests {
         file.as_file().set_len(100).expect("truncated");
         let clock = again(&file);
         assert!(clock.diverged() && clock.is_made);
-        clock.leap_if_made(7);
+        clock.leap_if_made(false);
         assert!(clock.epoch() > 1_000);
     }
 }

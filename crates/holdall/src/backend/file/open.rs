@@ -153,7 +153,6 @@ impl Opened {
                     .is_some_and(|own| open_folder(own.as_fd(), inline::FOLDER).is_ok());
                 let stamps = own.and_then(|own| open_folder(own.as_fd(), "stamps").ok());
                 let stamps = stamps.map_or(Stamps::Attributes, Stamps::Folder);
-                let read_only = Some(refused);
                 Ok(Arc::new(Self {
                     path,
                     base,
@@ -164,7 +163,7 @@ impl Opened {
                     hints,
                     sealed_inline,
                     live: None,
-                    read_only,
+                    read_only: Some(refused),
                 }))
             }
         }
@@ -180,14 +179,11 @@ impl Opened {
         })
     }
 
-    /// Whether the store's folder has been deleted since, or its clock cut short: it is to be opened
-    /// anew.
+    /// Whether the folder was deleted since, or the clock cut short: then it is to be opened anew.
     pub(crate) fn is_deleted(&self) -> bool {
-        if self.live.as_ref().is_some_and(|live| live.clock.is_cut()) {
-            return true;
-        }
         let folder = self.live.as_ref().map_or(&self.base, |live| &live.own);
-        rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0)
+        self.live.as_ref().is_some_and(|live| live.clock.is_cut())
+            || rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     /// As [`Opened::live`], for those that can do without.
@@ -245,13 +241,14 @@ impl Live {
         let locks = own_file(&own, "locks")?;
         let timeout = u64::try_from(options.lock_timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline = time.boot_millis().saturating_add(timeout);
-        let opening = locks.as_fd();
+        let file = locks.as_fd();
         let opening =
             ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
         let alone = ofd::try_lock(locks.as_fd(), byte::USERS, 1, true)?;
         if alone {
             newer::refuse_databases(&own)?;
         }
+            ofd::lock_until(file, byte::OPENING, 1, true, time, deadline, "the opening store")?;
         // Neither mappings nor the index's locks hold between machines.
         let clock = Arc::new(if coherent {
             ClockFile::open(&own_file(&own, "clock")?, store.id())?
@@ -262,9 +259,11 @@ impl Live {
             clock.leap_if_made(getrandom::u32().unwrap_or(0));
         }
         let user = locks.as_fd();
+        clock.leap_if_made(is_new);
+        let alone = ofd::try_lock(file, byte::USERS, 1, true)?;
         // From here on the last one to leave knows that it is not the last.
         let user =
-            ofd::lock_until(user, byte::USERS, 1, false, time, deadline, "the closing store")?;
+            ofd::lock_until(file, byte::USERS, 1, false, time, deadline, "the closing store")?;
         // Held until the file is closed.
         std::mem::forget(user);
         let found_closed = (alone && clock.is_closed()).then(|| clock.writes());

@@ -1,0 +1,35 @@
+//! A clock file that somebody has cut short, or that was lost.
+
+use std::sync::atomic::Ordering;
+
+use super::{ClockFile, DIVERGED, EPOCH, LENGTH, MAGIC};
+use crate::sigbus;
+
+impl ClockFile {
+    /// Whether somebody has cut the file short, so that a part of it is this process's alone: the
+    /// store has to be opened anew. Cheap if nobody has.
+    pub(crate) fn is_cut(&self) -> bool {
+        sigbus::is_cut(self.map.as_ptr(), LENGTH)
+    }
+
+    /// In a store that is not new: if the clock was lost, begins at an epoch that no other process
+    /// remembers, for its counters begin anew.
+    pub(crate) fn leap_if_made(&self, is_new: bool) {
+        if self.is_made && !is_new {
+            let leap = 1_000 + getrandom::u64().unwrap_or(0) % 30_000;
+            self.word(EPOCH).fetch_add(leap, Ordering::AcqRel);
+        }
+    }
+}
+
+/// What a process finds in the first page of a clock that was cut: nothing is known, and no counter is
+/// one that anybody remembers.
+pub(super) extern "C" fn first_page(page: *mut u8) {
+    let word = |at: usize, value: u64| {
+        // SAFETY: the page is new, aligned, longer than the header's fields, and not shared yet.
+        unsafe { page.add(at).cast::<u64>().write(value) }
+    };
+    word(0, MAGIC);
+    word(EPOCH, u64::from(u32::MAX));
+    word(DIVERGED, u64::from_le_bytes([1, 0, 0, 0, 0, 0, 0, 0x20]));
+}
