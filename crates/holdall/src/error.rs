@@ -105,6 +105,7 @@ impl Error {
     pub(crate) fn no_memory(bytes: usize) -> Self {
         let mut error = Self::io(io::Error::from_raw_os_error(libc::ENOMEM), PathBuf::new());
         error.0.path = None;
+        error.0.remedy = Some("free some memory, or read the value piece by piece".into());
         error.0.cause = format!("there is not enough memory for {bytes} bytes").into();
         error
     }
@@ -243,9 +244,6 @@ fn explain(source: &io::Error) -> (Cow<'static, str>, Option<&'static str>) {
         }
         Some(libc::ENOTDIR) => {
             ("a part of the path is not a directory", "choose another base_path")
-        }
-        Some(libc::ENOMEM) => {
-            ("there is not enough memory", "free some memory, or read the value piece by piece")
         }
         Some(libc::EMFILE | libc::ENFILE) => {
             ("too many open files", "raise the limit of open files (ulimit -n) and try again")
