@@ -184,7 +184,7 @@ class StorageCore:
         self, key: str, value: Any, ttl: Ttl = DEFAULT, *, copy: bool | None = None
     ) -> None:
         """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
-        ttl = check_ttl(ttl, "set")
+        ttl = check_ttl(ttl, "set", key)
         tier = await self._memory()
         tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
 

@@ -350,29 +350,6 @@ class StorageManager(StorageCore):
             return True
         return self._on_disk and await self._blobs.exists(key)
 
-    # -- memory only ----------------------------------------------------------------------------
-
-    async def cache_get(self, key: str, default: Any = None, *, copy: bool | None = None) -> Any:
-        """What memory holds, or `default`; the disk is not asked."""
-        tier = await self._memory()
-        value = tier.get(check_key(key, "get"), MISSING)
-        if value is MISSING:
-            return default
-        return self._out(value.value if isinstance(value, Held) else value, copy)
-
-    async def cache_set(
-        self, key: str, value: Any, ttl: Ttl = DEFAULT, *, copy: bool | None = None
-    ) -> None:
-        """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
-        ttl = check_ttl(ttl, "set", key)
-        tier = await self._memory()
-        tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
-
-    async def cache_delete(self, key: str) -> bool:
-        """Removes an entry from memory; the disk keeps its value."""
-        tier = await self._memory()
-        return tier.delete(check_key(key, "delete"))
-
     # -- the whole ------------------------------------------------------------------------------
 
     async def get_stats(self) -> StorageStats:

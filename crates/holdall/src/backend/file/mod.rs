@@ -1,9 +1,7 @@
 //! Values as plain files in a directory, shared by any number of threads and processes.
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
-//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`,
-//! `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in
-//! a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
+//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
 mod catalog;

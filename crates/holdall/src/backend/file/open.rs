@@ -243,24 +243,18 @@ impl Live {
         let deadline = time.boot_millis().saturating_add(timeout);
         let file = locks.as_fd();
         let opening =
-            ofd::lock_until(opening, byte::OPENING, 1, true, time, deadline, "the opening store")?;
-        let alone = ofd::try_lock(locks.as_fd(), byte::USERS, 1, true)?;
+            ofd::lock_until(file, byte::OPENING, 1, true, time, deadline, "the opening store")?;
+        let alone = ofd::try_lock(file, byte::USERS, 1, true)?;
         if alone {
             newer::refuse_databases(&own)?;
         }
-            ofd::lock_until(file, byte::OPENING, 1, true, time, deadline, "the opening store")?;
         // Neither mappings nor the index's locks hold between machines.
         let clock = Arc::new(if coherent {
             ClockFile::open(&own_file(&own, "clock")?, store.id())?
         } else {
             ClockFile::private(store.id())?
         });
-        if !is_new {
-            clock.leap_if_made(getrandom::u32().unwrap_or(0));
-        }
-        let user = locks.as_fd();
         clock.leap_if_made(is_new);
-        let alone = ofd::try_lock(file, byte::USERS, 1, true)?;
         // From here on the last one to leave knows that it is not the last.
         let user =
             ofd::lock_until(file, byte::USERS, 1, false, time, deadline, "the closing store")?;
