@@ -197,7 +197,12 @@ class History:
 
     def about(self, key):
         """What was said of a key, with the numbers of the lines."""
-        return [f"{n} {text}" for n, text in enumerate(self.said, 1) if key in _words(text)]
+        listings = ("LST ", "LSD ")
+        return [
+            f"{n} {text}"
+            for n, text in enumerate(self.said, 1)
+            if key in _words(text) or text.startswith(listings)
+        ]
 
     def following(self, held):
         """The history that goes on where a verifier has found this."""
