@@ -9,6 +9,8 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
+use rustix::io::Errno;
+
 use super::coherence::MAGIC;
 use super::dir::open_file;
 use super::inline;
@@ -59,9 +61,11 @@ pub(super) fn refuse_databases(own: &OwnedFd) -> Result<()> {
     for (path, remedy) in databases {
         let name = format!("{OWN}/{path}");
         let mut head = [0; index::HEAD];
-        let io = |error| Error::io(error, &name);
-        let Some(file) = open_file(own.as_fd(), &path).map_err(|error| io(error.into()))? else {
-            continue;
+        let file = match open_file(own.as_fd(), &path) {
+            Ok(Some(file)) => file,
+            // What is no file is no database: values in files are as well as ever.
+            Ok(None) | Err(Errno::LOOP | Errno::NXIO) => continue,
+            Err(error) => return Err(Error::io(error.into(), name)),
         };
         if File::from(file).read_exact_at(&mut head, 0).is_err() {
             // Too short for a database: whoever needs it will say so.
