@@ -233,7 +233,7 @@ impl Opened {
         for ((at, _), flushed) in left.iter().zip(flushed) {
             if let Err(error) = flushed {
                 live.clock.set_diverged(true);
-                results[*at] = Some(Err(error));
+                results[*at] = Some(Err(error.after(IN_PLACE)));
                 pending.retain(|one| one.at != *at);
             }
         }
