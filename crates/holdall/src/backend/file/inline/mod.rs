@@ -142,9 +142,15 @@ impl Inline {
         }
     }
 
-    /// Makes what was committed before the call survive a power cut.
+    /// Makes what was committed before the call survive a power cut. After a flush that failed, the
+    /// log is folded in first: the next save need not suffer from it.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.ask(SqliteIndex::flush)?;
+        self.ask(|values| {
+            if values.has_lost_a_flush() {
+                values.checkpoint()?;
+            }
+            values.flush()
+        })?;
         if !self.is_named.load(Ordering::Acquire) {
             flush(self.own.as_fd()).map_err(|error| Error::io(error.into(), &self.path))?;
             self.is_named.store(true, Ordering::Release);
