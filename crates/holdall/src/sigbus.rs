@@ -4,25 +4,38 @@
 //! cut, by `cp` over a store that is in use for example, the next access to what is gone is a SIGBUS,
 //! which ends the process. So that signal is caught. If the address is of one of these files, memory
 //! of this process takes the place of the page, the cut is counted, and the access goes on; whoever
-//! uses the mapping looks at the count and lets go of it. Any other SIGBUS goes to whoever handled it
+//! uses the mapping looks at that and lets go of it. Any other SIGBUS goes to whoever handled it
 //! before, as if nobody stood between.
 //!
-//! The handler only makes calls that are safe in a handler: it finds out whose the address is from
-//! `/proc/self/maps`. The inline values are not covered, for they are the only copy: a process that is
-//! in the middle of writing them does better to end there, as after `kill -9`.
+//! Clocks are known by their [`Watch`]; of what SQLite maps only `/proc/self/maps` tells. The handler
+//! only makes calls that are safe in a handler, one thread at a time, and its largest buffer has 512
+//! bytes: threads of Rust programs give it a stack of 8 KiB, of which the kernel may use half. The
+//! inline values are not covered, for they are the only copy: a process that is in the middle of
+//! writing them does better to end there, as after `kill -9`.
 #![allow(unsafe_code, reason = "a signal handler, and a page in the place of another")]
+
+mod maps;
+mod watch;
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// How many cut pages are remembered; of more, all mappings are taken to be cut.
-const REMEMBERED: usize = 64;
-const LINE: usize = 8_192;
+use maps::{Lines, Whose};
+pub(crate) use watch::Watch;
+
+/// How many lost pages of indexes are remembered, for threads that faulted at the same moment.
+const RECENT: usize = 256;
+const PIECE: usize = 512;
+/// A page of a file that ends before it; `si_code` of the other causes is not this.
+const BEYOND_THE_END: c_int = 2;
 
 static CUTS: AtomicU64 = AtomicU64::new(0);
-static PAGES: [AtomicUsize; REMEMBERED] = [const { AtomicUsize::new(0) }; REMEMBERED];
+static PAGES: [AtomicUsize; RECENT] = [const { AtomicUsize::new(0) }; RECENT];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// The process whose handler is at work, or 0.
+static TURN: AtomicI32 = AtomicI32::new(0);
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 static FILL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 static PAGE: AtomicUsize = AtomicUsize::new(4_096);
@@ -49,7 +62,8 @@ pub(crate) fn guard(fill: Fill) {
             let mut ours = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
             ours.sa_sigaction = on_bus as *const () as usize;
             ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-            libc::sigemptyset(&raw mut ours.sa_mask);
+            // No other handler comes between while others wait for this one.
+            libc::sigfillset(&raw mut ours.sa_mask);
             if libc::sigaction(libc::SIGBUS, &raw const ours, std::ptr::null_mut()) != 0 {
                 tracing::debug!("a clock file that is cut short will end the process");
             }
@@ -57,61 +71,101 @@ pub(crate) fn guard(fill: Fill) {
     });
 }
 
-/// How many pages were lost so far, in any mapping of this process.
+/// How many pages were lost so far, in any mapping of this process. Counted before anything is to be
+/// read in their place.
 pub(crate) fn cuts() -> u64 {
     CUTS.load(Ordering::Acquire)
 }
 
-/// Whether a page of this mapping was lost. Cheap while none was.
-pub(crate) fn is_cut(start: *const u8, length: usize) -> bool {
-    let cuts = cuts();
-    if cuts == 0 {
-        return false;
-    }
-    let range = start as usize..start as usize + length;
-    cuts as usize > REMEMBERED
-        || PAGES.iter().any(|page| range.contains(&page.load(Ordering::Acquire)))
-}
-
-/// Forgets the pages of a mapping that is no more: another may get its place.
-pub(crate) fn forget(start: *const u8, length: usize) {
-    let range = start as usize..start as usize + length;
-    for page in &PAGES {
-        let known = page.load(Ordering::Acquire);
-        if range.contains(&known) {
-            let _ = page.compare_exchange(known, 0, Ordering::AcqRel, Ordering::Acquire);
-        }
-    }
-}
-
 extern "C" fn on_bus(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a valid siginfo_t to a handler with SA_SIGINFO; errno is this
-    // thread's own; `mmap` replaces a page that has lost its file, in a mapping that is known to be
-    // of one of our files, so nothing else can be there.
+    // SAFETY: the kernel passes a valid siginfo_t to a handler with SA_SIGINFO, which has an address
+    // if this is its cause; errno is this thread's own.
     unsafe {
         let errno = *libc::__errno_location();
-        let size = PAGE.load(Ordering::Acquire);
-        let page = (*info).si_addr() as usize & !(size - 1);
-        // Only a fault has an address, not a signal that somebody sent.
-        let found = if (*info).si_code > 0 { mapping(page) } else { None };
-        if let Some(mapping) = found {
-            let access = libc::PROT_READ | libc::PROT_WRITE;
-            let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-            let fresh = libc::mmap(page as *mut c_void, size, access, kind, -1, 0);
-            if fresh != libc::MAP_FAILED {
-                let fill = FILL.load(Ordering::Acquire);
-                if mapping.is_clock && mapping.offset == 0 && !fill.is_null() {
-                    std::mem::transmute::<*mut c_void, Fill>(fill)(fresh.cast());
-                }
-                let count = CUTS.load(Ordering::Acquire) as usize;
-                PAGES[count % REMEMBERED].store(page, Ordering::Release);
-                CUTS.fetch_add(1, Ordering::AcqRel);
-                *libc::__errno_location() = errno;
-                return;
-            }
+        let is_mended = (*info).si_code == BEYOND_THE_END && {
+            take_turn();
+            let is_mended = mend((*info).si_addr() as usize);
+            TURN.store(0, Ordering::Release);
+            is_mended
+        };
+        if !is_mended {
+            before(signal, info, context);
         }
-        before(signal, info, context);
         *libc::__errno_location() = errno;
+    }
+}
+
+/// Waits until no other thread is in the handler. One that a fork has left behind in the parent does
+/// not count.
+fn take_turn() {
+    // SAFETY: calls without conditions.
+    let process = unsafe { libc::getpid() };
+    loop {
+        let holder = TURN.load(Ordering::Relaxed);
+        let taken = || {
+            TURN.compare_exchange_weak(holder, process, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        };
+        if holder != process && taken() {
+            return;
+        }
+        // SAFETY: as above.
+        unsafe { libc::sched_yield() };
+    }
+}
+
+/// Whether the access to an address can go on now: it was in one of our files. It is this thread's
+/// turn.
+fn mend(address: usize) -> bool {
+    let size = PAGE.load(Ordering::Acquire);
+    let page = address & !(size - 1);
+    if let Some((clock, at)) = watch::find(page) {
+        // Another thread may have been first.
+        let is_mine = clock.lose(at / size);
+        if is_mine {
+            CUTS.fetch_add(1, Ordering::AcqRel);
+        }
+        let is_there = !is_mine || replace(page, size, at == 0);
+        if !is_there {
+            clock.keep(at / size);
+        }
+        return is_there;
+    }
+    match whose(page) {
+        Whose::Index => {
+            CUTS.fetch_add(1, Ordering::AcqRel);
+            let next = NEXT.fetch_add(1, Ordering::Relaxed) % RECENT;
+            PAGES[next].store(page, Ordering::Relaxed);
+            replace(page, size, false)
+        }
+        // Here too.
+        Whose::NoFile => PAGES.iter().any(|known| known.load(Ordering::Relaxed) == page),
+        Whose::Another => false,
+    }
+}
+
+/// Puts memory of this process in the place of a page, all at once: nobody sees it half filled.
+fn replace(page: usize, size: usize, is_first: bool) -> bool {
+    // SAFETY: new memory at an address that the kernel chooses, which is filled while nobody else knows
+    // it, then moved over a page that has lost its file, in a mapping that is known to be of one of our
+    // files, so nothing else can be there. The function was stored by `guard`.
+    unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let fresh = libc::mmap(std::ptr::null_mut(), size, access, kind, -1, 0);
+        if fresh == libc::MAP_FAILED {
+            return false;
+        }
+        let fill = FILL.load(Ordering::Acquire);
+        if is_first && !fill.is_null() {
+            std::mem::transmute::<*mut c_void, Fill>(fill)(fresh.cast());
+        }
+        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        if libc::mremap(fresh, size, size, how, page as *mut c_void) == libc::MAP_FAILED {
+            libc::munmap(fresh, size);
+            return false;
+        }
+        true
     }
 }
 
@@ -133,6 +187,8 @@ unsafe fn before(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
                     std::mem::transmute::<usize, One>(action.sa_sigaction)(signal);
                 }
             }
+            // One that somebody sent is ignored if it was; a fault never is.
+            Some(action) if action.sa_sigaction == libc::SIG_IGN && (*info).si_code <= 0 => {}
             // The same access faults again, and ends the process as if nobody had been here.
             _ => {
                 libc::signal(signal, libc::SIG_DFL);
@@ -144,40 +200,24 @@ unsafe fn before(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
     }
 }
 
-/// A mapping of one of our files.
-struct Mapping {
-    is_clock: bool,
-    /// Of the page in the file.
-    offset: usize,
-}
-
 /// Whose an address is, without any memory but the stack.
-fn mapping(address: usize) -> Option<Mapping> {
+fn whose(address: usize) -> Whose {
+    let mut lines = Lines::of(address);
+    let mut piece = [0_u8; PIECE];
     // SAFETY: a C string, and a buffer of the length that is passed.
     unsafe {
         let file = libc::open(c"/proc/self/maps".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if file < 0 {
-            return None;
+            return Whose::Another;
         }
-        let mut buffer = [0_u8; LINE];
-        let mut held = 0;
-        let found = 'reading: loop {
-            let rest = buffer.len() - held;
-            let count = libc::read(file, buffer[held..].as_mut_ptr().cast(), rest);
+        let found = loop {
+            let count = libc::read(file, piece.as_mut_ptr().cast(), PIECE);
             if count < 0 && *libc::__errno_location() == libc::EINTR {
                 continue;
             }
-            let Ok(count @ 1..) = usize::try_from(count) else { break None };
-            held += count;
-            while let Some(end) = buffer[..held].iter().position(|byte| *byte == b'\n') {
-                if let Some(found) = parsed(&buffer[..end], address) {
-                    break 'reading found;
-                }
-                buffer.copy_within(end + 1..held, 0);
-                held -= end + 1;
-            }
-            if held == buffer.len() {
-                break None;
+            let Ok(count @ 1..=PIECE) = usize::try_from(count) else { break Whose::Another };
+            if let Some(found) = lines.find(&piece[..count]) {
+                break found;
             }
         };
         libc::close(file);
@@ -185,58 +225,5 @@ fn mapping(address: usize) -> Option<Mapping> {
     }
 }
 
-/// `start-end rwxp offset dev inode path`: `None` if the address is not in it, else whether it is one
-/// of ours.
-fn parsed(line: &[u8], address: usize) -> Option<Option<Mapping>> {
-    let mut words = line.splitn(6, |byte| *byte == b' ');
-    let mut ends = words.next()?.split(|byte| *byte == b'-');
-    let (start, end) = (hex(ends.next()?)?, hex(ends.next()?)?);
-    if !(start..end).contains(&address) {
-        return None;
-    }
-    let offset = words.nth(1).and_then(hex);
-    let path = words.nth(2).unwrap_or_default().trim_ascii_start();
-    let is_clock = path.ends_with(b"/.holdall/clock");
-    let is_index = path.ends_with(b"/index.sqlite-shm");
-    let ours = offset.filter(|_| is_clock || is_index);
-    Some(ours.map(|offset| Mapping { is_clock, offset: offset + (address - start) }))
-}
-
-fn hex(digits: &[u8]) -> Option<usize> {
-    let mut number = 0_usize;
-    for digit in digits {
-        let digit = char::from(*digit).to_digit(16)?;
-        number = number.checked_mul(16)?.checked_add(digit as usize)?;
-    }
-    Some(number)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_our_files_are_ours() {
-        let clock = b"7f00-9f00 rw-s 00001000 fe:00 12   /a b/.holdall/clock";
-        let found = parsed(clock, 0x8000).expect("it is in there").expect("and ours");
-        assert!(found.is_clock);
-        assert_eq!(found.offset, 0x1100);
-        assert!(parsed(clock, 0x9f00).is_none());
-        let index = b"7f00-9f00 rw-s 00000000 fe:00 12 /s/.holdall/index/1/index.sqlite-shm";
-        assert!(parsed(index, 0x7f00).expect("there").is_some_and(|found| !found.is_clock));
-        for other in [
-            &b"7f00-9f00 rw-s 00000000 fe:00 12 /s/.holdall/inline/values.sqlite-shm"[..],
-            b"7f00-9f00 r--p 00000000 fe:00 12 /lib/libc.so.6",
-            b"7f00-9f00 rw-p 00000000 00:00 0",
-        ] {
-            assert!(parsed(other, 0x7f00).expect("in there").is_none());
-        }
-        assert!(parsed(b"nonsense", 1).is_none());
-    }
-
-    #[test]
-    fn this_process_can_be_asked_whose_an_address_is() {
-        let local = 0_u8;
-        assert!(mapping(&raw const local as usize).is_none());
-    }
-}
+mod tests;

@@ -25,6 +25,7 @@ mod formats;
 mod moves;
 mod room;
 
+use std::ffi::c_void;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -35,7 +36,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::stripes::STRIPES;
-use crate::sigbus;
+use crate::sigbus::{self, Watch};
 use crate::sync;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"holdall\x01");
@@ -74,6 +75,8 @@ pub(crate) enum Found {
 /// The mapped clock file of one store.
 pub(crate) struct ClockFile {
     map: NonNull<u8>,
+    /// Knows whether the file was cut short; `None` for a clock of this process alone.
+    watch: Option<Watch>,
     /// It was not whole when it was opened.
     is_made: bool,
     /// Keeps the versions of this store apart from those of one that lay here before.
@@ -127,7 +130,8 @@ impl ClockFile {
             let access = ProtFlags::READ | ProtFlags::WRITE;
             mmap(std::ptr::null_mut(), LENGTH, access, MapFlags::SHARED, file, 0).map_err(io)?
         };
-        let mut clock = Self::on(map, store)?;
+        let watch = Watch::new(map.cast(), LENGTH);
+        let mut clock = Self::on(map, Some(watch), store)?;
         clock.identity = Some((stat.st_dev, stat.st_ino));
         if remade.is_some() {
             // The marks of writers that died may be lost with the rest.
@@ -158,15 +162,15 @@ impl ClockFile {
             mmap_anonymous(std::ptr::null_mut(), LENGTH, access, MapFlags::PRIVATE)
                 .map_err(|error| Error::io(error.into(), ".holdall/clock"))?
         };
-        Self::on(map, store)
+        Self::on(map, None, store)
     }
 
     /// The clock in a mapping of `LENGTH` bytes, which it unmaps in the end.
-    fn on(map: *mut std::ffi::c_void, store: [u8; 16]) -> Result<Self> {
+    fn on(map: *mut c_void, watch: Option<Watch>, store: [u8; 16]) -> Result<Self> {
         let map = NonNull::new(map.cast::<u8>())
             .ok_or_else(|| Error::new(ErrorKind::Io, "the clock file was mapped at address 0"))?;
         let salt = xxh3_64(&store);
-        let mut clock = Self { map, is_made: false, salt, identity: None, remade: None };
+        let mut clock = Self { map, watch, is_made: false, salt, identity: None, remade: None };
         if clock.word(0).load(Ordering::Acquire) != MAGIC {
             clock.is_made = true;
             clock.word(EPOCH).store(1, Ordering::Relaxed);
@@ -204,12 +208,11 @@ impl ClockFile {
     /// What a memory entry remembers: epoch and stripe in one number. `None` while a write is
     /// under way.
     pub(crate) fn version(&self, stripe: usize) -> Option<u64> {
-        if self.is_cut() {
-            return None;
-        }
         let count = self.stripe(stripe).load(Ordering::Acquire);
         let epoch = self.word(EPOCH).load(Ordering::Acquire);
-        (count & 1 == 0).then_some((epoch << 48 | (count & ((1 << 48) - 1))) ^ self.salt)
+        // Looked at last: what was read may be what took the place of a lost page.
+        (count & 1 == 0 && !self.is_cut())
+            .then_some((epoch << 48 | (count & ((1 << 48) - 1))) ^ self.salt)
     }
 
     /// Says that a write begins. The stripe's lock is held.
@@ -373,7 +376,7 @@ fn has_magic(file: &OwnedFd) -> Result<bool> {
 
 impl Drop for ClockFile {
     fn drop(&mut self) {
-        sigbus::forget(self.map.as_ptr(), LENGTH);
+        drop(self.watch.take());
         // SAFETY: the mapping was made by `open` with this length, and no reference to it
         // outlives the struct.
         let unmapped = unsafe { munmap(self.map.as_ptr().cast(), LENGTH) };

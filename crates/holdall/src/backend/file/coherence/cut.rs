@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{ClockFile, DIVERGED, EPOCH, LENGTH, MAGIC};
-use crate::sigbus;
+use super::{ClockFile, DIVERGED, EPOCH, MAGIC};
+use crate::sigbus::Watch;
 
 impl ClockFile {
     /// Whether somebody has cut the file short, so that a part of it is this process's alone: the
     /// store has to be opened anew. Cheap if nobody has.
     pub(crate) fn is_cut(&self) -> bool {
-        sigbus::is_cut(self.map.as_ptr(), LENGTH)
+        self.watch.as_ref().is_some_and(Watch::is_cut)
     }
 
     /// In a store that is not new: if the clock was lost, begins at an epoch that no other process
