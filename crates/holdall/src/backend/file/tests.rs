@@ -22,6 +22,7 @@ mod inline_moves;
 mod long_keys;
 mod repair;
 mod repair_killed;
+mod repair_whole;
 mod rules;
 mod stamps;
 mod verify;

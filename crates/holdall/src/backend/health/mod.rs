@@ -2,6 +2,7 @@
 
 mod kind;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ pub(crate) use kind::Cure;
 pub use kind::ProblemKind;
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// What kind of damage it is.
     pub kind: ProblemKind,
@@ -81,6 +82,8 @@ pub struct VerifyReport {
     pub notices: Vec<Problem>,
     /// Keys of files of other programs, for listings that are made anew.
     pub(crate) adopted: Vec<Key>,
+    /// Problems and notices: the same is told once.
+    told: HashSet<Problem>,
 }
 
 impl VerifyReport {
@@ -92,7 +95,7 @@ impl VerifyReport {
 
     pub(crate) fn add(&mut self, problem: Problem) {
         let list = if problem.kind.is_notice() { &mut self.notices } else { &mut self.problems };
-        if !list.contains(&problem) {
+        if self.told.insert(problem.clone()) {
             list.push(problem);
         }
     }

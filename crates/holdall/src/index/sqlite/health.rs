@@ -14,7 +14,7 @@ pub(crate) enum Flaw {
     Pages(String),
     /// A row that cannot be read, with its key if that is one.
     Row(Option<String>),
-    /// The counters, or the tags by which values are found, do not belong to the rows.
+    /// The counters, or the tags and dates by which values are found, do not belong to the rows.
     Counters(String),
 }
 
@@ -42,7 +42,7 @@ impl SqliteIndex {
         })
     }
 
-    /// Counts the rows, and finds their tags, anew.
+    /// Counts the rows anew, and takes from them the tags and dates by which they are found.
     ///
     /// # Errors
     /// As for any change.
@@ -52,13 +52,23 @@ impl SqliteIndex {
             let complete = counters(&transaction).is_ok_and(|counters| counters.complete);
             transaction.execute("DELETE FROM tag", [])?;
             let mut counted = Counters { complete, ..Counters::default() };
+            let mut misdated = Vec::new();
             for_each_row(&transaction, |row| {
-                if let Ok(row) = row {
+                if let Ok((row, expires)) = row {
                     counted.add(&row).ok_or_else(super::super::row::damaged)?;
                     write::tag(&transaction, &row)?;
+                    if !expires.is_that_of(&row) {
+                        misdated.push(row);
+                    }
                 }
                 Ok(())
             })?;
+            for row in misdated {
+                transaction.execute(
+                    "UPDATE entry SET expires_at = ?2 WHERE key = ?1",
+                    (row.key.as_bytes(), row.expires_at.map(column)),
+                )?;
+            }
             write::store(&transaction, counted)?;
             Ok(transaction.commit()?)
         })
@@ -73,10 +83,13 @@ fn examine(transaction: &Transaction<'_>) -> Result<Vec<Flaw>, Fault> {
         flaws.push(Flaw::Pages(verdict));
     }
     let mut counted = Counters::default();
-    let (mut tags, mut missing) = (0_u64, 0_u64);
+    let (mut tags, mut missing, mut misdated) = (0_u64, 0_u64, 0_u64);
     for_each_row(transaction, |row| {
         let row = match row {
-            Ok(row) => row,
+            Ok((row, expires)) => {
+                misdated += u64::from(!expires.is_that_of(&row));
+                row
+            }
             Err(key) => {
                 flaws.push(Flaw::Row(key));
                 return Ok(());
@@ -118,24 +131,36 @@ fn examine(transaction: &Transaction<'_>) -> Result<Vec<Flaw>, Fault> {
     if missing > 0 || u64::try_from(all) != Ok(tags) {
         flaws.push(Flaw::Counters("the tags are not those of the values".into()));
     }
+    if misdated > 0 {
+        let what = format!("{misdated} values are listed as if they expired at another time");
+        flaws.push(Flaw::Counters(what));
+    }
     Ok(flaws)
+}
+
+/// When a row expires as listings see it; `None` if that is no date.
+struct Expires(Option<Option<i64>>);
+
+impl Expires {
+    fn is_that_of(&self, row: &Row) -> bool {
+        self.0 == Some(row.expires_at.map(column))
+    }
 }
 
 /// Gives every row, or the key of one that cannot be read.
 fn for_each_row(
     connection: &Connection,
-    mut each: impl FnMut(std::result::Result<Row, Option<String>>) -> Result<(), Fault>,
+    mut each: impl FnMut(std::result::Result<(Row, Expires), Option<String>>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let mut statement = connection.prepare("SELECT key, expires_at, row FROM entry")?;
     let mut rows = statement.query([])?;
     while let Some(columns) = rows.next()? {
         let bytes = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
         let (key, row) = (bytes(0)?, bytes(2)?);
-        let expires: Option<i64> = columns.get(1).unwrap_or(Some(-1));
+        let expires = Expires(columns.get(1).ok());
         let decoded = key.zip(row).and_then(|(key, row)| Row::decode(key, row).ok());
-        let decoded = decoded.filter(|row| row.expires_at.map(column) == expires);
         let text = || key.and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
-        each(decoded.ok_or_else(text))?;
+        each(decoded.map(|row| (row, expires)).ok_or_else(text))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use super::super::{Kept, Row};
 use super::read::{self, Counters};
 use super::{Fault, SqliteIndex, fault, open, role, write};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many rows are read at a time, and how far a damaged place is stepped over.
 const BATCH: i64 = 512;
@@ -48,14 +48,17 @@ impl SqliteIndex {
     /// one in `old`, which nobody has open in this process. It is on the disk when this returns.
     /// Answers how many values it has.
     ///
+    /// What is damaged is left out. An error that may be another one the next time is none of that.
+    ///
     /// # Errors
-    /// [`ErrorKind::Io`] if it cannot be written; [`ErrorKind::Busy`]. What cannot be read is left out.
+    /// [`ErrorKind::Io`] if one of them cannot be opened, read or written for another reason than
+    /// damage; [`ErrorKind::Busy`].
     pub(crate) fn salvage(old: &Path, new: &Path, is_whole: IsWhole<'_>) -> Result<u64> {
         let role = &role::VALUES;
         let database = open::database(new, role)?;
         let mut target = open::connect(&database, role)?;
         let explained = |fault: Fault| fault.at(&database);
-        if let Ok(source) = open::connect(&old.join(role.name), role) {
+        if let Some(source) = source(&old.join(role.name), role)? {
             let mut salvage = Salvage { source, target: &mut target, is_whole };
             salvage.all().map_err(explained)?;
         }
@@ -65,6 +68,23 @@ impl SqliteIndex {
         open::sync_folder(new)?;
         Ok(count)
     }
+}
+
+/// The database to be read; `None` if nothing lies there that could be one.
+fn source(database: &Path, role: &role::Role) -> Result<Option<Connection>> {
+    match std::fs::symlink_metadata(database) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(error, database)),
+    }
+    open::connect(database, role).map(Some).or_else(|error| unless_damaged(error, None))
+}
+
+/// What stands for something that cannot be read for its damage; every other error stays one: too
+/// many open files, or a process in the way, must not look like an empty database.
+fn unless_damaged<T>(error: Error, instead: T) -> Result<T> {
+    if error.kind() == ErrorKind::Corrupt { Ok(instead) } else { Err(error) }
 }
 
 struct Salvage<'a> {
@@ -82,7 +102,7 @@ struct Found {
 
 impl Salvage<'_> {
     fn all(&mut self) -> Result<(), Fault> {
-        let last = self.last();
+        let last = self.last()?;
         let mut after = 0;
         loop {
             let (seen, is_damaged) = self.batch(after + 1, i64::MAX)?;
@@ -102,16 +122,20 @@ impl Salvage<'_> {
     }
 
     /// The last row, as far as that can be found out.
-    fn last(&self) -> i64 {
+    fn last(&self) -> Result<i64, Fault> {
         const GUESS: i64 = 1 << 20;
-        let asked = |sql| self.source.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
-        if let Ok(last) = asked("SELECT max(id) FROM entry") {
-            return last.unwrap_or(0);
+        let asked = |sql| {
+            let last = self.source.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+            last.map(Some)
+                .or_else(|error| unless_damaged(fault::explain(error, Path::new("")), None))
+        };
+        if let Some(last) = asked("SELECT max(id) FROM entry")? {
+            return Ok(last.unwrap_or(0));
         }
         // The index of the keys has the numbers too.
         let indexed = "SELECT max(id) FROM (SELECT id, key FROM entry INDEXED BY entry_key \
                        WHERE key >= x'00')";
-        asked(indexed).ok().flatten().unwrap_or(GUESS)
+        Ok(asked(indexed)?.flatten().unwrap_or(GUESS))
     }
 
     /// Reads a range in ever smaller parts, down to single rows that cannot be read.
@@ -137,13 +161,7 @@ impl Salvage<'_> {
         let read = self.read(begin, end, &mut found, &mut last);
         let is_damaged = match read {
             Ok(()) => false,
-            Err(error) => {
-                let error = fault::explain(error, Path::new(""));
-                if error.kind() == ErrorKind::Busy {
-                    return Err(error.into());
-                }
-                true
-            }
+            Err(error) => unless_damaged(fault::explain(error, Path::new("")), true)?,
         };
         self.keep(found)?;
         Ok((last, is_damaged))

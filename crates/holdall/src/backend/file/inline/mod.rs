@@ -175,7 +175,11 @@ impl Inline {
             let guard = self.current.read().unwrap_or_else(PoisonError::into_inner);
             let epoch = self.clock.epoch();
             match &*guard {
-                Some(current) if current.epoch.load(Ordering::Acquire) == epoch => {
+                // A repair that died after it had exchanged the databases has left a mark alone.
+                Some(current)
+                    if current.epoch.load(Ordering::Acquire) == epoch
+                        && !self.clock.needs_scan() =>
+                {
                     return Ok(guard);
                 }
                 // A repair may have put another database in its place.

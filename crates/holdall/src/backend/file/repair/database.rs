@@ -57,6 +57,11 @@ impl Opened {
         flush(folder.as_fd()).map_err(|error| Error::io(error.into(), &new))?;
         item.flush()?;
         step();
+        self.forget_draft(live)?;
+        // Before the exchange: whoever has the old one open looks where it is at each call, until
+        // a scan has begun another epoch, even if nobody lives to begin one here.
+        live.clock.set_diverged(true);
+        step();
         let io = |error: Errno| {
             let error = Error::io(error.into(), &place);
             error.remedy("end every process that uses the store, and move .holdall/inline away")
@@ -69,9 +74,6 @@ impl Opened {
         unlinkat(&folder, DRAFT, AtFlags::empty()).map_err(io)?;
         step();
         flush(folder.as_fd()).map_err(io)?;
-        // Whoever has the old one open looks where it is now.
-        live.clock.set_diverged(true);
-        step();
         live.clock.next_epoch();
         step();
         drop(values);
@@ -79,6 +81,17 @@ impl Opened {
         let problem = Problem { what, ..problem.clone() };
         report.quarantined.push(Quarantined { problem, folder: self.path.join(&item.path) });
         Ok(())
+    }
+
+    /// Removes the draft that a repair which was killed has left in the database that is in its
+    /// place: in quarantine it would make it look like one that was never finished.
+    fn forget_draft(&self, live: &Live) -> Result<()> {
+        let io = |error: Errno| Error::io(error.into(), self.path.join(OWN).join(INLINE));
+        let folder = own_folder(&live.own, INLINE)?;
+        match unlinkat(&folder, DRAFT, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed.and_then(|()| flush(folder.as_fd())).map_err(io),
+        }
     }
 
     /// Whether an inline value is what was saved.

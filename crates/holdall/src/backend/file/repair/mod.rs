@@ -29,6 +29,7 @@ use crate::backend::health::{
 use crate::cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::SqliteIndex;
+use crate::key::Key;
 
 /// The folder of what was taken out of the store, below the store's own.
 pub(super) const FOLDER: &str = "quarantine";
@@ -60,8 +61,10 @@ impl<'a> Plan<'a> {
                 (ProblemKind::InlineDamaged, _) => plan.database = plan.database.or(Some(one)),
                 (ProblemKind::SignerDamaged, _) => plan.signer = Some(one),
                 (ProblemKind::CountersWrong, _) if is_inline => plan.recount.push(one),
-                // Of a database of which that is known it is the reason that counts.
-                (_, Cure::Quarantine) if is_inline && one.key.is_none() => plan.recount.push(one),
+                // Nobody can ask for a row by what is no key.
+                (_, Cure::Quarantine) if is_inline && !has_key(one) => {
+                    plan.database = plan.database.or(Some(one));
+                }
                 (_, Cure::Quarantine) if is_inline => plan.inline.push(one),
                 (ProblemKind::StampMissing, _) | (_, Cure::Quarantine) => plan.files.push(one),
                 (ProblemKind::Owner, _) if !is_root => plan.kept.push(one),
@@ -128,7 +131,7 @@ impl Opened {
         let context = Context { inspect, has_index: false, owner };
         let mut report = RepairReport::default();
         report.kept.extend(plan.kept.iter().map(|one| (*one).clone()));
-        self.mend_values(live, &plan, context, terms, &mut report)?;
+        let stuck = self.mend_values(live, &plan, context, terms, &mut report)?;
         for one in &plan.rights {
             cancel::check()?;
             match self.set_rights(live, one, owner) {
@@ -142,7 +145,14 @@ impl Opened {
             }
         }
         self.sweep(live, &plan.sweep, terms, &mut report)?;
-        if plan.is_rebuilt || live.clock.needs_scan() {
+        // A scan removes the older of two, which is all that is left if the newer one is damaged.
+        let is_kept = |one: &&Problem| {
+            matches!(one.kind, ProblemKind::Outdated | ProblemKind::InTwoPlaces)
+                && (one.key.is_none() || stuck.contains(&one.key.as_deref()))
+        };
+        if plan.rebuild.iter().any(is_kept) {
+            report.kept.extend(plan.rebuild.iter().map(|one| (*one).clone()));
+        } else if plan.is_rebuilt || live.clock.needs_scan() {
             let all = live.locks.lock_all(terms.lock_timeout)?;
             step();
             self.rebuild(live)?;
@@ -161,21 +171,35 @@ impl Opened {
         Ok(report)
     }
 
-    fn mend_values(
+    /// Sets values and their databases right. Answers with the keys of those that the system does
+    /// not let be moved, which are kept.
+    fn mend_values<'p>(
         &self,
         live: &super::open::Live,
-        plan: &Plan<'_>,
+        plan: &Plan<'p>,
         context: Context<'_>,
         terms: Terms<'_>,
         report: &mut RepairReport,
-    ) -> Result<()> {
+    ) -> Result<Vec<Option<&'p str>>> {
+        let mut stuck = Vec::new();
+        let mut note = |one: &'p Problem, done, report: &mut RepairReport| match done {
+            // It ends one value, not the repair.
+            Err(error) if Error::kind(&error) == ErrorKind::Io => {
+                report.kept.push(unmended(one, &error));
+                stuck.push(one.key.as_deref());
+                Ok(())
+            }
+            done => done,
+        };
         for one in &plan.files {
             cancel::check()?;
-            self.mend_file(live, one, context, terms, report)?;
+            let done = self.mend_file(live, one, context, terms, report);
+            note(one, done, report)?;
         }
         for one in &plan.inline {
             cancel::check()?;
-            self.mend_inline(live, one, context, terms, report)?;
+            let done = self.mend_inline(live, one, context, terms, report);
+            note(one, done, report)?;
         }
         if let Some(one) = plan.database {
             self.mend_database(live, one, terms, report)?;
@@ -188,7 +212,7 @@ impl Opened {
             live.inline.ask(SqliteIndex::recount)?;
             report.mended.extend(plan.recount.iter().map(|one| (*one).clone()));
         }
-        Ok(())
+        Ok(stuck)
     }
 
     /// A path of a problem, below the base.
@@ -202,6 +226,11 @@ impl Opened {
 fn step() {
     #[cfg(test)]
     killed::here();
+}
+
+/// Whether a problem names a key by which somebody can ask.
+fn has_key(problem: &Problem) -> bool {
+    problem.key.as_deref().is_some_and(|text| Key::new(text).is_ok())
 }
 
 /// What could not be set right, and why.

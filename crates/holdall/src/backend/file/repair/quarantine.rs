@@ -90,7 +90,11 @@ impl Opened {
         }
         if let Some(key) = &look.key {
             self.set_older_inline_aside(live, key, look, problem, report)?;
-            commit(live, vec![removal(key)]);
+            // A file of this store that is left is the value, and listed as it was.
+            let left = self.find(key, None, super::super::find::Search::All)?;
+            if left.iter().all(|file| file.stamp.is_none()) {
+                commit(live, vec![removal(key)]);
+            }
             step();
         }
         Ok(())

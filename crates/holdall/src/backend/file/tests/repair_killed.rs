@@ -23,8 +23,9 @@ fn repair_until_killed() {
     repaired(&backend, false);
 }
 
-/// A closed store with damage of every sort, and the contents that must never be lost.
-fn damaged(dir: &Path, with_database: bool) -> Vec<Vec<u8>> {
+/// A store with damage of every sort, the contents that must never be lost, and, if its database is
+/// damaged, somebody who has that open.
+fn damaged(dir: &Path, with_database: bool) -> (Vec<Vec<u8>>, Option<FileBackend>) {
     let (inline, plain) = (on(dir, 100), on(dir, 0));
     for name in ["a", "b", "c", "d"] {
         let content = format!("\"file {name}\"");
@@ -33,6 +34,12 @@ fn damaged(dir: &Path, with_database: bool) -> Vec<Vec<u8>> {
         inline.put(put(&format!("inline/{name}"), Format::Json, &content)).expect("put");
     }
     plain.list("", None, 99).expect("listed");
+    // Another process that has all of it open, and lives on.
+    let live = with_database.then(|| {
+        let live = on(dir, 100);
+        live.put(put("inline/live", Format::Json, "1")).expect("put");
+        live
+    });
     inline.close().expect("closed");
     drop((inline, plain));
     damage(&dir.join("file/a.json"), |content| content[1] ^= 1);
@@ -49,7 +56,7 @@ fn damaged(dir: &Path, with_database: bool) -> Vec<Vec<u8>> {
     if !with_database {
         contents.push(b"\"inline x\"".to_vec());
     }
-    contents
+    (contents, live)
 }
 
 /// The contents of all files in quarantine.
@@ -68,11 +75,14 @@ fn check_kills(with_database: bool) -> u32 {
     let helper = "backend::file::tests::repair_killed::repair_until_killed";
     for moment in 0.. {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let contents = damaged(dir.path(), with_database);
+        let (contents, live) = damaged(dir.path(), with_database);
         let mut command = Command::new(&this);
         command.args(["--exact", helper, "--ignored", "--test-threads=1"]);
         command.env(FOLDER, dir.path()).env(MOMENT, moment.to_string());
         let ended = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("run");
+        // Whoever goes on, and is told that it succeeded, has to be right.
+        let is_written =
+            live.is_some_and(|live| live.put(put("inline/new", Format::Json, "\"new\"")).is_ok());
         let backend = on(dir.path(), 100);
         if ended.success() {
             assert_eq!(kinds(&verified(&backend)), []);
@@ -92,6 +102,8 @@ fn check_kills(with_database: bool) -> u32 {
             let found = backend.get(&key(&text), None).expect("read").expect("there");
             assert_eq!(found.content, format!("\"inline {name}\"").into_bytes());
         }
+        let new = || backend.get(&key("inline/new"), None).expect("read");
+        assert!(!is_written || new().is_some(), "moment {moment}: an acknowledged write is lost");
         let kept = aside(dir.path());
         for content in &contents {
             assert!(kept.contains(content), "moment {moment}: a damaged value is lost");
