@@ -76,7 +76,7 @@ class BlobUpkeep(BlobCore):
         self, prefix: str, after: str | None, limit: int | None, page_size: int
     ) -> AsyncGenerator[list[str], None]:
         """The keys in lists of at most `page_size`."""
-        if prefix is None:
+        if not isinstance(prefix, str):
             raise wrong_type("prefix", prefix, "a str", "list keys")
         check_text("prefix", prefix, "list keys")
         check_text("after", after, "list keys")

@@ -34,6 +34,7 @@ pub(super) struct SharedFlush {
     /// As `State::failed`, for a look without the lock.
     has_failed: AtomicBool,
     state: Mutex<State>,
+    folding: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +65,7 @@ impl SharedFlush {
             asked: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
             state: Mutex::default(),
+            folding: Mutex::default(),
         })
     }
 
@@ -101,6 +103,11 @@ impl SharedFlush {
     /// has committed since.
     pub(super) fn heal(&self) {
         self.set_failed(&mut self.state(), None);
+    }
+
+    /// Waits until no thread of this process folds the log in: SQLite would not, and call it busy.
+    pub(super) fn fold(&self) -> MutexGuard<'_, ()> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the log has to be folded in before anything can be flushed.

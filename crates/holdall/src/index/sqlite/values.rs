@@ -233,6 +233,7 @@ impl Handles {
 
     fn fold(&self, connection: &Connection, mode: &str) -> Result<Folded> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let _turn = self.log.as_ref().map(SharedFlush::fold);
         let folded = connection.query_row(&sql, [], |columns| {
             let (busy, pages, moved): (i32, i32, i32) =
                 (columns.get(0)?, columns.get(1)?, columns.get(2)?);
