@@ -37,7 +37,6 @@ enum Harm {
     Forge,
     Widen,
     OrphanKey,
-    OldIndex,
     Signer,
     Row,
     Counters,
@@ -48,7 +47,7 @@ enum Harm {
     InlineCounters,
 }
 
-const HARMS: [Harm; 17] = [
+const HARMS: [Harm; 16] = [
     Harm::Flip,
     Harm::Cut,
     Harm::Grow,
@@ -57,7 +56,6 @@ const HARMS: [Harm; 17] = [
     Harm::Forge,
     Harm::Widen,
     Harm::OrphanKey,
-    Harm::OldIndex,
     Harm::Signer,
     Harm::Row,
     Harm::Counters,
@@ -178,12 +176,6 @@ fn harm(folder: &Path, harm: Harm, key: &str, files: &BTreeMap<String, PathBuf>)
             fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).expect("ours");
             let (_, digest) = name.rsplit_once("%=").expect("hashed");
             private(&keys.join(digest), text.as_bytes());
-            Trace::of(&[ProblemKind::Leftover])
-        }
-        Harm::OldIndex => {
-            let old = folder.join(".holdall/index/4711");
-            fs::create_dir(&old).ok()?;
-            fs::set_permissions(&old, fs::Permissions::from_mode(0o700)).expect("ours");
             Trace::of(&[ProblemKind::Leftover])
         }
         Harm::Signer => {
