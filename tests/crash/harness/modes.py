@@ -95,7 +95,7 @@ def _inject_one(options, report, syscall, n):
             *["strace", "-f", "-q", "-o", trace.name, "-e", f"trace={syscall}"],
             *["-e", f"inject={syscall}:{action}:when={when}"],
         ]
-        life = options.seconds + 20
+        life = options.seconds + 90  # enough on a machine that has much else to do
         note = run_writer(options, folder, options.seed, history, life, prefix=prefix)
         log = trace.read().splitlines()
         if not any("INJECTED" in line or "SIGKILL" in line for line in log):
