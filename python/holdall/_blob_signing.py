@@ -23,6 +23,9 @@ class BlobSigning(BlobCore):
     ) -> KeyRotation:
         """Has the first key of `signing_key` sign this store, after which the others may go.
 
+        Every process that uses the store has to have that key first in its ring before: whoever
+        has an older one first goes on signing with that.
+
         Every pickle and joblib value is verified with any key of the ring and signed with the
         first; then the store names that key as the one that signs here. A value keeps its key,
         tags, metadata, time of creation and end of life; its etag and time of change are new. One
