@@ -140,12 +140,26 @@ def _move(op: Op, state: State, source: Entry | None) -> Iterator[tuple[State, A
     if source is not None and taken and (op.optional or kind == "ConflictError"):
         yield state, None
     if source is not None and not taken and kind in ("ok", "cancelled", "StoreClosedError"):
-        moved = put(state, op.other, replace(source, etag=_etag(op)))
-        yield (put(moved, op.key, None) if op.name == "rename" else moved), None
+        yield put(state, op.other, replace(source, etag=_etag(op))), None
 
 
 def _rename(op: Op, state: State, _: Any) -> Iterator[tuple[State, Any]]:
-    yield from _move(op, state, state[op.key])
+    """The first half: for a moment the value is under both keys, as documented."""
+    source = state[op.key]
+    for after, _nothing in _move(op, state, source):
+        yield after, (source if after is not state else None)
+
+
+def _leave(op: Op, state: State, source: Entry | None) -> Iterator[tuple[State, Any]]:
+    """The other half: the source goes, if nobody has removed it; what was saved anew follows."""
+    here = state[op.key]
+    if source is None or here is None:
+        yield state, None
+        return
+    after = put(state, op.key, None)
+    if here != source:
+        after = put(after, op.other, replace(here, etag=_etag(op)))
+    yield after, None
 
 
 def _find(op: Op, state: State, _: Any) -> Iterator[tuple[State, Any]]:
@@ -182,7 +196,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "delete": (_delete,),
     "evict": (_evict,),
     "touch": (_touch,),
-    "rename": (_rename,),
+    "rename": (_rename, _leave),
     # The source is read before the target is written.
     "copy": (_find, _move),
     "get_or_set": (_get_or_set,),
