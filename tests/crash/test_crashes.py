@@ -57,5 +57,7 @@ def test_after_a_power_cut_what_is_durable_is_there_and_the_rest_is_whole_or_rep
 
 
 def test_a_process_killed_at_a_system_call_leaves_every_key_old_or_new():
-    report = report_of("sweep-disk", 5, syscalls="renameat,fsync,pwrite64", first=7, step=40)
-    assert report.is_clean(), report.summary()
+    report = report_of("sweep-disk", 12, syscalls="fsync,renameat,pwrite64", first=1, step=1)
+    # strace counts the calls of each thread: which of them the n-th is differs from run to run,
+    # and whether anything was acknowledged before it.
+    assert report.states > 0 and not report.broken, report.summary()
