@@ -287,7 +287,36 @@ ORPHAN = """
     [FROM_THE_LOOP, FROM_A_THREAD, POOLS, COHERENT, ORPHAN],
     ids=["from the loop", "from a thread", "pools", "coherent", "orphan"],
 )
-@pytest.mark.skip(reason="open defect: a fork from another thread hangs now and then")
 def test_parent_and_child_both_go_on(tmp_path, program):
     code = programs.joined(PARTS, program)
     assert programs.run(code, tmp_path / "store", ROUNDS, seconds=500).strip() == "fine"
+
+
+def test_a_fork_waits_for_an_import_that_another_thread_has_under_way(tmp_path):
+    (tmp_path / "slowly.py").write_text(
+        "import pathlib, time\npathlib.Path(__file__).with_suffix('.begun').touch()\n"
+        "time.sleep(0.3)\nvalue = 7\n"
+    )
+    code = """
+        import os, pathlib, signal, sys, threading, warnings
+        sys.path.insert(0, sys.argv[1])
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
+        import holdall
+        from holdall.formats._imports import complete
+
+        thread = threading.Thread(target=complete, args=("slowly",))
+        thread.start()
+        begun = pathlib.Path(sys.argv[1], "slowly.begun")
+        while not begun.exists():
+            pass
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            complete("slowly")
+            import slowly
+            os._exit(slowly.value)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        thread.join()
+        complete("slowly")
+    """
+    assert programs.run(code, tmp_path).strip() == "7"

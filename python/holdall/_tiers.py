@@ -29,6 +29,7 @@ from holdall.errors import (
     SerializationError,
     during,
 )
+from holdall.formats._imports import complete
 from holdall.types import Compression, Durability, OnCorrupt, Policy, StrPath, Trust, Ttl
 
 
@@ -327,7 +328,8 @@ def _held(value: Any, model_class: Any) -> Any:
 
 def validated(value: Any, model_class: Any, key: str) -> Any:
     """A value that only memory has, as the type asked for."""
-    from pydantic import ValidationError
+    complete("pydantic_core")
+    from pydantic_core import ValidationError
 
     from holdall.formats.json import adapter
 

@@ -12,6 +12,8 @@ import io
 import pickle
 from typing import Any, Final
 
+from holdall.formats._imports import complete
+
 LEAST: Final = 64 * 1024
 """Bytes of an array from which on its memory is lent instead of copied."""
 
@@ -96,6 +98,7 @@ def _pickler() -> Any:
 
     from holdall.formats.npy import memory_of
 
+    complete("joblib.numpy_pickle")
     joblib = importlib.import_module("joblib.numpy_pickle")
 
     class ArrayPickler(joblib.NumpyPickler):  # type: ignore[misc,name-defined]  # joblib has no types
@@ -124,6 +127,7 @@ def _pickler() -> Any:
 def _unpickler() -> Any:
     import numpy
 
+    complete("joblib.numpy_pickle")
     joblib = importlib.import_module("joblib.numpy_pickle")
     # As joblib.load asks for it, where it can be asked for.
     takes = inspect.signature(joblib.NumpyUnpickler).parameters

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from holdall.errors import ConfigurationError, HoldallError
 from holdall.formats import _joblib_allowed
 from holdall.formats._codec import Options, Parts, instance
+from holdall.formats._imports import complete
 from holdall.formats._joblib_arrays import Written, classes
 from holdall.formats._restricted import checked
 from holdall.formats.pickle import PROTOCOL, unpicklable, unreadable
@@ -68,6 +69,7 @@ class JoblibCodec:
 
 def _joblib() -> Any:
     try:
+        complete("joblib")
         import joblib
     except ImportError as error:
         raise ConfigurationError(

@@ -31,6 +31,7 @@ from holdall.errors import (
     SerializationError,
 )
 from holdall.formats._codec import NO_OPTIONS, Options, Parts
+from holdall.formats._imports import complete
 
 MAX_DEPTH: Final = 200
 """Levels of nesting that pydantic's JSON reader follows."""
@@ -58,6 +59,7 @@ class JsonCodec:
         """The text, as UTF-8, without spaces."""
         if is_typed(type(value)):
             return _encode_typed(value)
+        complete("pydantic_core")
         from pydantic_core import to_json, to_jsonable_python
 
         typed = check_plain(value)
@@ -76,8 +78,8 @@ class JsonCodec:
 
     def decode(self, data: bytes, options: Options) -> Any:
         """Plain data, or what `model_class` says: anything that pydantic's TypeAdapter takes."""
-        from pydantic import ValidationError
-        from pydantic_core import from_json
+        complete("pydantic_core")
+        from pydantic_core import ValidationError, from_json
 
         # Editors put a byte order mark before the text; it is no part of it.
         data = data.removeprefix(b"\xef\xbb\xbf")
@@ -206,6 +208,7 @@ def _encode_typed(value: Any) -> bytes:
 
 def _with_nan(data: bytes, plain: Any) -> bytes:
     """The text, where a null in it may stand for a NaN or an infinity in a model."""
+    complete("pydantic_core")
     from pydantic_core import to_json
 
     return to_json(plain, inf_nan_mode="constants") if _has_nan(plain) else data
@@ -228,6 +231,7 @@ def _check_readable(data: bytes) -> None:
     is_long = len(data) >= len(_LONG_NUMBER) and _LONG_NUMBER in data.translate(_DIGITS)
     if not is_long and not _looks_too_deep(data):
         return
+    complete("pydantic_core")
     from pydantic_core import from_json
 
     try:
@@ -254,6 +258,7 @@ _LONG_NUMBER: Final = b"0" * 4_300
 
 @lru_cache(maxsize=512)
 def _cached_adapter(model_class: Any) -> Any:
+    complete("pydantic.type_adapter")
     from pydantic import TypeAdapter
 
     return TypeAdapter(model_class)
@@ -272,6 +277,7 @@ def adapter(model_class: Any) -> Any:
 
 
 def _uncached_adapter(model_class: Any, error: Exception) -> Any:
+    complete("pydantic.type_adapter")
     from pydantic import TypeAdapter
 
     if isinstance(error, TypeError):

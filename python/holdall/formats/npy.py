@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from holdall.errors import ConfigurationError, DeserializationError, SerializationError
 from holdall.formats._codec import NO_OPTIONS, Options, Parts
+from holdall.formats._imports import complete
 
 MAX_HEADER: Final = 10_000
 """Characters of a header that numpy evaluates; numpy's own limit."""
@@ -171,6 +172,7 @@ def _check_count(dtype: Any, shape: tuple[int, ...]) -> None:
 
 def _numpy() -> Any:
     try:
+        complete("numpy")
         import numpy
     except ImportError as error:
         raise ConfigurationError(
