@@ -416,6 +416,12 @@ fn versions_change(backend: Arc<dyn Backend>, _: &ManualClock) {
     seen.push(backend.version(&key("k")));
     backend.delete(&key("k"), &Condition::Any, Durability::Process).expect("deleted");
     seen.push(backend.version(&key("k")));
+    // Of several values for one key in one batch, only the last is the newest.
+    let both = backend.put_many(vec![put("k", "3"), put("k", "4")]);
+    let both: Vec<_> = both.into_iter().map(|placed| placed.expect("put").version).collect();
+    assert_ne!(both[0], both[1]);
+    assert_eq!(both[1], backend.version(&key("k")));
+    seen.push(both[1]);
     assert!(seen.iter().all(Option::is_some));
     for (at, one) in seen.iter().enumerate() {
         assert!(!seen[..at].contains(one), "{seen:?}");

@@ -5,6 +5,7 @@
 //! the folders where asked for -> answer. The stamp carries the record, so a commit that fails
 //! undoes nothing: the index is marked, and filled again from the files before it is next asked.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub(super) struct Pending {
     durable: bool,
     /// Nothing has begun to write the file to the disk.
     is_unwritten: bool,
+    /// No later member of its batch has the same key.
+    is_newest: bool,
     version: Option<u64>,
 }
 
@@ -212,6 +215,10 @@ impl Opened {
                 Err(error) => results[at] = Some(Err(error)),
             }
         }
+        let mut later = HashSet::new();
+        for (_, one) in placed.iter_mut().rev() {
+            one.is_newest = later.insert(one.key.hash());
+        }
         let moves = placed.iter().any(|(_, one)| one.displaces_inline);
         let moving = moves.then(|| live.clock.begin_move());
         let rows = placed.iter().map(|(_, one)| Change::Put(self.row(&one.key, &one.record)));
@@ -233,7 +240,7 @@ impl Opened {
         drop(moving);
         finish(live, &stripes);
         // Still under the locks: the next writer makes them old.
-        for (_, one) in placed.iter_mut().filter(|_| live.coherent) {
+        for (_, one) in placed.iter_mut().filter(|(_, one)| live.coherent && one.is_newest) {
             one.version = live.clock.version(one.key.stripe());
         }
         drop(guard);
@@ -316,6 +323,7 @@ impl Opened {
             displaces_inline: inline.is_there,
             durable,
             is_unwritten,
+            is_newest: true,
             version: None,
         })
     }
