@@ -265,3 +265,8 @@ def _search(ops: list[Op], begin: State) -> set[State]:
                 seen.add(one)
                 pending.append(one)
     return ends
+
+
+def written(number: int) -> Any:
+    """A value like no other, in one of several formats and sizes."""
+    return (f"text {number}", [number, "json"], b"%d" % number, [number] * 40)[number % 4]

@@ -27,7 +27,7 @@ import holdall
 from holdall import sync
 from holdall._blobs import BlobCore
 from holdall.testing import ManualClock
-from linear import MISS, Entry, Op, outcomes
+from linear import MISS, Entry, Op, outcomes, written
 
 MORE = int(os.environ.get("HOLDALL_RACES", "0"))
 KEYS = ("a", "b", "a/b", "é", "A")
@@ -35,11 +35,6 @@ WHERE = ("one", "two", "blobs", "thread", "sync")
 """Two managers with memory and one without on the first loop; the first one on another loop too;
 and one without a loop."""
 PATIENCE = 30
-
-
-def written(number: int) -> Any:
-    """A value like no other, in one of several formats and sizes."""
-    return (f"text {number}", [number, "json"], b"%d" % number, [number] * 40)[number % 4]
 
 
 CALLS = st.fixed_dictionaries(
