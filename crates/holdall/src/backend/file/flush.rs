@@ -21,6 +21,7 @@ const MOST: usize = 1 << 16;
 /// Folders whose own names, and those of all folders above them, are known to be on the disk.
 #[derive(Default)]
 pub(crate) struct FlushedFolders {
+    /// And files whose names are.
     known: Mutex<HashSet<Identity>>,
     /// So are the names on the way to the store, and those of its own files.
     is_anchored: AtomicBool,
@@ -154,6 +155,24 @@ impl FlushedFolders {
             }
         }
         self.extend(new);
+        Ok(())
+    }
+
+    /// Flushes the name of a file unless that was done before.
+    ///
+    /// # Errors
+    /// What `flush` says.
+    pub(crate) fn once(
+        &self,
+        file: BorrowedFd<'_>,
+        flush: impl FnOnce() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let identity = identity(file)?;
+        if identity.is_some_and(|identity| self.contains(&identity)) {
+            return Ok(());
+        }
+        flush()?;
+        self.extend(identity.into_iter().collect());
         Ok(())
     }
 

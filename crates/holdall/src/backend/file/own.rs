@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Dir, linkat, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder, read_small};
+use super::flush::FlushedFolders;
 use super::layout::{OWN, own_folder};
 use super::open::{Live, Opened};
 use crate::error::{Error, Result};
@@ -20,8 +21,9 @@ const KEYS: &str = "keys";
 
 impl Opened {
     /// Keeps the key of a file where its name does not tell it: answers with the text if the stamp
-    /// has room for it, and puts it into a file of its own if not.
-    pub(crate) fn keep_key(&self, live: &Live, key: &Key) -> Result<Option<String>> {
+    /// has room for it, and puts it into a file of its own if not. Flushes what is new, and with
+    /// `durable` what somebody else has made and may not have flushed.
+    pub(crate) fn keep_key(&self, live: &Live, key: &Key, durable: bool) -> Result<Option<String>> {
         let name = key.name(self.case_rule());
         if !matches!(parse_name(&name, self.case_rule()), Some(ParsedName::Hashed)) {
             return Ok(None);
@@ -29,7 +31,7 @@ impl Opened {
         if key.as_str().len() <= MAX_KEY_IN_STAMP {
             return Ok(Some(key.as_str().to_owned()));
         }
-        live.keep_long_key(key, &name)?;
+        live.keep_long_key(key, &name, durable.then_some(&self.flushed))?;
         Ok(None)
     }
 
@@ -43,7 +45,8 @@ impl Opened {
         }
     }
 
-    /// Removes the texts of all keys but these, which are those that have files; every lock is held.
+    /// Removes the texts of all keys but these, which are those that have files of ours, and of those
+    /// that have other files; every lock is held.
     pub(crate) fn forget_other_keys<'k>(&self, live: &Live, keys: impl Iterator<Item = &'k Key>) {
         let Ok(folder) = open_folder(live.own.as_fd(), KEYS) else { return };
         let long = keys.filter(|key| key.as_str().len() > MAX_KEY_IN_STAMP);
@@ -52,8 +55,12 @@ impl Opened {
         let Ok(entries) = Dir::read_from(&folder) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            if name.to_str().is_ok_and(|name| !matches!(name, "." | "..") && !names.contains(name))
-            {
+            // A file whose stamp cannot be read was not found, and its text says whose it is.
+            if name.to_str().is_ok_and(|name| {
+                !matches!(name, "." | "..")
+                    && !names.contains(name)
+                    && self.is_unused_key(live, name)
+            }) {
                 let _ = unlinkat(&folder, name, AtFlags::empty());
             }
         }
@@ -89,15 +96,33 @@ impl Live {
         flush(self.own.as_fd()).map_err(|error| io(error.into()))
     }
 
-    /// Keeps the text of a key that neither a name nor a stamp can hold.
-    pub(super) fn keep_long_key(&self, key: &Key, name: &str) -> Result<()> {
+    /// Keeps the text of a key that neither a name nor a stamp can hold. With `flushed`, one that is
+    /// there is on the disk afterwards, as one that is new is.
+    pub(super) fn keep_long_key(
+        &self,
+        key: &Key,
+        name: &str,
+        flushed: Option<&FlushedFolders>,
+    ) -> Result<()> {
         let folder = own_folder(&self.own, KEYS)?;
         let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{KEYS}"));
-        if open_file(folder.as_fd(), digest(name)).map_err(io)?.is_some() {
+        let open = || open_file(folder.as_fd(), digest(name)).map_err(io);
+        match (open()?, flushed) {
             // By somebody who may not have flushed its name yet.
-            return flush(folder.as_fd()).map_err(io);
+            (Some(text), Some(flushed)) => {
+                flushed.once(text.as_fd(), || flush(folder.as_fd())).map_err(io)
+            }
+            (Some(_), None) => Ok(()),
+            (None, flushed) => {
+                self.add(&folder, digest(name), key.as_str().as_bytes())?;
+                match (open()?, flushed) {
+                    (Some(text), Some(flushed)) => {
+                        flushed.once(text.as_fd(), || Ok(())).map_err(io)
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
-        self.add(&folder, digest(name), key.as_str().as_bytes())
     }
 
     /// Removes the text of a long key.

@@ -227,7 +227,8 @@ impl Opened {
             return set.map(|()| Some(record));
         }
         let Some(winner) = found.first() else { return Ok(None) };
-        let bytes = self.stamp_for(live, key, record.clone())?.encode();
+        let bytes =
+            self.stamp_for(live, key, record.clone(), durability == Durability::Disk)?.encode();
         begin(live, &stripes);
         let set = self
             .stamps

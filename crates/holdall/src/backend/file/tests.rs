@@ -321,7 +321,7 @@ fn a_writer_that_died_between_file_and_index_is_made_good() {
             ..it.backend.head(&key("k")).expect("read").expect("there")
         };
         temp.set_modified(now / 1_000).expect("set");
-        let stamp = opened.stamp_for(live, &key("k"), record).expect("made").encode();
+        let stamp = opened.stamp_for(live, &key("k"), record, false).expect("made").encode();
         temp.stamp(&opened.stamps, &stamp, false).expect("set");
         temp.place(std::os::fd::AsFd::as_fd(&opened.base), "k.bin").expect("placed");
         stamp

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Ending;
 use crate::index::{Change, Row};
 use crate::key::Key;
-use crate::record::{Expiry, Record, Stamp};
+use crate::record::{Expiry, MAX_KEY_IN_STAMP, Record, Stamp};
 
 /// How often a folder is made again that others remove because it is empty.
 const TRIES: usize = 1_000;
@@ -172,9 +172,15 @@ impl Opened {
         Ok(staged)
     }
 
-    /// Flushes the bytes with their probable stamp if they must be durable.
+    /// Flushes the bytes with their probable stamp if they must be durable, and the text of a key that
+    /// no stamp can hold.
     fn flush_staged<'a>(&'a self, mut staged: Staged<'a>, terms: Terms<'_>) -> Result<Staged<'a>> {
-        if staged.put.durability == Durability::Disk {
+        let durable = staged.put.durability == Durability::Disk;
+        if staged.put.key.as_str().len() > MAX_KEY_IN_STAMP {
+            // It is flushed when it is made, and not under the lock.
+            self.keep_key(self.live()?, &staged.put.key, durable)?;
+        }
+        if durable {
             let current = self.find(&staged.put.key, None, Search::Known)?;
             let inline = self.inline_under(&staged.put, &current)?;
             let before = newest(&current, inline.record)?;
@@ -271,7 +277,7 @@ impl Opened {
         let record = match staged.stamped.take() {
             Some((record, expected)) if expected == follows && untouched => {
                 // A scan may have taken the text of the key meanwhile, which had no file.
-                self.keep_key(live, &key)?;
+                self.keep_key(live, &key, durable)?;
                 record
             }
             _ => {
@@ -339,8 +345,8 @@ impl Opened {
         let put = &staged.put;
         let record = record(live, put, staged.length, staged.checksum, before, terms);
         let updated = record.updated;
-        let bytes = self.stamp_for(live, &put.key, record.clone())?.encode();
         let durable = put.durability == Durability::Disk;
+        let bytes = self.stamp_for(live, &put.key, record.clone(), durable)?.encode();
         let io = |error: std::io::Error| Error::io(error, self.path.clone());
         staged.temp.set_modified(updated).map_err(|error| io(error.into()))?;
         staged.temp.stamp(&self.stamps, &bytes, durable).map_err(io)?;
@@ -349,8 +355,14 @@ impl Opened {
     }
 
     /// The stamp that binds a record to this store and this key.
-    pub(crate) fn stamp_for(&self, live: &Live, key: &Key, record: Record) -> Result<Stamp> {
-        let text = self.keep_key(live, key)?;
+    pub(crate) fn stamp_for(
+        &self,
+        live: &Live,
+        key: &Key,
+        record: Record,
+        durable: bool,
+    ) -> Result<Stamp> {
+        let text = self.keep_key(live, key, durable)?;
         Ok(Stamp { store: self.mark(), key_hash: key.hash(), key: text, record })
     }
 

@@ -39,7 +39,7 @@ impl Opened {
         };
         let stat = rustix::fs::fstat(&file).map_err(|error| io(error.into()))?;
         let millis = known.record.updated;
-        let stamp = self.stamp_for(live, key, known.record)?;
+        let stamp = self.stamp_for(live, key, known.record, true)?;
         self.stamps.set(file.as_fd(), stat.st_ino, &stamp.encode(), true).map_err(io)?;
         step();
         let seconds = i64::try_from(millis / 1_000).unwrap_or(i64::MAX);
@@ -67,7 +67,7 @@ impl Opened {
         // One that is damaged is in the way.
         live.forget_long_key(&stem)?;
         step();
-        live.keep_long_key(&key, &stem)?;
+        live.keep_long_key(&key, &stem, None)?;
         Ok(true)
     }
 

@@ -1,6 +1,11 @@
 //! The texts of keys that neither a name nor a stamp can hold: they go with the last file.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::verify::{set_stamp, stamp_of};
 use super::*;
+use crate::flush::tests_support::FlushLog;
 
 fn long(letter: char) -> String {
     format!("long/{}", letter.to_string().repeat(1_500))
@@ -56,4 +61,55 @@ fn a_scan_removes_the_texts_that_dead_writers_have_left_and_no_other() {
     opened.live().expect("writable").clock.set_diverged(true);
     assert_eq!(it.backend.list("", None, 10).expect("listed").len(), 1);
     assert_eq!(texts(&it), 1);
+}
+
+#[test]
+fn a_scan_keeps_the_text_of_a_long_key_whose_stamp_cannot_be_read() {
+    let it = fixture();
+    let text = long('x');
+    it.put(&text, Format::Json, "1");
+    let file = fs::read_dir(it.path("long")).expect("there").next().expect("one").expect("read");
+    let mut stamp = stamp_of(&file.path());
+    stamp[9] ^= 1;
+    set_stamp(&file.path(), &stamp);
+    let opened = it.backend.opened().expect("open");
+    opened.live().expect("writable").clock.set_diverged(true);
+    it.backend.list("", None, 10).expect("listed");
+    assert_eq!(texts(&it), 1, "nothing else says whose file it is");
+}
+
+#[test]
+fn the_text_of_a_long_key_is_flushed_without_a_lock_and_only_once() {
+    let it = fixture();
+    let text = long('x');
+    let stripe = key(&text).stripe();
+    let flushes = |work: &dyn Fn()| {
+        let opened = it.backend.opened().expect("open");
+        let seen = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&seen);
+        let log = FlushLog::looking(move |path| {
+            let locks = &opened.live().expect("writable").locks;
+            assert!(locks.try_lock(stripe).expect("asked").is_some(), "{path:?} under the lock");
+            *count.borrow_mut() += usize::from(path.ends_with(".holdall/keys"));
+        });
+        work();
+        drop(log.end());
+        *seen.borrow()
+    };
+    let durable = || {
+        let put = Put { durability: Durability::Disk, ..put(&text, Format::Json, "2") };
+        it.backend.put(put).expect("put");
+    };
+    assert_eq!(flushes(&|| drop(it.put(&text, Format::Json, "1"))), 1, "it is new");
+    assert_eq!(flushes(&|| drop(it.put(&text, Format::Json, "2"))), 0);
+    let _ = flushes(&durable);
+    assert_eq!(flushes(&durable), 0);
+    // Another process has made it, and may not have flushed it yet.
+    let name = fs::read_dir(it.path(".holdall/keys")).expect("there").next().expect("one");
+    let name = name.expect("read").path();
+    let content = fs::read(&name).expect("there");
+    fs::remove_file(&name).expect("removed");
+    fs::write(&name, content).expect("made anew");
+    assert_eq!(flushes(&durable), 1);
+    assert_eq!(flushes(&durable), 0);
 }

@@ -275,7 +275,7 @@ fn leftovers_are_told_and_what_is_being_written_is_not() {
     }
     let long = "k".repeat(1_500);
     let name = key(&long).name(crate::key::CaseRule::Sensitive);
-    live.keep_long_key(&key(&long), &name).expect("kept");
+    live.keep_long_key(&key(&long), &name, None).expect("kept");
     let report = verified(&it.backend);
     assert!(report.problems.iter().all(|one| one.kind == ProblemKind::Leftover), "{report:?}");
     assert_eq!(report.problems.len(), 4, "{report:?}");
