@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
     AtFlags, FlockOperation, OFlags, RenameFlags, Timespec, Timestamps, flock, openat,
@@ -18,6 +18,7 @@ use super::stamps::Stamps;
 use crate::backend::Part;
 use crate::blocks::LONG;
 use crate::flush::flush;
+use crate::fork;
 use crate::signing::{Seal, Tag, trailer};
 
 /// How much of a value passes through the processor's cache at a time.
@@ -223,27 +224,43 @@ impl Drop for Temp<'_> {
     }
 }
 
-/// How many threads have made a file, or are about to, and have not locked it yet.
-static MAKING: AtomicUsize = AtomicUsize::new(0);
+/// How many threads have made a file, or are about to, and have not locked it yet; in the upper half,
+/// in which [`fork::generation`]: a forked child does not have the threads of its parent.
+static MAKING: AtomicU64 = AtomicU64::new(0);
+
+/// The number in its lower half.
+const NUMBER: u64 = u32::MAX as u64;
+
+/// How many there are in this process.
+fn making(word: u64) -> u64 {
+    let is_ours = word & !NUMBER == fork::generation() << 32;
+    if is_ours { word & NUMBER } else { 0 }
+}
 
 struct Making;
 
 impl Making {
     fn begin() -> Self {
-        MAKING.fetch_add(1, Ordering::AcqRel);
+        Self::change(|number| number + 1);
         Self
+    }
+
+    fn change(step: impl Fn(u64) -> u64) {
+        let next = |word| Some((fork::generation() << 32) | step(making(word)));
+        // It is never refused.
+        let _ = MAKING.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        MAKING.fetch_sub(1, Ordering::AcqRel);
+        Self::change(|number| number.saturating_sub(1));
     }
 }
 
 /// Whether a thread of this process has a file that looks as if nobody needed it.
 pub(crate) fn is_making() -> bool {
-    MAKING.load(Ordering::Acquire) > 0
+    making(MAKING.load(Ordering::Acquire)) > 0
 }
 
 /// Removes what writers that died have left: what nobody has locked. Whoever has just made a file
@@ -409,5 +426,21 @@ mod tests {
             }
             assert!(sweeper.join().is_ok());
         });
+    }
+
+    #[test]
+    fn a_forked_child_waits_for_no_file_that_a_thread_of_its_parent_was_making() {
+        let _ = crate::fork::generation();
+        let making = Making::begin();
+        let is_free = crate::fork::tests_support::in_child(|| {
+            let was_free = !is_making();
+            let own = Making::begin();
+            let is_busy = is_making();
+            drop(own);
+            was_free && is_busy && !is_making()
+        });
+        assert!(is_making());
+        drop(making);
+        assert!(is_free);
     }
 }
