@@ -13,11 +13,14 @@ use holdall::clock::{Clock, ManualClock};
 use holdall::format::Codec;
 use holdall::signing::KeySource;
 use holdall::{
-    BlobManager, BlobOptions, ErrorKind, Format, KeyRotation, Part, Result, SaveOptions, Trust, Ttl,
+    BlobManager, BlobOptions, CancelToken, ErrorKind, Format, KeyRotation, Part, Result,
+    SaveOptions, Trust, Ttl,
 };
 
 const OLD: &str = "the old secret of the store";
 const NEW: &str = "the new secret of the store";
+/// Knows the new key too.
+const LEARNING: &str = "the old secret of the store,the new secret of the store";
 const BOTH: &str = "the new secret of the store,the old secret of the store";
 
 fn options(folder: &Path, secrets: &str) -> BlobOptions {
@@ -229,8 +232,8 @@ fn a_value_that_somebody_saves_meanwhile_is_theirs() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path();
     const KEYS: [&str; 4] = ["0", "1", "2", "3"];
-    // They know both keys and still sign with the old one.
-    let writing = store(path, "the old secret of the store,the new secret of the store");
+    // They know both keys.
+    let writing = store(path, LEARNING);
     KEYS.iter().for_each(|key| save(&writing, key, b"0000"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -261,6 +264,41 @@ fn a_value_that_somebody_saves_meanwhile_is_theirs() {
     });
     assert!(rotate(&store(path, BOTH)).is_complete);
     KEYS.iter().for_each(|key| drop(load(&store(path, NEW), key).expect("signed anew")));
+}
+
+#[test]
+fn a_step_that_was_cancelled_counts_nothing_twice() {
+    let mut cancelled = 0;
+    for round in 0..12 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path();
+        let old = store(path, OLD);
+        for n in 0..20 {
+            save(&old, &format!("{n:02}"), b"1");
+        }
+        fs::copy(path.join("00.pkl"), path.join("01.pkl")).expect("swapped");
+        let token = CancelToken::new();
+        let mut rotation = store(path, BOTH).rotation(false).expect("begun");
+        assert!(rotation.step().expect("a step"));
+        let has_begun = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !has_begun.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
+                // Somewhere in the middle.
+                (0..15_000 * round).for_each(|_| std::hint::spin_loop());
+                token.cancel();
+            });
+            has_begun.store(true, Ordering::Release);
+            cancelled += u32::from(token.run(|| rotation.step()).is_err());
+        });
+        while rotation.step().expect("a step") {}
+        let done = rotation.finish();
+        let refused: Vec<_> = done.refused.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!((done.checked, refused), (20, vec!["01"]), "{done:?}");
+    }
+    assert!(cancelled > 0);
 }
 
 #[test]

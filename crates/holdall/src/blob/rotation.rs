@@ -146,6 +146,21 @@ impl Rotation {
         let page = backend.every(self.after.as_ref(), MOST_VALUES)?;
         let is_last = page.len() < MOST_VALUES;
         let last = page.last().map(|(key, _)| key.clone());
+        let before = (self.done.checked, self.done.refused.len(), self.done.failed.len());
+        if let Err(error) = self.sign_page(page) {
+            self.forget_since(before);
+            return Err(error);
+        }
+        self.after = last.or(self.after.take());
+        if is_last {
+            self.turn()?;
+            self.after = None;
+        }
+        Ok(())
+    }
+
+    /// Signs what is due among some values.
+    fn sign_page(&mut self, page: Vec<(Key, Option<Record>)>) -> Result<()> {
         let mut ready = Vec::new();
         let mut bytes = 0;
         for (key, record) in page {
@@ -163,12 +178,17 @@ impl Rotation {
             }
         }
         self.place(ready);
-        self.after = last.or(self.after.take());
-        if is_last {
-            self.after = None;
-            self.turn()?;
-        }
         Ok(())
+    }
+
+    /// Takes back what was counted and reported since, for it is going to be again. What was signed
+    /// anew is not signed twice.
+    fn forget_since(&mut self, (checked, refused, failed): (u64, usize, usize)) {
+        self.done.checked = checked;
+        for (key, _) in self.done.refused.drain(refused..) {
+            self.refused.remove(&key);
+        }
+        self.done.failed.truncate(failed);
     }
 
     /// Ends a round.
