@@ -23,14 +23,14 @@ class BlobSigning(BlobCore):
     ) -> KeyRotation:
         """Has the first key of `signing_key` sign this store, after which the others may go.
 
-        Every process that uses the store has to have that key first in its ring before: whoever
-        has an older one first goes on signing with that.
+        Every process that uses the store has to know both keys before.
 
         Every pickle and joblib value is verified with any key of the ring and signed with the
-        first; then the store names that key as the one that signs here. A value keeps its key,
-        tags, metadata, time of creation and end of life; its etag and time of change are new. One
-        that somebody saves meanwhile stays theirs. What does not verify is never signed. Stopped
-        anywhere, it is run again and goes on. Reads every such value; writes survive a power cut.
+        first; then the store names that key, and all who have it sign with it. A value keeps its
+        key, tags, metadata, time of creation and end of life; its etag and time of change are new.
+        One that somebody saves meanwhile stays theirs. What does not verify is never signed.
+        Stopped anywhere, it is run again and goes on. Reads every such value; writes survive a
+        power cut.
 
         Args:
             old_key_is_lost: The ring need not have the key that signed so far. What only that one

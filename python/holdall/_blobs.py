@@ -82,7 +82,7 @@ class BlobCore:
                 reads everybody's, which runs whatever code they hold.
             signing_key: The key for signatures; left out, `HOLDALL_SIGNING_KEY`, else a file of
                 this user that is made on first use. Several with commas between them are a ring:
-                the first signs, all are accepted.
+                all are accepted, the one that the store names signs, in a new store the first.
             allow_classes: The classes that pickle and joblib may name besides plain values, as
                 classes or as exact names like `"package.module.Class"`; `numpy.ndarray` stands for
                 all that arrays name. Saves and loads of others are refused. Left out: all.

@@ -105,7 +105,12 @@ impl BlobManager {
         let save = Save { key: key.to_owned(), format, parts, options };
         let saved = self.prepare(save).and_then(|put| {
             let key = put.key.clone();
-            Ok(BlobMetadata::placed(key, self.backend.put(put)?))
+            let placed = if put.format.is_signed() {
+                self.put_signed(vec![put]).pop().unwrap_or_else(|| Err(unanswered()))?
+            } else {
+                self.backend.put(put)?
+            };
+            Ok(BlobMetadata::placed(key, placed))
         });
         named(saved, "save", key)
     }
@@ -125,13 +130,13 @@ impl BlobManager {
             }
         }
         let keys: Vec<Key> = puts.iter().map(|put| put.key.clone()).collect();
-        let mut placed = keys.into_iter().zip(self.backend.put_many(puts));
+        let mut placed = keys.into_iter().zip(self.put_signed(puts));
         let next = |placed: &mut dyn Iterator<Item = (Key, Result<Placed>)>| match placed.next() {
             Some((key, placed)) => {
                 let text = key.as_str().to_owned();
                 named(placed.map(|placed| BlobMetadata::placed(key, placed)), "save", &text)
             }
-            None => Err(Error::new(ErrorKind::Io, "the backend has not answered for this value")),
+            None => Err(unanswered()),
         };
         results.into_iter().map(|result| result.unwrap_or_else(|| next(&mut placed))).collect()
     }
@@ -486,4 +491,8 @@ fn wrong_format(wanted: Format, record: &Record) -> Error {
         format!("the value is stored as {actual}, not as {}", wanted.name()),
     )
     .remedy(format!("load it with format=\"{actual}\" or without a format"))
+}
+
+fn unanswered() -> Error {
+    Error::new(ErrorKind::Io, "the backend has not answered for this value")
 }

@@ -239,8 +239,10 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Places a value, whole or not at all.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Io`],
-    /// [`ErrorKind::Busy`]. After an error the old value stands.
+    /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Untrusted`] if it is
+    /// signed with another key than the one that signs the store by now, unless it
+    /// [continues](Put::continues) a value; [`ErrorKind::Io`], [`ErrorKind::Busy`]. After an error the
+    /// old value stands.
     fn put(&self, put: Put) -> Result<Placed>;
 
     /// Places several values, each for itself, at the cost of one commit. A backend that can do
@@ -421,10 +423,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     }
 
     /// Notes which key signs from now on, in place of the one that did, after everything that was
-    /// placed so far has reached the disk.
+    /// placed so far has reached the disk. Waits for the writes that are under way; a put with the
+    /// signature of another key is refused afterwards, see [`Backend::put`].
     ///
     /// # Errors
-    /// [`ErrorKind::Io`]; the old key stands then.
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`]; the old key stands then.
     fn replace_signer(&self, _fingerprint: &str) -> Result<()> {
         Ok(())
     }

@@ -165,7 +165,7 @@ impl BlobManager {
 
     fn put_all(&self, puts: Vec<Put>, waiting: Vec<Done>) {
         let keys: Vec<Key> = puts.iter().map(|put| put.key.clone()).collect();
-        let placed = catch_unwind(AssertUnwindSafe(|| self.backend().put_many(puts)));
+        let placed = catch_unwind(AssertUnwindSafe(|| self.put_signed(puts)));
         let mut placed = placed.unwrap_or_default().into_iter();
         for (key, done) in keys.into_iter().zip(waiting) {
             let placed = placed.next().unwrap_or_else(|| Err(not_carried_out()));

@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::Trust;
-use crate::backend::{Backend, Part};
-use crate::error::Result;
+use super::{BlobManager, Trust};
+use crate::backend::{Backend, Part, Placed, Put};
+use crate::error::{ErrorKind, Result};
 use crate::format::{Codec, Format};
 use crate::key::Key;
 use crate::record::Record;
 use crate::signing::{KeySource, Keyring, Seal, Tag, trailer, unsigned};
+
+/// How often a value is signed again because the key of the store has changed.
+const RETRIES: usize = 3;
 
 /// Signs what a manager saves, and verifies what it loads.
 #[derive(Debug)]
@@ -29,13 +32,34 @@ impl Signer {
         Self { keys, is_noted: AtomicBool::new(false) }
     }
 
-    /// The keys that sign here; the store notes which.
+    /// The keys that sign here: first the one that the store names. One that names none notes the
+    /// first of ours, unless somebody else was faster.
     fn signing(&self, backend: &dyn Backend) -> Result<Arc<Keyring>> {
-        let keyring = self.keys.keyring(backend.signer()?.as_deref())?;
-        if !self.is_noted.swap(true, Ordering::Relaxed) {
+        let mut known = backend.signer()?;
+        let mut keyring = self.keys.keyring(known.as_deref())?;
+        if known.is_none() && !self.is_noted.swap(true, Ordering::Relaxed) {
             backend.note_signer(&keyring.first().fingerprint())?;
+            known = backend.signer()?;
+            keyring = self.keys.keyring(known.as_deref())?;
         }
-        Ok(keyring)
+        match known {
+            Some(known) if keyring.first().fingerprint() != known => {
+                Ok(keyring.led_by(&known).map_or(keyring, Arc::new))
+            }
+            _ => Ok(keyring),
+        }
+    }
+
+    /// Signs what was not placed, because another key signs the store by now.
+    fn sign_again(&self, backend: &dyn Backend, put: &mut Put) -> Result<()> {
+        if put.seal.is_some() {
+            put.seal = Some(self.seal(backend, &put.key, put.format)?);
+        } else if put.signature.is_some() {
+            put.parts.pop();
+            let kind = (put.format, put.codec);
+            put.signature = Some(self.sign(backend, &put.key, kind, &mut put.parts)?);
+        }
+        Ok(())
     }
 
     /// The keys, if the one with this fingerprint is among them; none is ever made.
@@ -150,6 +174,28 @@ impl Signer {
     }
 }
 
+impl BlobManager {
+    /// Places values. What was signed while the key of the store changed is signed again.
+    pub(super) fn put_signed(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
+        // Their parts are not copied, only held.
+        let signed = |put: &Put| put.format.is_signed().then(|| put.clone());
+        let kept: Vec<_> = puts.iter().map(signed).collect();
+        let mut results = self.backend.put_many(puts);
+        for (result, kept) in results.iter_mut().zip(kept) {
+            let Some(kept) = kept else { continue };
+            for _ in 0..RETRIES {
+                if !matches!(result, Err(error) if error.kind() == ErrorKind::Untrusted) {
+                    break;
+                }
+                let mut put = kept.clone();
+                let again = self.signer.sign_again(&*self.backend, &mut put);
+                *result = again.and_then(|()| self.backend.put(put));
+            }
+        }
+        results
+    }
+}
+
 /// What lies behind a payload of this codec.
 fn ending(codec: Codec, tag: &Tag) -> Part {
     match codec {
@@ -176,6 +222,7 @@ pub(super) fn name_of(format: Format, codec: Codec) -> Cow<'static, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BlobOptions, Save, SaveOptions};
     use super::*;
     use crate::backend::memory::MemoryBackend;
 
@@ -187,5 +234,43 @@ mod tests {
         let mut parts = vec![Part::Volatile(Bytes::from_static(b"may change"))];
         signer.sign(&backend, &key, (Format::Pickle, Codec::None), &mut parts).expect("signed");
         assert!(parts.iter().all(|part| matches!(part, Part::Stable(_))));
+    }
+
+    #[test]
+    fn what_was_signed_before_a_rotation_and_is_placed_after_it_is_signed_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (old, new) = ("the old secret of the store", "the new secret of the store");
+        let manager = |secrets: &str, compression| {
+            let signing_key = KeySource::text(secrets).expect("long enough");
+            let base_path = dir.path().into();
+            BlobManager::with_options(BlobOptions {
+                base_path,
+                signing_key,
+                compression,
+                ..BlobOptions::default()
+            })
+        };
+        let (learning, rotating) = (format!("{old},{new}"), format!("{new},{old}"));
+        let text = b"the same line\n".repeat(1_000);
+        let large = vec![7; 5 << 20];
+        let values = [
+            ("small", Codec::None, &b"1"[..]),
+            ("large", Codec::None, &large),
+            ("packed", Codec::Zstd, &text),
+        ];
+        let puts = values.map(|(key, codec, payload)| {
+            let parts = vec![Part::from(payload.to_vec())];
+            let options = SaveOptions::default();
+            let save = Save { key: key.into(), format: Format::Pickle, parts, options };
+            manager(&learning, codec).prepare(save).expect("signed")
+        });
+        let rotated = manager(&rotating, Codec::None).rotate_signing_key(false, |_| ());
+        assert!(rotated.expect("rotated").is_complete);
+        let placed = manager(&learning, Codec::None).put_signed(puts.into());
+        assert!(placed.iter().all(Result::is_ok), "{placed:?}");
+        for (key, _, payload) in values {
+            let blob = manager(new, Codec::None).load_bytes(key, None).expect("of the new key");
+            assert_eq!(blob.payload, payload, "{key}");
+        }
     }
 }

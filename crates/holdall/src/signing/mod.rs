@@ -102,7 +102,7 @@ pub struct Tag {
     pub mac: [u8; 32],
 }
 
-/// Some keys: the first signs, any verifies.
+/// Some keys: the first signs unless a store names another of them, any verifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyring {
     first: SigningKey,
@@ -116,8 +116,8 @@ impl From<SigningKey> for Keyring {
 }
 
 impl Keyring {
-    /// A ring of secrets between commas, space around each taken off: the newest first, which
-    /// signs, then older ones, which still verify. [`ErrorKind::InvalidArgument`] if one has fewer
+    /// A ring of secrets between commas, space around each taken off: the newest first, then older
+    /// ones. The one that a store names signs in it, the first one where none is named yet; all verify. [`ErrorKind::InvalidArgument`] if one has fewer
     /// than 16 bytes.
     pub fn from_list(secrets: &str) -> Result<Self> {
         let mut keys = secrets.split(',').map(|secret| SigningKey::from_secret(secret.trim()));
@@ -136,6 +136,13 @@ impl Keyring {
     #[must_use]
     pub fn has(&self, fingerprint: &str) -> bool {
         self.keys().any(|key| key.fingerprint() == fingerprint)
+    }
+
+    /// The same keys, of which the one with this fingerprint signs; `None` if it is not here.
+    pub(crate) fn led_by(&self, fingerprint: &str) -> Option<Self> {
+        let first = self.keys().find(|key| key.fingerprint() == fingerprint)?;
+        let others = self.keys().filter(|key| *key != first).cloned().collect();
+        Some(Self { first: first.clone(), others })
     }
 
     /// Whether the first key has this id.

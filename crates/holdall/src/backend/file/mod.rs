@@ -461,7 +461,7 @@ impl Backend for FileBackend {
     }
 
     fn replace_signer(&self, fingerprint: &str) -> Result<()> {
-        self.writable()?.live()?.replace_signer(fingerprint)
+        self.writable()?.live()?.replace_signer(fingerprint, self.options.lock_timeout)
     }
 
     fn every(&self, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Option<Record>)>> {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, linkat, unlinkat};
 use rustix::io::Errno;
@@ -11,10 +12,12 @@ use super::dir::{open_file, open_folder, read_small};
 use super::flush::FlushedFolders;
 use super::layout::{OWN, own_folder};
 use super::open::{Live, Opened};
-use crate::error::{Error, Result};
+use crate::backend::Put;
+use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush;
 use crate::key::{Key, ParsedName, parse_name};
 use crate::record::MAX_KEY_IN_STAMP;
+use crate::signing;
 
 const SIGNER: &str = "signer";
 const KEYS: &str = "keys";
@@ -83,8 +86,23 @@ impl Live {
         self.add(&self.own, SIGNER, format!("{fingerprint}\n").as_bytes())
     }
 
-    /// Notes who signs from now on; a reader sees the old or the new one.
-    pub(crate) fn replace_signer(&self, fingerprint: &str) -> Result<()> {
+    /// Refuses a value that was signed with another key than the one that signs here by now; its lock
+    /// is held. One that continues a value is of a rotation, which is ahead of the store.
+    pub(crate) fn check_signer(&self, put: &Put) -> Result<()> {
+        let Some(tag) = put.signature.filter(|_| put.continues.is_none()) else { return Ok(()) };
+        let signed = signing::fingerprint(&tag.key_id);
+        match self.signer()? {
+            Some(known) if known != signed => {
+                let cause = format!("it is signed with key {signed}, and {known} signs by now");
+                Err(Error::new(ErrorKind::Untrusted, cause).remedy("save it again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes who signs from now on; a reader sees the old or the new one. Nothing that was signed
+    /// with the old key is placed afterwards.
+    pub(crate) fn replace_signer(&self, fingerprint: &str, timeout: Duration) -> Result<()> {
         let io = |error: std::io::Error| Error::io(error, format!("{OWN}/{SIGNER}"));
         // What was signed anew must be there when the old key is thrown away.
         rustix::fs::syncfs(&self.own).map_err(|error| io(error.into()))?;
@@ -92,7 +110,10 @@ impl Live {
         let mut file = std::fs::File::from(temp.file().try_clone_to_owned().map_err(io)?);
         let written = file.write_all(format!("{fingerprint}\n").as_bytes());
         written.and_then(|()| file.sync_all()).map_err(io)?;
+        // Whoever has compared his key with the old one has placed his value by then.
+        let all = self.locks.lock_all(timeout)?;
         temp.place(self.own.as_fd(), SIGNER).map_err(|error| io(error.into()))?;
+        drop(all);
         flush(self.own.as_fd()).map_err(|error| io(error.into()))
     }
 

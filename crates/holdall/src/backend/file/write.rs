@@ -262,6 +262,7 @@ impl Opened {
         terms: Terms<'_>,
     ) -> Result<Pending> {
         staged.put.check()?;
+        live.check_signer(&staged.put)?;
         let key = staged.put.key.clone();
         // Before the search, so that whoever comes next looks for this one too.
         live.clock.note_format(Ending { format: staged.put.format, codec: staged.put.codec });

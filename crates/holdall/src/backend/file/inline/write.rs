@@ -156,6 +156,7 @@ impl Opened {
         terms: Terms<'_>,
     ) -> Result<Pending> {
         put.check()?;
+        live.check_signer(&put)?;
         let files = self.find(&put.key, None, Search::Known)?;
         let mends = standing == Standing::Damaged;
         if mends && put.condition != Condition::Any {

@@ -148,3 +148,20 @@ fn a_call_that_is_cancelled_while_it_waits_for_a_writer_changes_nothing() {
     assert_eq!(it.get("k").expect("read").map(|found| found.content), Some(b"1".to_vec()));
     assert_eq!(fs::read_dir(it.path(".holdall/tmp")).expect("there").count(), 0);
 }
+
+#[test]
+fn what_was_signed_before_another_key_took_over_is_not_placed_afterwards() {
+    use crate::signing::{Tag, fingerprint};
+    for it in [fixture(), super::inline::inline_fixture()] {
+        let signed = |id: u8| {
+            let signature = Some(Tag { key_id: [id; 8], mac: [0; 32] });
+            it.backend.put(Put { signature, ..put("k", Format::Pickle, &id.to_string()) })
+        };
+        it.backend.note_signer(&fingerprint(&[1; 8])).expect("noted");
+        signed(1).expect("put");
+        it.backend.replace_signer(&fingerprint(&[2; 8])).expect("replaced");
+        assert_eq!(signed(1).expect_err("too late").kind(), ErrorKind::Untrusted);
+        signed(2).expect("put");
+        assert_eq!(it.get("k").expect("read").expect("there").content, b"2");
+    }
+}
