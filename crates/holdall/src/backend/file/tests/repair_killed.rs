@@ -127,3 +127,31 @@ fn a_kill_while_the_database_is_made_anew_loses_nothing() {
     let moments = check_kills(true);
     assert!(moments >= 12, "only {moments} moments");
 }
+
+#[test]
+fn who_goes_on_writing_when_a_repair_of_the_database_was_killed_loses_nothing() {
+    let this = env::current_exe().expect("a test binary has a path");
+    let helper = "backend::file::tests::repair_killed::repair_until_killed";
+    for moment in 0.. {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let live = on(dir.path(), 100);
+        live.put(put("old", Format::Json, "1")).expect("put");
+        super::verify::with_database(
+            &dir.path().join(".holdall/inline/values.sqlite"),
+            "DROP TABLE tag",
+        );
+        let mut command = Command::new(&this);
+        command.args(["--exact", helper, "--ignored", "--test-threads=1"]);
+        command.env(FOLDER, dir.path()).env(MOMENT, moment.to_string());
+        let ended = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("run");
+        let is_written = live.put(put("new", Format::Json, "2")).is_ok();
+        let other = on(dir.path(), 100);
+        repaired(&other, false);
+        let found = other.get(&key("new"), None).expect("read");
+        assert!(!is_written || found.is_some(), "moment {moment}: an acknowledged write is lost");
+        if ended.success() {
+            assert!(is_written);
+            return;
+        }
+    }
+}
