@@ -25,6 +25,9 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ROOT / ".build" / "mutations"
+TARGET = ROOT / "target" / "mutations"
+"""Of its own: cargo takes a crate at the same place of another workspace for the same crate, and
+would go on to test the broken engine where the whole one is meant."""
 PATIENCE = 60.0
 """Seconds for one test: what never ends without a rule fails too."""
 
@@ -119,8 +122,7 @@ def build() -> list[Path]:
     """The test programs of the engine."""
     command = ["cargo", "test", "--no-run", "--package=holdall", "--all-features", "--lib",
                "--tests", "--message-format=json", "--offline", "--quiet"]  # fmt: skip
-    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
-    environment = {**os.environ, "CARGO_TARGET_DIR": target}
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
     made = subprocess.run(command, cwd=SCRATCH, env=environment, stdout=subprocess.PIPE, text=True)
     if made.returncode != 0:
         for line in made.stdout.splitlines():
