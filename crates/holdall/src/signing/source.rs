@@ -174,6 +174,7 @@ fn missing(known: &str) -> Error {
     let cause = format!("the store is signed with key {known:?}, which is not here");
     Error::new(ErrorKind::Untrusted, cause).remedy(format!(
         "set {VARIABLE} to that key or bring its signing.key back; if another key is to sign, give \
-         both, the new one first, and rotate_signing_key(); if that one is lost, rotate_signing_key(old_key_is_lost=True)"
+         both, the new one first, and rotate_signing_key(); if that one is lost, \
+         rotate_signing_key(old_key_is_lost=True)"
     ))
 }
