@@ -47,13 +47,18 @@ def longer_clock(own):
         file.write(bytes(8_192))
 
 
+def later_database(path):
+    change(path, 60, struct.pack(">I", 2))
+    change(path, 68, b"hol\x02")
+
+
 def later_values(own):
-    change(own / "inline" / "values.sqlite", 60, struct.pack(">I", 2))
+    later_database(own / "inline" / "values.sqlite")
 
 
 def later_index(own):
     (index,) = (own / "index").iterdir()
-    change(index / "index.sqlite", 60, struct.pack(">I", 2))
+    later_database(index / "index.sqlite")
 
 
 PARTS = [later_store, later_clock, longer_clock, later_values, later_index]
@@ -116,3 +121,25 @@ def test_another_process_that_uses_the_store_does_not_hide_a_later_database(own)
         with pytest.raises(holdall.StoreVersionError, match=r"layout 2\b"):
             blobs.load("inline")
         assert blobs.load("file") == ["a", "file"]
+
+
+@pytest.mark.parametrize("version", [0, 3, 5, 2**31])
+def test_a_flipped_bit_of_the_version_of_an_index_costs_nothing(own, version):
+    (index,) = (own / "index").iterdir()
+    change(index / "index.sqlite", 60, struct.pack(">I", version))
+    with sync.BlobManager(own.parent) as blobs:
+        assert blobs.load("file") == ["a", "file"]
+        assert list(blobs.keys()) == ["file", "inline"]
+
+
+@pytest.mark.parametrize("version", [0, 3, 5, 2**31])
+def test_a_flipped_bit_of_the_version_of_the_inline_values_is_mended(own, version):
+    change(own / "inline" / "values.sqlite", 60, struct.pack(">I", version))
+    with sync.BlobManager(own.parent) as blobs:
+        with pytest.raises(holdall.BlobCorruptError):
+            blobs.load("inline")
+        assert blobs.load("file") == ["a", "file"]
+        assert not blobs.verify().ok
+        blobs.repair()
+        assert blobs.load("inline") == 1
+        assert blobs.verify().ok

@@ -26,10 +26,6 @@ pub(super) fn refused(part: &str, found: impl Into<i64>, known: impl Into<i64>) 
 }
 
 pub(super) const REMEDY: &str = "use a later release of holdall; nothing was touched";
-/// Of the inline values. A flipped bit can make a version of theirs look later.
-const REMEDY_OF_VALUES: &str = "use a later release of holdall; if none was used here the file is \
-                                damaged: restore .holdall/inline from a backup, or move it away to \
-                                go on without these values; nothing was touched";
 /// Of the index, which is only a copy.
 const REMEDY_OF_INDEX: &str = "use a later release of holdall, or remove .holdall/index, which is \
                                then made anew; nothing was touched";
@@ -53,8 +49,7 @@ pub(super) fn refuse_clock(own: &OwnedFd) -> Result<()> {
 /// # Errors
 /// As [`refuse_clock`].
 pub(super) fn refuse_databases(own: &OwnedFd) -> Result<()> {
-    let mut databases =
-        vec![(format!("{}/{}", inline::FOLDER, index::VALUES_FILE), REMEDY_OF_VALUES)];
+    let mut databases = vec![(format!("{}/{}", inline::FOLDER, index::VALUES_FILE), REMEDY)];
     if let Some(ClockHead::Ours { epoch }) = head_of_clock(own)? {
         databases.push((format!("index/{epoch}/{}", index::INDEX_FILE), REMEDY_OF_INDEX));
     }

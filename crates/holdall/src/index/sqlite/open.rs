@@ -22,8 +22,11 @@ const BESIDE: [&str; 2] = ["-wal", "-shm"];
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
 pub(crate) const VERSION: i64 = 1;
+/// `hol`; with the version added the `application_id`, a second witness of it: a flipped bit of
+/// either is damage, and not a database of a later release.
+const APPLICATION: u32 = 0x686f_6c00;
 /// What [`later_version`] needs of the beginning of a database.
-pub(crate) const HEAD: usize = 64;
+pub(crate) const HEAD: usize = 72;
 
 /// The folder with every symbolic link resolved, made 0700 whatever the umask.
 pub(super) fn folder(folder: &Path) -> Result<PathBuf> {
@@ -156,12 +159,23 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
+fn application(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA application_id", [], |row| row.get(0))
+}
+
+/// The `application_id` of a database of this version.
+fn application_of(version: i64) -> i64 {
+    i64::from(APPLICATION).wrapping_add(version)
+}
+
 /// The version in the beginning of a database file, if it is later than ours.
 pub(crate) fn later_version(head: &[u8; HEAD]) -> Option<u32> {
-    let [.., a, b, c, d] = *head;
-    let version = u32::from_be_bytes([a, b, c, d]);
-    let is_database = head.starts_with(b"SQLite format 3\0");
-    (is_database && i64::from(version) > VERSION).then_some(version)
+    let [.., v0, v1, v2, v3, _, _, _, _, a0, a1, a2, a3] = *head;
+    let version = u32::from_be_bytes([v0, v1, v2, v3]);
+    let application = u32::from_be_bytes([a0, a1, a2, a3]);
+    let is_ours = head.starts_with(b"SQLite format 3\0")
+        && i64::from(application) == application_of(version.into());
+    (is_ours && i64::from(version) > VERSION).then_some(version)
 }
 
 /// Whether the database is still without tables.
@@ -192,6 +206,7 @@ pub(super) fn create(connection: &Connection, role: &Role) -> rusqlite::Result<(
         let empty = Counters::default().encode();
         transaction.execute("INSERT INTO meta(id, value) VALUES(0, ?1)", [empty.as_slice()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.pragma_update(None, "application_id", application_of(VERSION))?;
     }
     transaction.commit()
 }
@@ -210,6 +225,9 @@ pub(super) fn verify(connection: &Connection, database: &Path, role: &Role) -> R
 
 fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     let version = version(connection)?;
+    if application(connection)? != application_of(version) {
+        return Err(damaged().into());
+    }
     if version > VERSION {
         let cause =
             format!("the database has layout {version}, this release reads up to {VERSION}");

@@ -110,6 +110,9 @@ fn a_symbolic_link_in_place_of_the_database_is_not_followed() {
 fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
     let changes = [
         "PRAGMA user_version = 0",
+        // One bit of the version, and nothing else that tells of a later release.
+        "PRAGMA user_version = 3",
+        "PRAGMA application_id = 0",
         "CREATE TABLE more(a)",
         "DROP TABLE tag",
         "CREATE TRIGGER t AFTER INSERT ON entry BEGIN DELETE FROM meta; END",
@@ -146,7 +149,7 @@ fn a_later_version_is_told_from_damage() {
     index.close().unwrap();
     let path = folder.path().join("index/index.sqlite");
     let other = Connection::open(&path).unwrap();
-    other.execute_batch("PRAGMA user_version = 2").unwrap();
+    other.execute_batch("PRAGMA user_version = 2; PRAGMA application_id = 0x686f6c02").unwrap();
     drop(other);
     let error = index.get("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Version, "{error}");
