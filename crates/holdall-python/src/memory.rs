@@ -68,8 +68,9 @@ impl Memory {
             // pages are small ones.
             let _ = unsafe { madvise(self.start.add(first).cast(), whole, Advice::LinuxHugepage) };
         }
-        // SAFETY: `length` bytes that are ours alone, see `new`. The interpreter's allocator made
-        // them behind the back of the compiler, so they have some content, and any is valid.
+        // SAFETY: `length` bytes that are ours alone, see `new`, and live as long as `self`. They come
+        // from a function of C that the compiler cannot look into: it has to take them as bytes that
+        // have been written, and any content is a valid `u8`. Callers only write to them.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 }
