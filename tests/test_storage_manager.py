@@ -136,11 +136,9 @@ async def test_concurrent_gets_of_a_missing_key_read_once(storage, monkeypatch):
     assert len(reads) == 1
 
 
-async def test_a_read_that_began_before_a_write_is_not_for_those_who_come_after(
-    storage, monkeypatch
-):
-    await storage.set("k", "old")
-    await storage.cache_delete("k")
+@pytest.fixture
+def slow_first_read(monkeypatch):
+    """Two events: the first read of the disk sets the second, and waits for the first."""
     go, begun = asyncio.Event(), asyncio.Event()
     real = BlobManager._read
 
@@ -152,6 +150,15 @@ async def test_a_read_that_began_before_a_write_is_not_for_those_who_come_after(
         return result
 
     monkeypatch.setattr(BlobManager, "_read", slow)
+    return go, begun
+
+
+async def test_a_read_that_began_before_a_write_is_not_for_those_who_come_after(
+    storage, slow_first_read
+):
+    await storage.set("k", "old")
+    await storage.cache_delete("k")
+    go, begun = slow_first_read
     early = asyncio.create_task(storage.get("k"))
     await begun.wait()
     await storage.set("k", "new")
@@ -163,19 +170,11 @@ async def test_a_read_that_began_before_a_write_is_not_for_those_who_come_after(
 
 
 async def test_a_read_that_began_during_one_write_is_not_for_those_who_come_during_the_next(
-    storage, tmp_path, clock, monkeypatch
+    storage, tmp_path, clock, slow_first_read
 ):
     await storage.set("k", "old")
     await storage.cache_delete("k")
-    go, begun = asyncio.Event(), asyncio.Event()
-    real = BlobManager._read
-
-    async def slow(self, *args, **kwargs):
-        result = await real(self, *args, **kwargs)
-        if not begun.is_set():
-            begun.set()
-            await go.wait()
-        return result
+    go, begun = slow_first_read
 
     def writers_at_work():
         # As if other processes had just begun to write: no value may be kept in memory.
@@ -184,7 +183,6 @@ async def test_a_read_that_began_during_one_write_is_not_for_those_who_come_duri
             for stripe in range(4_096, len(counters), 8):
                 counters[stripe] |= 1
 
-    monkeypatch.setattr(BlobManager, "_read", slow)
     writers_at_work()
     early = asyncio.create_task(storage.get("k"))
     await begun.wait()

@@ -74,33 +74,27 @@ def test_two_processes_agree_after_their_clock_was_cut_short(tmp_path, length):
             assert reader.ask(f"k{number}") == "third"
 
 
+CUT_BY_OTHERS = """
+import mmap, os, sys
+from holdall import sync
+sync.BlobManager(sys.argv[1]).save("k", 1)
+with open(sys.argv[1] + "/mine", "w+b") as file:
+    file.truncate(8_192)
+    mapping = mmap.mmap(file.fileno(), 8_192)
+    os.truncate(file.name, 0)
+    mapping[5_000]
+"""
+
+
 def test_a_bus_error_that_is_not_ours_still_ends_the_process(tmp_path):
-    code = """
-        import mmap, os, sys
-        from holdall import sync
-        sync.BlobManager(sys.argv[1]).save("k", 1)
-        with open(sys.argv[1] + "/mine", "w+b") as file:
-            file.truncate(8_192)
-            mapping = mmap.mmap(file.fileno(), 8_192)
-            os.truncate(file.name, 0)
-            mapping[5_000]
-        """
-    done = subprocess.run(programs.command(code, tmp_path), capture_output=True, timeout=60)
+    done = subprocess.run(
+        programs.command(CUT_BY_OTHERS, tmp_path), capture_output=True, timeout=60
+    )
     assert done.returncode == -signal.SIGBUS
 
 
 def test_a_handler_that_was_there_before_is_still_asked(tmp_path):
-    code = """
-        import faulthandler, mmap, os, sys
-        faulthandler.enable()
-        from holdall import sync
-        sync.BlobManager(sys.argv[1]).save("k", 1)
-        with open(sys.argv[1] + "/mine", "w+b") as file:
-            file.truncate(8_192)
-            mapping = mmap.mmap(file.fileno(), 8_192)
-            os.truncate(file.name, 0)
-            mapping[5_000]
-        """
+    code = "import faulthandler; faulthandler.enable()" + CUT_BY_OTHERS
     done = subprocess.run(
         programs.command(code, tmp_path), capture_output=True, text=True, timeout=60
     )

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::super::Row;
-use super::read::{Counters, column, counters};
+use super::read::{Counters, column, counters, tags_of};
 use super::{Fault, SqliteIndex, write};
 use crate::error::{ErrorKind, Result};
 
@@ -96,17 +96,9 @@ fn examine(transaction: &Transaction<'_>) -> Result<Vec<Flaw>, Fault> {
             }
         };
         counted.add(&row).ok_or_else(super::super::row::damaged)?;
-        let mut distinct: Vec<&String> = row.tags.iter().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        tags += distinct.len() as u64;
-        for tag in distinct {
-            let mut known = transaction
-                .prepare_cached("SELECT count(*) FROM tag WHERE tag = ?1 AND key = ?2")?;
-            let found: i64 =
-                known.query_row((tag.as_bytes(), row.key.as_bytes()), |columns| columns.get(0))?;
-            missing += u64::from(found != 1);
-        }
+        let (distinct, unknown) = tags_of(transaction, &row)?;
+        tags += distinct;
+        missing += unknown;
         Ok(())
     })?;
     if !flaws.is_empty() {

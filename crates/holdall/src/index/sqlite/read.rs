@@ -291,6 +291,22 @@ pub(super) fn tagged(
     Ok(rising(list)?)
 }
 
+/// How many tags a row has, and how many of them the table of tags does not know.
+pub(super) fn tags_of(connection: &Connection, row: &Row) -> rusqlite::Result<(u64, u64)> {
+    let mut distinct: Vec<&String> = row.tags.iter().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let mut missing = 0;
+    for tag in &distinct {
+        let mut known =
+            connection.prepare_cached("SELECT count(*) FROM tag WHERE tag = ?1 AND key = ?2")?;
+        let found: i64 =
+            known.query_row((tag.as_bytes(), row.key.as_bytes()), |columns| columns.get(0))?;
+        missing += u64::from(found != 1);
+    }
+    Ok((distinct.len() as u64, missing))
+}
+
 /// Reads everything: the pages by SQLite's own check, then every row, tag and counter.
 pub(super) fn check(connection: &Connection, role: &Role) -> Result<(), Fault> {
     // One transaction, so that a peer's commit cannot come between the count and the counters.
@@ -310,19 +326,11 @@ pub(super) fn check(connection: &Connection, role: &Role) -> Result<(), Fault> {
         for row in &list {
             counted.add(row).ok_or_else(damaged)?;
             expiring += u64::from(row.expires_at.is_some());
-            let mut distinct: Vec<&String> = row.tags.iter().collect();
-            distinct.sort_unstable();
-            distinct.dedup();
-            tags += distinct.len() as u64;
-            for tag in distinct {
-                let mut known = transaction
-                    .prepare_cached("SELECT count(*) FROM tag WHERE tag = ?1 AND key = ?2")?;
-                let found: i64 = known
-                    .query_row((tag.as_bytes(), row.key.as_bytes()), |columns| columns.get(0))?;
-                if found != 1 {
-                    return Err(damaged().on_key(&row.key).into());
-                }
+            let (distinct, missing) = tags_of(&transaction, row)?;
+            if missing > 0 {
+                return Err(damaged().on_key(&row.key).into());
             }
+            tags += distinct;
         }
     }
     let count = |sql| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));

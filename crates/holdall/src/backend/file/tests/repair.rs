@@ -162,13 +162,7 @@ fn a_wrong_index_is_made_anew_and_foreign_files_stay_listed() {
 #[test]
 fn rights_and_leftovers_are_set_right() {
     let it = filled();
-    let open = |path: &str, mode| {
-        fs::set_permissions(it.path(path), fs::Permissions::from_mode(mode)).expect("ours");
-    };
-    open("a.json", 0o644);
-    open("f/g", 0o775);
-    open(".holdall/tmp", 0o755);
-    open(".holdall/clock", 0o640);
+    open_to_others(&it);
     fs::write(it.path(".holdall/tmp/dead"), "x").expect("written");
     fs::create_dir(it.path(".holdall/index/99")).expect("made");
     fs::write(it.path(".holdall/index/99/index.sqlite"), "x").expect("written");

@@ -74,22 +74,27 @@ fn a_draft_that_a_killed_repair_left_costs_nothing_that_is_kept_aside() {
     assert!(aside.exists(), "the old database is gone");
 }
 
+/// Repairs while a file cannot be changed; `None` where that cannot be had.
+fn mended_while_immutable(it: &Fixture, path: &str) -> Option<RepairReport> {
+    let file = fs::File::open(it.path(path)).expect("opened");
+    let fixed = ioctl_getflags(&file)
+        .and_then(|flags| ioctl_setflags(&file, flags | IFlags::IMMUTABLE).map(|()| flags));
+    let Ok(flags) = fixed else {
+        eprintln!("not run: no file can be made immutable here");
+        return None;
+    };
+    let done = mended(&it.backend, &verified(&it.backend));
+    ioctl_setflags(&file, flags).expect("given back");
+    Some(done.expect("repaired as far as possible"))
+}
+
 #[test]
 fn a_file_that_cannot_be_moved_does_not_end_the_repair() {
     let it = filled();
     damage(&it.path("a.json"), |content| content[1] ^= 1);
     damage(&it.path("f/b.json"), |content| content[1] ^= 1);
     fs::write(it.path(".holdall/tmp/dead"), "x").expect("written");
-    let file = fs::File::open(it.path("a.json")).expect("opened");
-    let fixed = ioctl_getflags(&file)
-        .and_then(|flags| ioctl_setflags(&file, flags | IFlags::IMMUTABLE).map(|()| flags));
-    let Ok(flags) = fixed else {
-        eprintln!("not run: no file can be made immutable here");
-        return;
-    };
-    let done = mended(&it.backend, &verified(&it.backend));
-    ioctl_setflags(&file, flags).expect("given back");
-    let done = done.expect("repaired as far as possible");
+    let Some(done) = mended_while_immutable(&it, "a.json") else { return };
     assert_eq!((done.quarantined.len(), done.swept.len(), done.kept.len()), (1, 1, 1), "{done:?}");
     assert_eq!(done.kept[0].key.as_deref(), Some("a"));
     assert!(done.kept[0].what.contains("not set right"), "{done:?}");
@@ -104,16 +109,7 @@ fn an_older_file_stays_while_the_damaged_newer_one_cannot_be_moved() {
     fs::write(it.path("a.json"), old).expect("written");
     set_stamp(&it.path("a.json"), &stamp);
     damage(&it.path("a.txt"), |content| content[0] ^= 1);
-    let file = fs::File::open(it.path("a.txt")).expect("opened");
-    let fixed = ioctl_getflags(&file)
-        .and_then(|flags| ioctl_setflags(&file, flags | IFlags::IMMUTABLE).map(|()| flags));
-    let Ok(flags) = fixed else {
-        eprintln!("not run: no file can be made immutable here");
-        return;
-    };
-    let done = mended(&it.backend, &verified(&it.backend));
-    ioctl_setflags(&file, flags).expect("given back");
-    let done = done.expect("repaired as far as possible");
+    let Some(done) = mended_while_immutable(&it, "a.txt") else { return };
     assert!(!done.rebuilt && it.path("a.json").exists(), "{done:?}");
     assert_eq!(done.kept.len(), 2, "{done:?}");
 }

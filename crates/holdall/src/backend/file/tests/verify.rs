@@ -231,16 +231,19 @@ fn a_damaged_row_wrong_counters_and_a_damaged_database_are_told() {
     assert_eq!(kinds(&verified(&it.backend)), [("index_damaged", None)]);
 }
 
+/// Gives a value, a folder of values and two parts of the store rights that are too wide.
+pub(super) fn open_to_others(it: &Fixture) {
+    for (path, mode) in
+        [("a.json", 0o644), ("f/g", 0o775), (".holdall/tmp", 0o755), (".holdall/clock", 0o640)]
+    {
+        fs::set_permissions(it.path(path), fs::Permissions::from_mode(mode)).expect("ours");
+    }
+}
+
 #[test]
 fn rights_that_are_too_wide_are_told_of_store_folders_and_values() {
     let it = filled();
-    let open = |path: &str, mode| {
-        fs::set_permissions(it.path(path), fs::Permissions::from_mode(mode)).expect("ours");
-    };
-    open("a.json", 0o644);
-    open("f/g", 0o775);
-    open(".holdall/tmp", 0o755);
-    open(".holdall/clock", 0o640);
+    open_to_others(&it);
     let report = verified(&it.backend);
     let mut paths: Vec<_> = report
         .problems
