@@ -68,7 +68,11 @@ pub(super) fn database(folder: &Path, role: &Role) -> Result<PathBuf> {
         }
         Ok(_) => fs::set_permissions(&path, Permissions::from_mode(0o600))
             .map_err(|error| Error::io(error, &path)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &path, role),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match make(folder, &path, role) {
+            // A peer was faster, and has removed the draft of this one.
+            Err(_) if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) => Ok(()),
+            made => made,
+        },
         Err(error) => Err(Error::io(error, &path)),
     };
     made?;
@@ -93,7 +97,10 @@ fn make(folder: &Path, path: &Path, role: &Role) -> Result<()> {
             linked => linked.map_err(io),
         }
     });
-    fs::remove_file(&draft).map_err(io)?;
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
     if linked.is_err() {
         for end in BESIDE {
             let mut beside = draft.clone().into_os_string();

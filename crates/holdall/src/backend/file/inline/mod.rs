@@ -207,6 +207,8 @@ impl Inline {
                 if self.in_doubt.swap(false, Ordering::AcqRel) {
                     values.doubt_log()?;
                 }
+                // A process may have been killed while it made one, and somebody is always here.
+                room::sweep(&folder);
                 room::keep(&folder);
                 let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
                 let stat = rustix::fs::fstat(&folder)

@@ -97,7 +97,9 @@ pub(super) fn keep(folder: &OwnedFd) {
     }
 }
 
-/// Removes databases that nobody will give a name any more; no other process has the store open.
+/// Removes databases that nobody will give a name any more: there is one that has it, or no other
+/// process has the store open. They are not opened for it, because one may be the database itself
+/// under its first name, and closing it would drop this process's locks.
 pub(in super::super) fn sweep(folder: &OwnedFd) {
     let Ok(entries) = Dir::read_from(folder) else { return };
     for entry in entries.flatten() {

@@ -240,6 +240,24 @@ fn what_a_process_left_that_was_killed_while_it_made_the_database_goes() {
 }
 
 #[test]
+fn what_was_left_of_a_database_in_the_making_goes_though_the_store_is_in_use() {
+    let it = inline_fixture();
+    it.put("k", Format::Json, "1");
+    let folder = it.path(".holdall/inline");
+    let left = ["", "-wal", "-shm"].map(|end| format!("values.sqlite.0123456789abcdef{end}"));
+    for name in &left {
+        fs::write(folder.join(name), "").expect("written");
+    }
+    // Beside the fixture's, as another process would.
+    let options =
+        OpenOptions { allow_network_fs: false, lock_timeout: std::time::Duration::from_secs(5) };
+    let other = Opened::open(it.dir.path(), options).expect("opened");
+    other.live().expect("open").inline.ready().expect("opened");
+    assert!(left.iter().all(|name| !folder.join(name).exists()));
+    assert_eq!(it.get("k").expect("read").expect("there").content, b"1");
+}
+
+#[test]
 fn a_clock_that_was_lost_hides_no_inline_value() {
     let it = inline_fixture();
     it.put("k", Format::Json, "1");

@@ -5,6 +5,8 @@ mod processes;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Barrier;
+use std::thread;
 
 use super::super::row::MAX_RECORD;
 use super::*;
@@ -54,6 +56,28 @@ fn a_clean_close_keeps_everything_and_the_next_call_opens_again() {
     assert_eq!(index.totals().unwrap().entries, 2);
     assert!(new_index(folder.path()).is_complete().unwrap());
     index.check().unwrap();
+}
+
+#[test]
+fn all_who_make_a_database_at_once_have_it_though_the_first_removes_the_drafts_of_the_others() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let begin = Barrier::new(3);
+        let make = || {
+            begin.wait();
+            open::database(folder.path(), &role::VALUES).unwrap();
+            let is_draft = |path: &PathBuf| path.file_name() != Some("values.sqlite".as_ref());
+            names().filter(is_draft).for_each(|path| drop(fs::remove_file(path)));
+        };
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(make);
+            }
+        });
+        assert_eq!(names().collect::<Vec<_>>(), [folder.path().join("values.sqlite")]);
+        SqliteIndex::values(folder.path(), Clock::system()).totals().unwrap();
+    }
 }
 
 #[test]
