@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from endurance.__main__ import HELD
 from endurance.growth import Series, Tolerance
+from endurance.held import held
 from endurance.looks import leftovers
+from endurance.passing import passing
 
 TESTS = Path(__file__).parent
 
@@ -41,6 +45,29 @@ def test_what_grows_is_told_from_what_varies():
     warm_up = [0, 4_000, 8_000, 9_000, 9_500]
     assert series([*warm_up, *(10_000 + n % 7 * 50 for n in range(60))]).is_flat()
     assert not series([*warm_up, *(10_000 + n * 50 for n in range(60))]).is_flat()
+
+
+def test_a_leak_of_eight_bytes_a_step_is_told_from_what_is_held_for_a_while():
+    def series(leak):
+        made = Series("held", "bytes", HELD, ("1,000 steps", 1_000))
+        dice = random.Random(1)
+        for steps in range(0, 300_000, 10_000):
+            made.add(steps, 25_000_000 + steps * leak + dice.randrange(400_000))
+        return made
+
+    assert series(0).is_flat()
+    assert not series(8).is_flat()
+
+
+@pytest.mark.timeout(240)
+def test_keys_that_come_and_go_leave_nothing_in_memory(tmp_path):
+    """A short form again: the caches of Python and SQLite are not yet full after 600 names."""
+    pytest.importorskip("joblib")
+    if held() is None:
+        pytest.skip("this C library does not tell what memory is held")
+    assert passing(tmp_path / "whole", 12, 600_000).is_flat()
+    leaking = passing(tmp_path / "leaking", 12, 600_000, leak=2_000)
+    assert not leaking.is_flat(), leaking
 
 
 def test_what_dead_writers_leave_is_found(tmp_path):

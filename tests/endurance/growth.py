@@ -12,24 +12,28 @@ WARM_UP = 0.25
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much may be added in the time after the warm-up: a share of the median, or so much."""
+    """How much may be added after the warm-up, a share of the median or so much; and what no
+    measurement may exceed, of the warm-up neither."""
 
     share: float
     least: float
+    most: float = float("inf")
 
 
 @dataclass
 class Series:
-    """One measured quantity of one process, or of the folder."""
+    """One measured quantity of one process, or of the folder, over seconds or over steps."""
 
     name: str
     unit: str
     tolerance: Tolerance
+    over: tuple[str, float] = ("h", HOUR)
+    """In what the slope is told: a name, and so many seconds or steps."""
     points: list[tuple[float, float]] = field(default_factory=list)
 
-    def add(self, seconds: float, value: float) -> None:
+    def add(self, at: float, value: float) -> None:
         """Takes a measurement, in order of time."""
-        self.points.append((seconds, value))
+        self.points.append((at, value))
 
     def settled(self) -> list[tuple[float, float]]:
         """The measurements after the warm-up."""
@@ -37,9 +41,9 @@ class Series:
         return [point for point in self.points if point[0] >= begin + (end - begin) * WARM_UP]
 
     def slope(self) -> float:
-        """What is added in a second, by least squares."""
+        """What is added in a second or by a step, by least squares."""
         points = self.settled()
-        if len(points) < 3:
+        if len({at for at, _ in points}) < 3:
             return 0.0
         return statistics.linear_regression(*zip(*points, strict=True)).slope
 
@@ -57,13 +61,24 @@ class Series:
         """Whether no more is added than is allowed."""
         return not self.points or self.added() <= self.allowed()
 
+    def is_bounded(self) -> bool:
+        """Whether it was never above what it may be."""
+        return all(value <= self.tolerance.most for _, value in self.points)
+
     def __str__(self) -> str:
         if not self.points:
             return f"{self.name}: never measured"
         values = [value for _, value in self.settled()]
         word = "flat" if self.is_flat() else "GROWS"
-        return (
-            f"{self.name}: {min(values):,.0f} to {max(values):,.0f} {self.unit}, "
-            f"slope {self.slope() * HOUR:+,.2f} {self.unit}/h, "
-            f"{self.added():+,.2f} of {self.allowed():,.2f} allowed: {word}"
+        name, each = self.over
+        told = (
+            f"{self.name}: {self.points[0][1]:,.0f} at first, then {min(values):,.0f} to "
+            f"{max(values):,.0f}, {values[len(values) // 2]:,.0f} in the middle, {values[-1]:,.0f} "
+            f"at last, {self.unit}; slope {self.slope() * each:+,.2f}/{name}, "
+            f"{self.added():+,.0f} of {self.allowed():,.0f} allowed: {word}"
         )
+        if self.tolerance.most < float("inf"):
+            highest = max(value for _, value in self.points)
+            word = "bounded" if self.is_bounded() else "TOO MUCH"
+            told += f"; {highest:,.0f} of at most {self.tolerance.most:,.0f}: {word}"
+        return told

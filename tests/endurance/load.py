@@ -1,12 +1,17 @@
-"""What one worker does: `python -m endurance.load FOLDER SEED`, told when to pause on its input.
+"""What a worker does: `python -m endurance.load FOLDER SEED STEPS`, paused by what is on its input.
+
+Its managers are opened anew after so many steps of each task. Where that is 0, they stay open until
+the next pause, and are closed for the time of it.
 
 It prints "ready", "paused" after each line `pause`, and a line that begins with "wrong" for all
-that must not happen. It ends when its input does.
+that must not happen. Before it pauses it says what memory it holds: "held", steps, bytes. It ends
+when its input does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import queue
 import random
@@ -16,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from endurance.held import held
 from endurance.values import FORMATS, fault, make, some_length
 from holdall import BlobManager, ConflictError, StorageManager, sync
 
@@ -37,6 +43,7 @@ class Load:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        self.taken = 0
         self.steps: list[tuple[int, Step]] = [
             (14, self.save),
             (3, self.save_many),
@@ -78,6 +85,7 @@ class Load:
         """One step; a value that is missing, or was changed by another, is no wonder here."""
         weights = [weight for weight, _ in self.steps]
         (_, step) = dice.choices(self.steps, weights)[0]
+        self.taken += 1
         try:
             await step(dice)
         except (FileNotFoundError, ConflictError):
@@ -227,7 +235,7 @@ def forked(folder: str) -> None:
         raise Wrong(f"a forked child ended with {status}")
 
 
-async def main(folder: str, seed: int) -> None:
+async def main(folder: str, seed: int, steps: int) -> None:
     pausing, done = threading.Event(), threading.Event()
     going: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -244,8 +252,8 @@ async def main(folder: str, seed: int) -> None:
     dice = random.Random(seed)
     load = Load(folder)
 
-    async def work(dice: random.Random, steps: int) -> None:
-        for _ in range(steps):
+    async def work(dice: random.Random) -> None:
+        for _ in range(steps) if steps else itertools.count():
             if pausing.is_set() or done.is_set():
                 return
             await load.step(dice)
@@ -256,12 +264,16 @@ async def main(folder: str, seed: int) -> None:
         async with AsyncExitStack() as stack:
             await load.open(stack)
             # Opened anew now and then: nothing may be left of the managers before.
-            tasks = (work(random.Random(dice.getrandbits(32)), 400) for _ in range(TASKS))
+            tasks = (work(random.Random(dice.getrandbits(32))) for _ in range(TASKS))
             await asyncio.gather(*tasks)
             if not said:
                 print("ready", flush=True)
                 said = True
             if pausing.is_set():
+                if not steps:
+                    await stack.aclose()
+                if (bytes_held := held()) is not None:
+                    print("held", load.taken, bytes_held)
                 print("paused", flush=True)
                 pausing.clear()
                 going.get()
@@ -270,7 +282,7 @@ async def main(folder: str, seed: int) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+        asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
     except Exception as error:
         print(f"wrong: {type(error).__name__}: {error}".replace("\n", " "), flush=True)
         raise

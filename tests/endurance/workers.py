@@ -10,23 +10,32 @@ import tempfile
 import threading
 from pathlib import Path
 
+from endurance.held import EXACT
+
 PATIENCE = 120.0
 """Seconds until a worker that does not answer hangs."""
+STEPS = 400
+"""After which each task of a worker opens its managers anew."""
 
 
 class Worker:
     """One process under load."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, exact: bool = False) -> None:
         self.seed = seed
+        self.held: tuple[int, int] | None = None
+        """Steps, and the bytes of memory that were held after them, at the last pause."""
         # Not a pipe: nobody reads while it is full. Closed when the process is gone.
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        # One that counts exactly has its managers open for long, and closed when it counts.
+        arguments = (str(folder), str(seed), str(0 if exact else STEPS))
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "endurance.load", str(folder), str(seed)],
+            [sys.executable, "-W", "error", "-m", "endurance.load", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
+            env={**os.environ, **EXACT} if exact else None,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -55,6 +64,9 @@ class Worker:
         """Waits until it has said a word."""
         try:
             while (line := self._lines.get(timeout=PATIENCE)) != wanted:
+                match line.split():
+                    case ["held", steps, held]:
+                        self.held = int(steps), int(held)
                 if line.startswith("wrong") or line == "ended":
                     raise AssertionError(self._said(line))
         except queue.Empty:
