@@ -6,10 +6,12 @@ What it held or left behind is made by hand where the moment would have to be hi
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import signal
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,6 +38,17 @@ WRITING = """
     database.execute("BEGIN IMMEDIATE")
     database.execute("INSERT INTO tag VALUES (x'00', x'00')")
     print("held", flush=True)
+    sys.stdin.read()
+    """
+
+SAVING = """
+    import sys
+    from holdall import sync
+    blobs = sync.BlobManager(sys.argv[1])
+    assert list(blobs.keys()) == ["large", "small"]
+    print("ready", flush=True)
+    blobs.save("new", 1)
+    print("saved", flush=True)
     sys.stdin.read()
     """
 
@@ -108,6 +121,29 @@ def test_a_writer_that_died_between_the_two_counts_is_buried_by_whoever_comes(fo
         before = storage.get_stats()["cache"]["hits"]
         assert storage.get("small") == storage.get("small") == 2
         assert storage.get_stats()["cache"]["hits"] > before
+
+
+@pytest.mark.parametrize("ended", ["killed", "goes on"])
+def test_a_listing_has_what_a_reader_has_seen_of_a_writer_between_file_and_index(folder, ended):
+    with sync.BlobManager(folder) as blobs, ThreadPoolExecutor() as threads:
+        assert list(blobs.keys()) == ["large", "small"]
+        (queue,) = (folder / ".holdall" / "index").glob("*/writers.lock")
+        with programs.running(HOLDING, queue, 0, 1) as holder:
+            assert holder.line() == "held"
+            with programs.running(SAVING, folder) as writer:
+                assert writer.line() == "ready"
+                while not blobs.exists("new"):
+                    time.sleep(0.001)
+                if ended == "killed":
+                    writer.process.kill()  # its locks go a little later
+                    assert list(blobs.keys()) == ["large", "new", "small"]
+                    assert blobs.get_stats()["entries"] == 3
+                    return
+                listing = threads.submit(lambda: list(blobs.keys()))
+                concurrent.futures.wait([listing], timeout=0.2)
+                holder.kill()
+                assert listing.result() == ["large", "new", "small"]
+                assert writer.line() == "saved"
 
 
 def test_a_process_that_died_while_it_filled_the_index_is_followed_by_another(folder):

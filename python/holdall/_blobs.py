@@ -94,7 +94,8 @@ class BlobCore:
                 file that other programs can open. Whatever this is, all values are read.
             on_corrupt: A damaged value is an error (`"raise"`) or as if missing (`"miss"`).
             allow_network_fs: Accept a base path on NFS, SMB and the like.
-            lock_timeout: Seconds to wait for another process that holds a key.
+            lock_timeout: Seconds that a write waits for another process which holds its key, and a
+                listing for the writes that are under way.
             clock: A `holdall.testing.ManualClock`, for tests.
 
         Raises:

@@ -43,8 +43,9 @@ def test_a_store_with_care_is_not_accused():
     assert report.is_clean(), report.summary()
 
 
-def test_writers_that_are_killed_lose_nothing_and_no_reader_sees_anything_old():
-    report = report_of("kill", 3, seconds=1.5)
+@pytest.mark.parametrize("name, rounds", [("kill", 3), ("kill-one", 2)])
+def test_writers_that_are_killed_lose_nothing_and_no_reader_sees_anything_old(name, rounds):
+    report = report_of(name, rounds, seconds=1.5)
     assert report.is_clean(), report.summary()
 
 

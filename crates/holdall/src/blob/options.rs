@@ -89,7 +89,7 @@ pub struct BlobOptions {
     pub on_corrupt: OnCorrupt,
     /// Go on, without memory, on a file system that other machines share. Default: no.
     pub allow_network_fs: bool,
-    /// How long a write waits for another process. Default: 30 seconds.
+    /// How long a write, or a listing, waits for another process. Default: 30 seconds.
     pub lock_timeout: Duration,
     /// What tells the time.
     pub clock: Clock,

@@ -3,3 +3,4 @@
 pub(crate) mod byte;
 pub(crate) mod ofd;
 pub(crate) mod stripes;
+pub(crate) mod wait;

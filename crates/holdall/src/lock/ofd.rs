@@ -7,15 +7,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::time::Duration;
 
+use super::wait;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool;
-use crate::sync::thread;
-
-const FIRST_PAUSE: Duration = Duration::from_micros(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Takes the lock on `len` bytes from `start` if nobody else has it; says whether it was taken.
 /// Never waits. A lock already held through this descriptor is replaced.
@@ -31,8 +26,8 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, start: u64, len: u64, exclusive: bool
     }
 }
 
-/// Waits for the lock until `deadline` (milliseconds since boot on `clock`), asking again after
-/// 20 us at first and every millisecond in the end. `what` names the thing in the error.
+/// Waits for the lock until `deadline` (milliseconds since boot on `clock`). `what` names the thing in
+/// the error.
 ///
 /// # Errors
 /// `Busy` when the deadline passes, `Io` when the file system has no locks.
@@ -45,31 +40,10 @@ pub(crate) fn lock_until<'f>(
     deadline: u64,
     what: &str,
 ) -> Result<Held<'f>> {
-    let mut pause = FIRST_PAUSE;
-    let mut ask = |patience: Duration| {
-        while !try_lock(fd, start, len, exclusive)? {
-            if clock.boot_millis() >= deadline {
-                let cause = format!("{what} is held by another process");
-                return Err(Error::new(ErrorKind::Busy, cause).remedy(
-                    "try again, or look for a process that is stopped while using the store",
-                ));
-            }
-            if pause > patience {
-                return Ok(None);
-            }
-            thread::sleep(pause);
-            pause *= 2;
-        }
-        Ok(Some(()))
-    };
-    if ask(LONGEST_PAUSE)?.is_none() {
-        // Its holder may have been stopped.
-        pool::while_waiting(|| {
-            while ask(LONGEST_PAUSE)?.is_none() {
-                thread::sleep(LONGEST_PAUSE);
-            }
-            Ok::<(), Error>(())
-        })?;
+    if !wait::until(clock, deadline, || try_lock(fd, start, len, exclusive))? {
+        let cause = format!("{what} is held by another process");
+        return Err(Error::new(ErrorKind::Busy, cause)
+            .remedy("try again, or look for a process that is stopped while using the store"));
     }
     Ok(Held { fd, start, len })
 }

@@ -217,10 +217,13 @@ impl ClockFile {
 
     /// Says that a write begins. The stripe's lock is held.
     ///
-    /// Returns whether an earlier writer of the stripe died in the middle of its work.
+    /// Returns whether an earlier writer of the stripe died in the middle of its work: then files and
+    /// index may differ.
     pub(crate) fn begin(&self, stripe: usize) -> bool {
         let died = self.stripe(stripe).fetch_or(1, Ordering::AcqRel) & 1 == 1;
         if died {
+            // Before the count moves, which listings take for the end of that work.
+            self.set_diverged(true);
             // Entries remembered from before that death must not look fresh after this write.
             self.stripe(stripe).fetch_add(2, Ordering::AcqRel);
         }
@@ -421,7 +424,9 @@ mod tests {
         drop(writer);
         let next = again(&file);
         assert!(next.is_odd(9));
+        next.set_diverged(false);
         assert!(next.begin(9));
+        assert!(next.diverged());
         next.finish(9);
         assert!(next.version(9).is_some());
         assert_ne!(next.version(9), before);

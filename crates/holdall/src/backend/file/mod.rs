@@ -31,6 +31,7 @@ mod stream;
 mod temp;
 #[cfg(test)]
 mod tests;
+mod under_way;
 mod verify;
 mod write;
 mod writeback;
@@ -66,7 +67,7 @@ const BATCH: usize = 256;
 pub struct FileOptions {
     /// Go on, without memory, on a file system that other machines share. Default: no.
     pub allow_network_fs: bool,
-    /// How long a write waits for another process. Default: 30 seconds.
+    /// How long a write, or a listing, waits for another process. Default: 30 seconds.
     pub lock_timeout: Duration,
     /// The largest file that is read, bytes. Default: 8 GiB.
     pub max_value_bytes: u64,
@@ -91,9 +92,8 @@ impl Default for FileOptions {
 
 impl FileOptions {
     fn terms(&self) -> Terms<'_> {
-        let Self { clock, lock_timeout, inline_below, .. } = self;
-        let inline_below = (*inline_below).min(MOST_INLINE);
-        Terms { clock, lock_timeout: *lock_timeout, inline_below }
+        let inline_below = self.inline_below.min(MOST_INLINE);
+        Terms { clock: &self.clock, lock_timeout: self.lock_timeout, inline_below }
     }
 }
 

@@ -59,22 +59,6 @@ impl Opened {
         whole(look(Search::All))
     }
 
-    /// If the writer of a stripe died in the middle of its work, ends that work: what it placed
-    /// stays, and the index is compared with the files before it is next asked.
-    pub(crate) fn bury_dead_writer(&self, stripe: usize) -> Result<()> {
-        let live = self.live()?;
-        if let Some(_guard) = live.locks.try_lock(stripe)?
-            && live.clock.is_odd(stripe)
-        {
-            tracing::info!(stripe, "a writer died in the middle of its work");
-            live.clock.set_diverged(true);
-            // First past every remembered value, then even.
-            live.clock.begin(stripe);
-            live.clock.finish(stripe);
-        }
-        Ok(())
-    }
-
     /// Reads a value and checks it; one of ours of `large` bytes or more, that nobody has touched,
     /// is left open.
     pub(crate) fn read(

@@ -82,13 +82,12 @@ pub(super) struct Seen {
 }
 
 impl Opened {
-    /// Makes sure that the index agrees with the files, by a scan if that is in doubt.
+    /// Makes sure that the index agrees with the files, by a scan if that is in doubt, and knows what
+    /// readers may have seen so far.
     pub(crate) fn ensure_index(&self, terms: Terms<'_>) -> Result<()> {
         let live = self.live()?;
         live.doubt_stale_index();
-        for stripe in live.clock.odd_stripes() {
-            self.bury_dead_writer(stripe)?;
-        }
+        self.outlast_writers(terms.lock_timeout)?;
         live.catalog.resolve_doubt(&live.clock)?;
         let in_order = || {
             let complete = live.catalog.ask(&live.clock, |index| index.is_complete());
@@ -150,13 +149,14 @@ impl Opened {
         batch.extend(kept.into_iter().map(Change::Put));
         index.apply(&batch)?;
         index.set_complete(true)?;
-        live.clock.settle();
         live.clock.set_formats_known(live.coherent && scan.unread.is_empty());
         if scan.unread.is_empty() {
             self.forget_other_keys(live, scan.found.keys());
         }
-        // In this order: the old index must not pass for one that is in order.
+        // In this order: the old index must not pass for one that is in order, nor what it lacks for
+        // a write that has ended.
         live.clock.next_epoch();
+        live.clock.settle();
         // Else a file may be older than another one, or than an inline value that cannot be read now.
         let is_whole = scan.unread.is_empty() && !scan.is_unsettled;
         live.clock.set_diverged(settled == Settled::NotNow || !is_whole);

@@ -25,6 +25,7 @@ mod repair_killed;
 mod repair_whole;
 mod rules;
 mod stamps;
+mod under_way;
 mod verify;
 mod writing;
 

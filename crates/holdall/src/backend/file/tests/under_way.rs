@@ -1,0 +1,123 @@
+//! Listings beside writers: what readers have seen already is not missing.
+
+use std::os::fd::AsFd as _;
+use std::thread;
+
+use super::open::{OpenOptions, Opened};
+use super::*;
+use crate::lock::ofd;
+
+/// Milliseconds.
+const SOON: u64 = 200;
+
+/// The store as another process has it open.
+fn another_opening(it: &Fixture) -> Arc<Opened> {
+    let options = OpenOptions { allow_network_fs: false, lock_timeout: Duration::from_secs(5) };
+    Opened::open(it.dir.path(), options).expect("opened")
+}
+
+/// A backend in this process that waits this long for others.
+fn patient(it: &Fixture, lock_timeout: Duration) -> FileBackend {
+    FileBackend::new(it.dir.path(), FileOptions { lock_timeout, ..FileOptions::default() })
+}
+
+fn listed(backend: &FileBackend) -> Vec<String> {
+    let rows = backend.list("", None, 10).expect("listed");
+    rows.iter().map(|(key, _)| key.as_str().to_owned()).collect()
+}
+
+/// Gives a call a moment in which it could end too soon.
+fn let_run<T>(call: &thread::ScopedJoinHandle<'_, T>) {
+    let clock = Clock::system();
+    let end = clock.boot_millis() + SOON;
+    while !call.is_finished() && clock.boot_millis() < end {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_listing_has_what_a_reader_has_seen_of_a_write_that_is_under_way() {
+    let it = fixture();
+    it.put("before", Format::Json, "1");
+    assert_eq!(listed(&it.backend), ["before"]);
+    let folder = fs::read_dir(it.path(".holdall/index")).expect("there").next();
+    let queue = folder.expect("one").expect("read").path().join("writers.lock");
+    let queue = fs::File::options().write(true).open(queue).expect("there");
+    assert!(ofd::try_lock(queue.as_fd(), 0, 1, true).expect("asked"));
+    thread::scope(|scope| {
+        // It has its name, and waits for its turn to tell the index.
+        let saving = scope.spawn(|| it.backend.put(put("k", Format::Json, "2")));
+        while it.get("k").expect("read").is_none() {
+            thread::yield_now();
+        }
+        let listing = scope.spawn(|| listed(&it.backend));
+        let counting = scope.spawn(|| it.backend.totals().expect("counted").entries);
+        let_run(&listing);
+        drop(queue);
+        assert_eq!(listing.join().expect("no panic"), ["before", "k"]);
+        assert_eq!(counting.join().expect("no panic"), 2);
+        assert!(saving.join().expect("no panic").is_ok());
+    });
+}
+
+#[test]
+fn a_listing_has_what_a_reader_has_seen_of_a_writer_that_is_dying() {
+    let it = fixture();
+    it.put("calm", Format::Json, "1");
+    it.put("k", Format::Json, "1");
+    let there = another_opening(&it);
+    let live = there.live().expect("writable");
+    let stripe = key("k").stripe();
+    let dying = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
+    live.clock.begin(stripe);
+    // As a delete that the index is not told of; the locks of a killed process go a little later.
+    fs::remove_file(it.path("k.json")).expect("removed");
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| it.get("k").expect("read").is_some());
+        let listing = scope.spawn(|| listed(&it.backend));
+        let_run(&listing);
+        drop(dying);
+        assert!(!reading.join().expect("no panic"));
+        assert_eq!(listing.join().expect("no panic"), ["calm"]);
+    });
+}
+
+#[test]
+fn a_listing_does_not_wait_for_writes_that_began_after_it() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let there = another_opening(&it);
+    let live = there.live().expect("writable");
+    let stripe = key("k").stripe();
+    let _writing = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
+    live.clock.begin(stripe);
+    let here = patient(&it, Duration::from_secs(5));
+    thread::scope(|scope| {
+        let listing = scope.spawn(|| listed(&here));
+        while !listing.is_finished() {
+            live.clock.finish(stripe);
+            live.clock.begin(stripe);
+            thread::yield_now();
+        }
+        assert_eq!(listing.join().expect("no panic"), ["k"]);
+    });
+}
+
+#[test]
+fn a_listing_waits_for_a_stopped_writer_no_longer_than_it_may() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let there = another_opening(&it);
+    let live = there.live().expect("writable");
+    let stripe = key("k").stripe();
+    let _writing = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
+    live.clock.begin(stripe);
+    let here = patient(&it, Duration::from_millis(20));
+    let error = here.list("", None, 10).expect_err("a write is under way");
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.to_string().contains("stopped"), "{error}");
+    // Loads do not wait at all.
+    assert!(here.get(&key("k"), None).expect("read").is_some());
+    live.clock.finish(stripe);
+    assert_eq!(listed(&here), ["k"]);
+}
