@@ -31,7 +31,11 @@ thread_local! {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken {
+    is_cancelled: Arc<AtomicBool>,
+    /// Cancels the same calls.
+    around: Option<Arc<CancelToken>>,
+}
 
 impl CancelToken {
     /// A token that is not cancelled.
@@ -43,7 +47,7 @@ impl CancelToken {
     /// Cancels the calls that run with this token, as far as they have not begun to change
     /// anything. Never blocks.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.is_cancelled.store(true, Ordering::Release);
     }
 
     /// Asked by a backend when it holds the lock of a key, before it changes anything.
@@ -51,16 +55,22 @@ impl CancelToken {
     /// # Errors
     /// [`ErrorKind::Cancelled`] if it was cancelled.
     pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Acquire) {
+        if self.is_cancelled.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Cancelled, "the call was cancelled"));
         }
-        Ok(())
+        self.around.as_deref().map_or(Ok(()), Self::check)
     }
 
     /// Makes calls on this thread that the token can cancel: they fail with
     /// [`ErrorKind::Cancelled`]. Of a batch, what came before the cancellation stays.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         with(Some(self.clone()), work)
+    }
+
+    /// As [`CancelToken::run`]; the token of the call that this thread is in counts too.
+    pub(crate) fn run_within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let around = current().map(Arc::new);
+        Self { is_cancelled: Arc::clone(&self.is_cancelled), around }.run(work)
     }
 }
 
@@ -108,7 +118,10 @@ mod tests {
             outer.cancel();
             assert!(check().is_err());
             assert!(shielded(check).is_ok());
+            assert!(CancelToken::new().run_within(check).is_err());
         });
+        assert!(CancelToken::new().run(|| inner.run_within(check)).is_err());
+        assert!(CancelToken::new().run_within(check).is_ok());
         assert!(check().is_ok());
     }
 }

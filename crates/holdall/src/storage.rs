@@ -18,8 +18,9 @@ pub use tier::{Gone, Held, Hit, Seen, Tier};
 use self::memory::{Found, Memory};
 use crate::backend::Condition;
 use crate::blob::{BlobManager, BlobMetadata, SaveOptions};
+use crate::cancel::CancelToken;
 use crate::clock::Ttl;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::key::Key;
 use crate::stats::StorageStats;
@@ -145,16 +146,13 @@ impl StorageManager {
             return Ok(value);
         }
         let checked = Key::new(key)?;
-        let made = self.memory.make(&checked, |is_overtaken| {
+        let made = self.memory.make(&checked, |overtaken| {
             // Somebody may have finished between the look and the turn.
             if let Some(value) = self.get::<T>(key)? {
                 return Ok(value);
             }
             let value = Arc::new(loader()?);
-            if is_overtaken() {
-                return Ok(value);
-            }
-            self.keep(key, value, format, is_overtaken)
+            self.keep(key, value, format, overtaken)
         })?;
         match made.downcast::<T>() {
             Ok(value) => Ok(value),
@@ -163,21 +161,30 @@ impl StorageManager {
         }
     }
 
-    /// Saves a loaded value, unless somebody saved one meanwhile: then that is the value.
+    /// Saves a loaded value, unless somebody saved one meanwhile: then that is the value. If the key
+    /// is deleted meanwhile, the save comes before that, or never.
     fn keep<T>(
         &self,
         key: &str,
         value: Arc<T>,
         format: Format,
-        is_overtaken: &dyn Fn() -> bool,
+        overtaken: &CancelToken,
     ) -> Result<Arc<T>>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
-        match self.set_with(key, Arc::clone(&value), format, absent) {
+        let set = |options| {
+            overtaken.run_within(|| self.set_with(key, Arc::clone(&value), format, options))
+        };
+        let is_overtaken = || overtaken.check().is_err();
+        let is_dropped = |error: &Error| error.kind() == ErrorKind::Cancelled && is_overtaken();
+        if is_overtaken() {
+            return Ok(value);
+        }
+        match set(absent) {
             Ok(saved) if is_overtaken() => {
-                // It was deleted while this was on its way.
+                // Whoever clears has maybe passed by before it was there.
                 match self.blobs.delete(key, Some(&saved.etag)) {
                     Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
                     _ => {}
@@ -189,8 +196,12 @@ impl StorageManager {
                     return Ok(written);
                 }
                 // What is there counts as missing: damaged, or ended meanwhile.
-                self.set_with(key, Arc::clone(&value), format, SaveOptions::default())?;
+                match set(SaveOptions::default()) {
+                    Err(error) if is_dropped(&error) => {}
+                    saved => drop(saved?),
+                }
             }
+            Err(error) if is_dropped(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(value)

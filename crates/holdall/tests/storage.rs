@@ -1,5 +1,6 @@
 //! The promises of `StorageManager`: disk first, then memory, and nobody gets yesterday's value.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -338,4 +339,33 @@ fn what_is_saved_while_a_load_runs_is_the_value_and_what_is_deleted_stays_away()
         assert_eq!(*loaded, "loaded");
         assert!(storage.get::<String>("k").unwrap().is_none(), "an older value was kept");
     }
+}
+
+/// A value during whose encoding something else happens.
+#[derive(serde::Deserialize)]
+struct Interrupted(u8);
+
+thread_local! {
+    static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+impl serde::Serialize for Interrupted {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        MEANWHILE.take().into_iter().for_each(|meanwhile| meanwhile());
+        to.serialize_u8(self.0)
+    }
+}
+
+#[test]
+fn what_is_deleted_while_a_loaded_value_is_saved_is_at_no_time_there_again() {
+    let backend = Arc::new(MemoryBackend::default());
+    let storage = StorageManager::new(BlobManager::on(backend.clone(), BlobOptions::default()));
+    let key = Key::new("k").unwrap();
+    let (here, writes) = (storage.clone(), backend.version(&key));
+    let delete = move || assert!(!here.delete("k").unwrap());
+    MEANWHILE.set(Some(Box::new(|| std::thread::spawn(delete).join().unwrap())));
+    let loaded = storage.get_or_set("k", || Ok(Interrupted(1)), Format::Json).unwrap();
+    assert_eq!(loaded.0, 1);
+    assert_eq!(backend.version(&key), writes, "it was placed, and removed once more");
+    assert!(!storage.exists("k").unwrap());
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+use crate::cancel::CancelToken;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -27,6 +28,7 @@ pub struct Flight<T> {
     thread: ThreadId,
     state: Mutex<State<T>>,
     ended: Condvar,
+    overtaken: CancelToken,
 }
 
 enum State<T> {
@@ -63,7 +65,13 @@ impl<T> Flights<T> {
             None => {}
         }
         let state = Mutex::new(State::UnderWay);
-        let flight = Arc::new(Flight { process, thread, state, ended: Condvar::new() });
+        let flight = Arc::new(Flight {
+            process,
+            thread,
+            state,
+            ended: Condvar::new(),
+            overtaken: CancelToken::new(),
+        });
         self.under_way.insert(key.into(), Arc::clone(&flight));
         Join::Lead(flight)
     }
@@ -78,21 +86,22 @@ impl<T> Flights<T> {
         current
     }
 
-    /// Whether nothing has overtaken the load of a key so far.
-    pub fn is_current(&self, key: &str, flight: &Arc<Flight<T>>) -> bool {
+    fn is_current(&self, key: &str, flight: &Arc<Flight<T>>) -> bool {
         self.under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, flight))
     }
 
     /// Notes that a key was written or deleted: a load under way is older, and is not kept.
     pub fn overtake(&mut self, key: &str) {
-        if !self.under_way.is_empty() {
-            self.under_way.remove(key);
+        if !self.under_way.is_empty()
+            && let Some(flight) = self.under_way.remove(key)
+        {
+            flight.overtaken.cancel();
         }
     }
 
     /// Notes that every key was written or deleted.
     pub fn overtake_all(&mut self) {
-        self.under_way.clear();
+        self.under_way.drain().for_each(|(_, flight)| flight.overtaken.cancel());
     }
 }
 
@@ -125,6 +134,12 @@ impl<T: Clone> Flight<T> {
 }
 
 impl<T> Flight<T> {
+    /// Cancelled when a write or a delete overtakes the load.
+    #[must_use]
+    pub fn overtaken(&self) -> &CancelToken {
+        &self.overtaken
+    }
+
     /// Ends the load with a result for all who wait.
     pub fn finish(&self, result: T) {
         self.end(State::Landed(result));
@@ -173,6 +188,7 @@ mod tests {
         flights.overtake("key");
         let later = lead(&mut flights);
         assert!(!flights.land("key", &overtaken));
+        assert!(overtaken.overtaken().check().is_err() && later.overtaken().check().is_ok());
         assert!(flights.land("key", &later));
         assert!(!flights.land("key", &later), "landed twice");
     }

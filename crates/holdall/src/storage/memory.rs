@@ -13,6 +13,7 @@ use crate::blob::{BlobManager, BlobMetadata};
 use crate::cache::housekeeping::{Housekeeping, Sweep};
 use crate::cache::single_flight::{Flight, Flights, Join};
 use crate::cache::{CacheLimits, CacheStats, NewEntry, PolicyKind};
+use crate::cancel::CancelToken;
 use crate::clock::{Clock, Ttl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -160,18 +161,15 @@ impl Memory {
         Ok(shared?.and_then(|value| value.downcast().ok()))
     }
 
-    /// Makes a missing value, once for all threads that ask; `make` can ask whether the key was
-    /// deleted meanwhile.
+    /// Makes a missing value, once for all threads that ask; what `make` is given is cancelled when
+    /// the key is deleted meanwhile.
     pub(super) fn make<T: Send + Sync + 'static>(
         &self,
         key: &Key,
-        make: impl FnOnce(&dyn Fn() -> bool) -> Result<Arc<T>>,
+        make: impl FnOnce(&CancelToken) -> Result<Arc<T>>,
     ) -> Result<Shared> {
         let name = making(key);
-        let made = self.once(&name, |flight| {
-            let is_overtaken = || !self.state().flights.is_current(&name, flight);
-            Ok(Some(make(&is_overtaken)? as Shared))
-        })?;
+        let made = self.once(&name, |flight| Ok(Some(make(flight.overtaken())? as Shared)))?;
         made.ok_or_else(crate::blob::missing)
     }
 
