@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python crash bench bench-peers endurance faults audit valgrind mutations lock races clean
+.PHONY: help demo test rust python crash bench bench-peers endurance faults audit valgrind mutations lock races schedules clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -72,6 +72,9 @@ races: ## look for races for long: managers against a dict, forks; HOLDALL_RACES
 	@scripts/setup dev
 	@scripts/build dev
 	@scripts/races
+
+schedules: ## explore schedules of the engine's threads, with shuttle; ARGS="--count 100000 --seed 3 NAME"
+	@scripts/schedules $(ARGS)
 
 clean: ## remove what was built, and .venv; leaves demo-store/ alone
 	rm -rf .venv .build target python/holdall/_core*.so

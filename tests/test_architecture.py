@@ -88,6 +88,26 @@ def test_the_engine_knows_neither_python_nor_a_runtime():
     assert not re.search(r"^(pyo3|tokio|async-std|smol)\b", manifest, re.MULTILINE)
 
 
+def test_what_is_explored_is_built_as_what_ships():
+    """The crate of schedules has the engine's sources, and its dependencies word for word."""
+    explored = ROOT / "crates" / "holdall-races" / "Cargo.toml"
+
+    def dependencies(manifest: Path) -> list[str]:
+        (part,) = re.findall(r"(?ms)^\[dependencies\]\n(.*?)^\[", manifest.read_text())
+        return re.findall(r"(?m)^\w.*", part)
+
+    ours = dependencies(ROOT / "crates" / "holdall" / "Cargo.toml")
+    assert dependencies(explored) == [*ours, 'shuttle = "0.9"']
+    assert 'path = "../holdall/src/lib.rs"' in explored.read_text()
+    locks = [ROOT / "Cargo.lock", explored.with_name("Cargo.lock")]
+    versions = [
+        set(re.findall(r'name = "(.*)"\nversion = "(.*)"', lock.read_text())) for lock in locks
+    ]
+    names = {line.split(" ")[0] for line in ours}
+    shipped, built = ({one for one in found if one[0] in names} for found in versions)
+    assert shipped <= built
+
+
 def test_event_loop_has_one_owner_in_the_binding():
     word = re.compile(r"call_soon_threadsafe|get_running_loop|create_future|add_reader")
     owners = {path.name for path in BINDING.rglob("*.rs") if word.search(path.read_text())}

@@ -1,10 +1,11 @@
-"""Breaks each rule of the disk protocol on purpose, and expects the tests that are named to fail.
+"""Breaks each rule of the disk protocol, and what keeps threads from each other's way, on purpose,
+and expects the tests that are named to fail.
 
     run.py [RULE...]           all rules, or those with these numbers
     run.py --find RULE...      runs every test, to find those that fail without a rule
 
 The engine is copied to .build/mutations with every break in it, each behind a switch, and built
-once.
+once, and once more for the properties of crates/holdall-races.
 """
 
 from __future__ import annotations
@@ -41,11 +42,16 @@ pub(crate) fn mutant(number: u32) -> bool {
 """
 
 
+TABLES = ("rules.toml", "races.toml")
+"""In this folder: the rules of the disk, and those of threads."""
+
+
 @dataclass
 class Break:
     """One way to break a rule."""
 
     number: int
+    table: str
     rule: str
     file: str
     old: str
@@ -56,16 +62,15 @@ class Break:
 
 def breaks() -> list[Break]:
     """All of them, numbered from 1."""
-    text = (ROOT / "tests" / "mutations" / "rules.toml").read_text()
     found: list[Break] = []
-    for rule in tomllib.loads(text)["rule"]:
-        for one in rule["break"]:
-            old = one["old"]
+    for table in TABLES:
+        text = (ROOT / "tests" / "mutations" / table).read_text()
+        rules = tomllib.loads(text)["rule"]
+        for id, one in [(rule["id"], one) for rule in rules for one in rule["break"]]:
+            number, old = len(found) + 1, one["old"]
             mode = one.get("mode", "statement" if old.endswith(";") else "expression")
-            number = len(found) + 1
-            found.append(
-                Break(number, rule["id"], one["file"], old, one["new"], mode, one["tests"])
-            )
+            how = (one["file"], old, one["new"], mode, one["tests"])
+            found.append(Break(number, table, id, *how))
     return found
 
 
@@ -76,8 +81,10 @@ def broken(source: str, several: list[Break]) -> str:
         raise ValueError(f"{several[0].file}: found {source.count(old)} times: {old}")
     mode = several[0].mode
     if mode == "text":
-        (only,) = several
-        return source.replace(old, only.new.replace("MUTANT", f"crate::mutant({only.number})"))
+        # Of one rule for several reasons.
+        (new,) = {one.new for one in several}
+        switches = " || ".join(f"crate::mutant({one.number})" for one in several)
+        return source.replace(old, new.replace("MUTANT", f"({switches})"))
     ways = [f"if crate::mutant({one.number}) {{ {one.new} }} else " for one in several]
     chosen = "".join(ways) + "{ " + old + " }"
     return source.replace(old, f"({chosen})" if mode == "expression" else chosen)
@@ -87,7 +94,7 @@ def sources(all_breaks: list[Break]) -> dict[Path, bytes]:
     """Every file of the broken engine, by its path below the copy."""
     found: dict[Path, bytes] = {}
     # The benchmarks are named in its manifest, and some tests hold the pages to the code.
-    for folder in ("crates/holdall", "benches/engine", "docs"):
+    for folder in ("crates/holdall", "crates/holdall-races", "benches/engine", "docs"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file():
                 found[path.relative_to(ROOT)] = path.read_bytes()
@@ -118,10 +125,28 @@ def prepare(all_breaks: list[Break]) -> None:
             path.write_bytes(content)
 
 
-def build() -> list[Path]:
-    """The test programs of the engine."""
-    command = ["cargo", "test", "--no-run", "--package=holdall", "--all-features", "--lib",
-               "--tests", "--message-format=json", "--offline", "--quiet"]  # fmt: skip
+def build(all_breaks: list[Break]) -> list[Path]:
+    """The test programs in which the tests of these breaks are."""
+    engine = ["--package=holdall", "--all-features", "--lib", "--tests"]
+    races = ["--manifest-path=crates/holdall-races/Cargo.toml", "--test=races"]
+    programs: list[Path] = []
+    for table, chosen in zip(TABLES, (engine, races), strict=True):
+        if any(one.table == table for one in all_breaks):
+            programs += built(chosen)
+    return programs
+
+
+def built(chosen: list[str]) -> list[Path]:
+    """Test programs of the broken engine."""
+    command = [
+        "cargo",
+        "test",
+        "--no-run",
+        *chosen,
+        "--message-format=json",
+        "--offline",
+        "--quiet",
+    ]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
     made = subprocess.run(command, cwd=SCRATCH, env=environment, stdout=subprocess.PIPE, text=True)
     if made.returncode != 0:
@@ -159,15 +184,15 @@ def main() -> int:
     wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
     finding = "--find" in sys.argv
     every = breaks()
+    chosen = [one for one in every if not wanted or one.rule in wanted]
     prepare(every)
     started = time.monotonic()
-    programs = build()
+    programs = build(chosen)
     print(f"built in {time.monotonic() - started:.0f} s", flush=True)
     tests: dict[str, tuple[Path, str]] = {}
     for program in programs:
         for test in listed(program):
             tests[test.rsplit("::", 1)[-1]] = (program, test)
-    chosen = [one for one in every if not wanted or one.rule in wanted]
     # A test that fails anyway proves nothing.
     for name in sorted({name for one in chosen for name in one.tests} & set(tests)):
         if fails(*tests[name], 0):

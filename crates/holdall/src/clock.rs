@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::sync;
+
 /// A source of time. Cheap to clone; all clones read the same time.
 #[derive(Clone)]
 pub struct Clock(Source);
@@ -46,7 +48,7 @@ impl Clock {
     #[must_use]
     pub fn boot_micros(&self) -> u64 {
         match &self.0 {
-            Source::System => micros(ClockId::Boottime),
+            Source::System => sync::explored_micros().unwrap_or_else(|| micros(ClockId::Boottime)),
             Source::Manual(time) => time.boot.load(Ordering::SeqCst),
         }
     }

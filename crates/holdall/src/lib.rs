@@ -43,6 +43,9 @@ pub(crate) mod index;
 pub mod key;
 pub(crate) mod lock;
 pub mod pool;
+#[cfg(shuttle)]
+#[path = "../../holdall-races/src/properties/mod.rs"]
+pub mod properties;
 pub mod record;
 pub(crate) mod sigbus;
 pub mod signing;

@@ -42,6 +42,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Queue and threads of one process.
 #[derive(Default)]
 struct Pool {
+    #[cfg_attr(shuttle, allow(dead_code, reason = "no schedule forks"))]
     made_in: u64,
     state: Mutex<State>,
     work: Condvar,

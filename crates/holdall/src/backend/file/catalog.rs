@@ -6,14 +6,14 @@
 //! `fork`: it is closed before, and no thread can open it again until the fork is over.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::coherence::ClockFile;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
 use crate::index::{Change, GroupCommit, Index, SqliteIndex};
-use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The index of a store, opened when it is first needed.
 pub(crate) struct Catalog {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use super::dir::{open_folder, parent};
 use super::layout::{OWN, open_base};
 use crate::error::{Error, Result};
 use crate::flush::flush;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 
 /// How many folders are remembered at most.
 const MOST: usize = 1 << 16;

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Format, plausible};
 use crate::key::Key;
 use crate::record::Record;
+use crate::sync::thread;
 
 /// How often a reader looks again when writers come between, before it waits for them.
 const RETRIES: usize = 16;
@@ -53,7 +54,7 @@ impl Opened {
             if (calm && ours) || (same && (ours || before % 2 == 0)) {
                 return whole(found);
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
         let _guard = live.locks.lock(vec![stripe], std::time::Duration::from_secs(30))?;
         whole(look(Search::All))

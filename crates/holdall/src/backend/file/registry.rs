@@ -10,15 +10,18 @@
 use std::cell::RefCell;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, Once, PoisonError, Weak};
 
 use super::catalog::Suspended;
 use super::inline::SuspendedValues;
 use super::layout::open_base;
 use super::open::{OpenOptions, Opened};
 use crate::error::Result;
+use crate::sync::{Mutex, MutexGuard, of_process};
 
-static REGISTRY: Mutex<Vec<Weak<Opened>>> = Mutex::new(Vec::new());
+of_process! {
+    static REGISTRY: Mutex<Vec<Weak<Opened>>> = Mutex::new(Vec::new());
+}
 static HANDLERS: Once = Once::new();
 
 /// The open store at `path`: the one that another manager has opened, or a new one.

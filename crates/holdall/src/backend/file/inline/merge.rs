@@ -7,6 +7,7 @@ use super::super::write::Terms;
 use crate::error::Result;
 use crate::index::{Index, Row, Totals};
 use crate::key::KeyPage;
+use crate::sync::thread;
 
 /// How often both are asked again because a value has moved from one to the other meanwhile.
 const RETRIES: usize = 16;
@@ -82,7 +83,7 @@ impl Opened {
         for _ in 0..RETRIES {
             let (before, is_moving) = live.clock.moves();
             if once && is_moving {
-                std::thread::yield_now();
+                thread::yield_now();
                 continue;
             }
             let answers = ask()?;

@@ -14,7 +14,7 @@ mod write;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{AtFlags, statat};
@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush;
 use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
 use crate::pool;
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{AtomicBool, AtomicU64, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(super) use self::beside::has_file;
 pub(super) use self::merge::{Page, by_end, by_key};
