@@ -209,3 +209,19 @@ pub(crate) fn make_base(path: &Path) -> std::io::Result<()> {
 fn is_there(folder: &Path) -> bool {
     folder.as_os_str().is_empty() || folder.exists()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_folders_that_come_and_go_a_bounded_number_is_remembered() {
+        let flushed = FlushedFolders::default();
+        let folders = 3 * MOST as u64;
+        for inode in 0..folders {
+            flushed.extend(vec![(inode, 0, 0)]);
+            let last = flushed.contains(&(inode, 0, 0));
+            assert!(last && flushed.known.lock().expect("no panic").len() <= MOST);
+        }
+    }
+}
