@@ -2,20 +2,21 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// Flushes a file or a folder.
 pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     #[cfg(test)]
     tests_support::on_flush(fd)?;
-    rustix::fs::fsync(fd)
+    // What a signal has interrupted has told nobody of an error.
+    retry_on_intr(|| rustix::fs::fsync(fd))
 }
 
 /// Flushes the content of a file and what is needed to find it again, not its times.
 pub(crate) fn flush_content(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     #[cfg(test)]
     tests_support::on_flush(fd)?;
-    rustix::fs::fdatasync(fd)
+    retry_on_intr(|| rustix::fs::fdatasync(fd))
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Keyring;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flush::flush;
 
 /// More than any list of secrets needs, in bytes.
 const LENGTH_MAX: u64 = 64 * 1_024;
@@ -92,7 +94,7 @@ fn create_file(path: &Path) -> Result<()> {
     // The process's mask may have taken rights away from the owner.
     file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
     file.write_all(format!("{}\n", hex(secret)).as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
+    flush(file.as_fd()).map_err(|error| failed(error.into()))?;
     // A link fails if the name is taken, where a rename would put a second key over the first.
     match fs::hard_link(&temporary.0, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
@@ -100,7 +102,7 @@ fn create_file(path: &Path) -> Result<()> {
     }
     // Each new folder is an entry of its parent, so the last one that was there counts too.
     for ancestor in folder.ancestors() {
-        File::open(ancestor).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        File::open(ancestor).and_then(|folder| Ok(flush(folder.as_fd())?)).map_err(failed)?;
         if kept.as_deref() == Some(ancestor) {
             break;
         }

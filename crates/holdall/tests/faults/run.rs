@@ -8,7 +8,7 @@ use std::time::Duration;
 use holdall::Durability;
 
 use super::check::{Check, Peer, check_all, check_error};
-use super::injector::{FAULTS, Outcome, Plan, disturbed, install};
+use super::injector::{FAULTS, Fault, Outcome, Plan, disturbed, install};
 use super::scenarios::{Group, Scenario, all, values};
 use super::store::{Value, Values, copy, manager, neighbours, save};
 
@@ -159,8 +159,9 @@ impl Template {
             }
         }
         // What SQLite could not flush it writes anew, before it is flushed again; its folder is flushed
-        // once more, through a descriptor that learns of the error.
+        // once more, through a descriptor that learns of the error. What was interrupted is begun anew.
         let flush_failed = outcome.hit.is_some_and(|hit| hit.flushes())
+            && plan.fault != Fault::Error(libc::EINTR)
             && !outcome.file.to_string().contains(".holdall/inline");
         if flush_failed
             && scenario.options.durability == Durability::Disk

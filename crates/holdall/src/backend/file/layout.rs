@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, linkat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -85,9 +85,18 @@ impl StoreFile {
     /// # Errors
     /// As [`StoreFile::read`], and [`ErrorKind::Io`].
     pub(crate) fn read_or_make(own: &OwnedFd, wall_millis: u64) -> Result<(Self, bool)> {
-        if let Some(found) = Self::read(own)? {
-            return Ok((found, false));
+        let there = match Self::read(own)? {
+            Some(found) => (found, false),
+            None => Self::make(own, wall_millis)?,
+        };
+        if let Err(error) = sweep_drafts(own) {
+            tracing::warn!("drafts of store.json were not removed: {error}");
         }
+        Ok(there)
+    }
+
+    /// Makes it, or reads what somebody else has made meanwhile.
+    fn make(own: &OwnedFd, wall_millis: u64) -> Result<(Self, bool)> {
         let io = |error: Errno| Error::io(error.into(), ".holdall/store.json");
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| {
@@ -106,12 +115,13 @@ impl StoreFile {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = openat(own, &partial, flags, FILE_MODE).map_err(io)?;
         let mut file = std::fs::File::from(file);
-        let written = file.write_all(&text).and_then(|()| file.sync_all());
+        let written = file.write_all(&text).and_then(|()| Ok(flush(file.as_fd())?));
         let linked =
             written.map_err(|error| Error::io(error, ".holdall/store.json")).and_then(|()| {
                 match linkat(own, &partial, own, "store.json", AtFlags::empty()) {
                     Ok(()) => Ok(true),
-                    Err(Errno::EXIST) => Ok(false),
+                    // Without a draft: swept by somebody who has found a store.json.
+                    Err(Errno::EXIST | Errno::NOENT) => Ok(false),
                     Err(error) => Err(io(error)),
                 }
             });
@@ -140,6 +150,22 @@ impl StoreFile {
 }
 
 /// Whether two names that differ in case are two files here: the folder itself is the probe.
+/// Whether a file of the store's own folder is a `store.json` that never got its name.
+pub(crate) fn is_draft(name: &str) -> bool {
+    name.strip_prefix("store.").is_some_and(|rest| rest.ends_with(".new"))
+}
+
+/// Removes them. There is a `store.json`, so whoever is still making one comes too late anyway.
+fn sweep_drafts(own: &OwnedFd) -> Result<(), Errno> {
+    for entry in Dir::read_from(own)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_ok_and(is_draft) {
+            unlinkat(own, entry.file_name(), AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
 fn is_case_sensitive(own: &OwnedFd) -> Result<bool, Errno> {
     match rustix::fs::statat(own, "../.HOLDALL", AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Ok(true),

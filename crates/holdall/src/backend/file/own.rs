@@ -109,7 +109,7 @@ impl Live {
         let mut temp = self.temp()?;
         let mut file = std::fs::File::from(temp.file().try_clone_to_owned().map_err(io)?);
         let written = file.write_all(format!("{fingerprint}\n").as_bytes());
-        written.and_then(|()| file.sync_all()).map_err(io)?;
+        written.and_then(|()| Ok(flush(file.as_fd())?)).map_err(io)?;
         // Whoever has compared his key with the old one has placed his value by then.
         let all = self.locks.lock_all(timeout)?;
         temp.place(self.own.as_fd(), SIGNER).map_err(|error| io(error.into()))?;
@@ -160,7 +160,7 @@ impl Live {
         let io = |error: std::io::Error| Error::io(error, format!("{OWN}/{name}"));
         let temp = self.temp()?;
         let mut file = std::fs::File::from(temp.file().try_clone_to_owned().map_err(io)?);
-        file.write_all(content).and_then(|()| file.sync_all()).map_err(io)?;
+        file.write_all(content).and_then(|()| Ok(flush(file.as_fd())?)).map_err(io)?;
         match linkat(&self.temporary, temp.name(), folder, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(io(error.into())),

@@ -155,12 +155,13 @@ impl SqliteIndex {
     }
 
     fn write<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Fault>) -> Result<T> {
-        self.with(|handles| {
+        let mut only_reads = false;
+        let answer = self.with(|handles| {
             let mut writer = locked(&handles.writer);
             let _turn = self.turn(&handles.queue)?;
             work(&mut writer).map_err(|fault| {
-                let error =
-                    system::unless_unread(fault.at(&handles.database), &writer, &handles.database);
+                only_reads = system::only_reads_log(&fault, &writer);
+                let error = system::explain(fault, &writer, &handles.database);
                 if system::failed_read(&writer).is_some()
                     && let Ok(other) = self.connect_writer(&handles.database)
                 {
@@ -169,16 +170,28 @@ impl SqliteIndex {
                 }
                 error
             })
-        })
+        });
+        if only_reads {
+            self.let_go();
+        }
+        answer
+    }
+
+    /// Has the next call open everything anew: what one connection could only open for reading all
+    /// of the process share, as long as any is open.
+    fn let_go(&self) {
+        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // Only these know that a flush has failed.
+        if gate.as_ref().is_some_and(|handles| !handles.has_failed()) {
+            *gate = None;
+        }
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         self.with(|handles| {
             handles.read(self.role, |reader| {
                 // After an error the connection is not used again.
-                let told = |fault: Fault| fault.at(&handles.database);
-                work(reader)
-                    .map_err(|fault| system::unless_unread(told(fault), reader, &handles.database))
+                work(reader).map_err(|fault| system::explain(fault, reader, &handles.database))
             })
         })
     }
@@ -288,9 +301,15 @@ impl Index for SqliteIndex {
         locked(&handles.readers).clear();
         let result = self.turn(&handles.queue).and_then(|_turn| {
             let mut writer = locked(&handles.writer);
-            write::flush(&mut writer, self.role).map_err(|fault| {
-                system::unless_unread(fault.at(&handles.database), &writer, &handles.database)
-            })
+            let mut flushed = write::flush(&mut writer, self.role);
+            if flushed.as_ref().is_err_and(|fault| system::only_reads_log(fault, &writer)) {
+                // The last connection has to be closed, or the next one can do no more.
+                *writer = Connection::open_in_memory()
+                    .map_err(|error| fault::explain(error, &handles.database))?;
+                *writer = self.connect_writer(&handles.database)?;
+                flushed = write::flush(&mut writer, self.role);
+            }
+            flushed.map_err(|fault| system::explain(fault, &writer, &handles.database))
         });
         *gate = None;
         result.and_then(|()| open::sync_folder(&self.folder))

@@ -6,9 +6,27 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, ErrorCode, ffi};
 
-use crate::error::{Error, ErrorKind};
+use super::Fault;
+use crate::error::{Error, ErrorKind, LOOK_AT_THE_DISK};
+
+/// Our error for one that this connection has met.
+pub(super) fn explain(fault: Fault, connection: &Connection, database: &Path) -> Error {
+    if only_reads_log(&fault, connection) {
+        let cause = "the log of the database could only be opened for reading";
+        return Error::new(ErrorKind::Io, cause).remedy(LOOK_AT_THE_DISK).at(database);
+    }
+    unless_unread(fault.at(database), connection, database)
+}
+
+/// Whether SQLite has made do with a log that it can only read, where the system refused more for a
+/// moment. Another connection may do better.
+pub(super) fn only_reads_log(fault: &Fault, connection: &Connection) -> bool {
+    let Fault::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = fault else { return false };
+    // The database itself is read-only for SQLite if its header says so, which is damage.
+    failure.code == ErrorCode::ReadOnly && matches!(connection.is_readonly("main"), Ok(false))
+}
 
 /// The error itself, or what the disk has said where SQLite speaks of damage.
 pub(super) fn unless_unread(error: Error, connection: &Connection, database: &Path) -> Error {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::super::Row;
 use super::super::row::damaged;
 use super::flush::SharedFlush;
-use super::{Fault, Handles, SqliteIndex, fault, locked, open, read, role, system};
+use super::{Fault, Handles, SqliteIndex, locked, open, read, role, system};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -130,11 +130,7 @@ impl SqliteIndex {
                 found.push(match read::get(&transaction, key) {
                     Ok(row) => row.map_or(Standing::Absent, |row| Standing::There(Box::new(row))),
                     Err(fault) if fault.is_damage() => Standing::Damaged,
-                    Err(fault) => match system::unless_unread(
-                        fault.at(&self.folder),
-                        &transaction,
-                        &self.folder,
-                    ) {
+                    Err(fault) => match system::explain(fault, &transaction, &self.folder) {
                         error if error.kind() == ErrorKind::Corrupt => Standing::Lost,
                         error => return Err(error.into()),
                     },
@@ -227,7 +223,7 @@ struct Folded {
 }
 
 impl Handles {
-    fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         self.log.as_ref().is_some_and(SharedFlush::has_failed)
     }
 
@@ -240,8 +236,7 @@ impl Handles {
             Ok(Folded { pages, is_whole: busy == 0 && pages == moved })
         });
         folded.map_err(|error| {
-            let error = fault::explain(error, &self.database);
-            let error = system::unless_unread(error, connection, &self.database);
+            let error = system::explain(error.into(), connection, &self.database);
             // Nobody is told twice that the log could not be flushed.
             if let Some(log) = self.log.as_ref().filter(|_| SqliteIndex::loses_flush(&error)) {
                 log.fail(&error);

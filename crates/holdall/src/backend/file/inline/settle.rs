@@ -17,8 +17,8 @@ use crate::key::Key;
 /// How many rows are read at a time.
 const BATCH: usize = 2_000;
 
-/// How far files and inline values were compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How far files and inline values were compared; the later, the worse.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Settled {
     /// No key is in two places.
     Whole,
@@ -40,7 +40,7 @@ impl Opened {
             return Ok(Settled::Whole);
         }
         let mut after: Option<String> = None;
-        let (mut is_settled, mut is_now) = (true, true);
+        let mut settled = Settled::Whole;
         loop {
             let page = live.inline.ask(|values| values.page("", after.as_deref(), BATCH));
             let page = match page {
@@ -52,13 +52,7 @@ impl Opened {
                     return Ok(if is_damage { Settled::Never } else { Settled::NotNow });
                 }
             };
-            let Some(last) = page.last() else {
-                return Ok(match (is_settled, is_now) {
-                    (true, true) => Settled::Whole,
-                    (true, false) => Settled::NotNow,
-                    (false, _) => Settled::Never,
-                });
-            };
+            let Some(last) = page.last() else { return Ok(settled) };
             after = Some(last.key.clone());
             let mut older_values: Vec<(Key, String)> = Vec::new();
             let mut older_files: Vec<Seen> = Vec::new();
@@ -73,67 +67,56 @@ impl Opened {
                     None => {}
                 }
             }
-            match self.settle_files(live, &older_files) {
-                Ok(all_gone) => is_now &= all_gone,
-                Err(error) => {
-                    tracing::warn!("outdated files were not removed: {error}");
-                    is_settled = false;
-                }
-            }
-            is_settled &= self.settle_values(live, &older_values)?;
+            settled = settled.max(self.settle_files(live, &older_files));
+            settled = settled.max(self.settle_values(live, &older_values)?);
         }
     }
 
     /// Removes files that are older than the inline values of their keys, which may not be on the
-    /// disk yet; answers whether all are gone.
-    ///
-    /// # Errors
-    /// If the values could not be flushed.
-    fn settle_files(&self, live: &Live, older: &[Seen]) -> Result<bool> {
-        if !older.is_empty() {
-            live.inline.flush()?;
+    /// disk yet.
+    fn settle_files(&self, live: &Live, older: &[Seen]) -> Settled {
+        if !older.is_empty()
+            && let Err(error) = live.inline.flush()
+        {
+            tracing::warn!("outdated files were not removed: {error}");
+            return Settled::Never;
         }
         let left = older.iter().filter(|file| !self.remove_outdated(file)).count();
-        Ok(left == 0)
+        if left == 0 { Settled::Whole } else { Settled::NotNow }
     }
 
     /// Removes inline values that are older than the files of their keys, which may not be on the
-    /// disk yet; answers whether that could be done.
-    fn settle_values(&self, live: &Live, older: &[(Key, String)]) -> Result<bool> {
+    /// disk yet.
+    fn settle_values(&self, live: &Live, older: &[(Key, String)]) -> Result<Settled> {
         let paths: Vec<&str> = older.iter().map(|(_, path)| path.as_str()).collect();
-        let flushed: Vec<Result<()>> = paths.iter().map(|path| self.flush_file(path)).collect();
+        let flushed: Vec<_> = paths.iter().map(|path| self.flush_file(path)).collect();
         let named = self.flushed.flush_names(self.base.as_fd(), &self.path, &paths);
-        let mut is_settled = true;
+        let mut settled = Settled::Whole;
         let mut gone = Vec::with_capacity(older.len());
-        for ((key, _), flushed) in
-            older.iter().zip(flushed.into_iter().zip(named).map(|(file, name)| file.and(name)))
-        {
-            match flushed {
+        let mut stays = |error: Error, how| {
+            tracing::warn!("an outdated inline value was not removed: {error}");
+            settled = settled.max(how);
+        };
+        for ((key, _), (flushed, named)) in older.iter().zip(flushed.into_iter().zip(named)) {
+            match flushed.and_then(|()| named.map_err(|error| (error, Settled::Never))) {
                 Ok(()) => gone.push(key),
-                Err(error) => {
-                    tracing::warn!("an outdated inline value was not removed: {error}");
-                    is_settled = false;
-                }
+                Err((error, how)) => stays(error, how),
             }
         }
         for removed in live.inline.remove(&gone) {
             match removed {
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    tracing::warn!("an outdated inline value was not removed: {error}");
-                    is_settled = false;
-                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => stays(error, Settled::Never),
                 removed => removed?,
             }
         }
-        Ok(is_settled)
+        Ok(settled)
     }
 
-    fn flush_file(&self, path: &str) -> Result<()> {
-        let flushed = match open_file(self.base.as_fd(), path) {
-            Ok(Some(file)) => flush(file.as_fd()),
-            Ok(None) => Err(Errno::NOENT),
-            Err(error) => Err(error),
-        };
-        flushed.map_err(|error| Error::io(error.into(), self.path.join(path)))
+    /// What fails to open may open the next time; what could not be flushed is never trusted again.
+    fn flush_file(&self, path: &str) -> Result<(), (Error, Settled)> {
+        let at = |error: Errno| Error::io(error.into(), self.path.join(path));
+        let file = open_file(self.base.as_fd(), path).and_then(|file| file.ok_or(Errno::NOENT));
+        let file = file.map_err(|error| (at(error), Settled::NotNow))?;
+        flush(file.as_fd()).map_err(|error| (at(error), Settled::Never))
     }
 }

@@ -86,7 +86,7 @@ impl Item {
         let io = |error: std::io::Error| Error::io(error, format!("{}/{name}", self.path));
         let file = openat(&self.folder, name, flags, FILE_MODE).map_err(|e| io(e.into()))?;
         let mut file = std::fs::File::from(file);
-        file.write_all(content).and_then(|()| file.sync_all()).map_err(io)
+        file.write_all(content).and_then(|()| Ok(flush(file.as_fd())?)).map_err(io)
     }
 
     /// Makes the names in it, and its own, survive a power cut.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, openat, statat};
 
 use super::super::dir::{open_folder, read_small};
-use super::super::layout::OWN;
+use super::super::layout::{OWN, is_draft};
 use super::super::open::{Live, Opened};
 use super::super::repair::{DRAFT, NOTE};
 use crate::backend::health::{Problem, ProblemKind};
@@ -110,9 +110,7 @@ impl Opened {
         // Only what nobody can be at work on, or was not for long.
         let is_old = |folder: &OwnedFd, name: &str| is_alone || is_old(folder, name);
         for (name, _, inode) in entries(&live.own) {
-            if name.strip_prefix("store.").is_some_and(|rest| rest.ends_with(".new"))
-                && is_old(&live.own, &name)
-            {
+            if is_draft(&name) && is_old(&live.own, &name) {
                 loose.push((format!("{OWN}/{name}"), inode));
             }
         }
