@@ -102,7 +102,7 @@ RUNS = [
     *_cuts("strict", "strict", 1_000, 20),
     *_cuts("journal", "journal", 500, 20),
     Run("kill", "kill", 500, 10, writer=READING, **KILLED),
-    Run("kill-one", "kill", 100, 5, writer=(*READING, *MURDERS), **KILLED),
+    Run("kill-one", "kill", 500, 5, writer=(*READING, *MURDERS), **KILLED),
     Run("sweep-process", "sweep", 5_000, 40, durability="process"),
     Run("sweep-disk", "sweep", 5_000, 40),
 ]
