@@ -215,7 +215,9 @@ impl StorageManager {
         let text = key;
         let key = Key::new(text).map_err(|error| error.on_key(text).during("delete"))?;
         self.memory.overtake(&key);
-        let deleted = self.blobs.delete(text, None)?;
+        let deleted = self.blobs.delete(text, None);
+        self.memory.set_apart(&key);
+        let deleted = deleted?;
         let was_own = self.memory.has_own(&key);
         self.memory.forget(&key);
         Ok(deleted || was_own)
@@ -270,6 +272,7 @@ impl StorageManager {
     pub fn clear(&self) -> Result<u64> {
         self.memory.overtake_all();
         let cleared = self.blobs.clear();
+        self.memory.set_all_apart();
         self.memory.clear();
         cleared
     }

@@ -51,6 +51,11 @@ impl Number {
         self.0.load(Ordering::SeqCst)
     }
 
+    fn raise(&self, value: u64) {
+        step();
+        self.0.fetch_max(value, Ordering::SeqCst);
+    }
+
     fn set(&self, value: u64) {
         step();
         self.0.store(value, Ordering::SeqCst);

@@ -27,38 +27,36 @@ fn memory_over(blobs: &BlobManager, max_size: usize) -> StorageManager {
     StorageManager::with_memory(blobs.clone(), options)
 }
 
-/// After a write was acknowledged nobody is answered with what was there before, no reader sees
-/// values go back, and no memory is left with an older one. Keys share memories that hold one.
+/// After a write was acknowledged, or somebody has seen it, nobody is answered with what was there
+/// before, and no memory is left with it. In one of the memories there is room for one key.
 pub(super) fn readers_never_see_the_past(blobs: &BlobManager, writes: u64) {
     let (one, two) = (memory_over(blobs, 10), memory_over(blobs, 1));
     for key in ["k", "beside"] {
         one.set(key, 0_u64, Format::Json).unwrap();
     }
     one.cache_delete("k");
-    let acknowledged = Number::default();
+    let known = Number::default();
     let read = |storage: &StorageManager| {
-        let (storage, acknowledged) = (storage.clone(), acknowledged.clone());
+        let (storage, known) = (storage.clone(), known.clone());
         Box::new(move || {
-            let mut last = 0;
             for _ in 0..2 {
-                let floor = acknowledged.get();
+                let floor = known.get();
                 let value = *storage.get::<u64>("k").unwrap().unwrap();
-                assert!(value >= floor, "{value} was answered after {floor} was acknowledged");
-                assert!(value >= last, "{value} after {last}");
-                last = value;
-                assert_eq!(*storage.get::<u64>("beside").unwrap().unwrap(), 0);
+                assert!(value >= floor, "{value} was answered after {floor} was known");
+                known.raise(value);
             }
+            assert_eq!(*storage.get::<u64>("beside").unwrap().unwrap(), 0);
         }) as Work
     };
-    let (writer, noted) = (one.clone(), acknowledged.clone());
+    let (writer, noted) = (one.clone(), known.clone());
     let write = move || {
         for n in 1..=writes {
             writer.set("k", n, Format::Json).unwrap();
-            noted.set(n);
+            noted.raise(n);
             assert_eq!(*writer.get::<u64>("k").unwrap().unwrap(), n);
         }
     };
-    together(vec![read(&one), read(&two), Box::new(write)]);
+    together(vec![read(&one), read(&two), read(&two), Box::new(write)]);
     for storage in [&one, &two] {
         assert!(storage.cache_get::<u64>("k").is_none_or(|value| *value == writes));
         assert_eq!(*storage.get::<u64>("k").unwrap().unwrap(), writes);
@@ -108,6 +106,8 @@ pub(super) fn what_was_made_is_overtaken_by(
     blobs: &BlobManager,
     remove: fn(&StorageManager) -> crate::Result<()>,
 ) {
+    // Opening takes more steps than all the rest.
+    blobs.save("beside", &0, Format::Json).unwrap();
     let storage = memory_over(blobs, 10);
     let truth = Number::new(1);
     let (reader, seen) = (storage.clone(), truth.clone());
@@ -165,6 +165,7 @@ impl Told {
 /// Of several values for one key in one batch, and beside other saves of it, memory answers with
 /// none but the one that stays.
 pub(super) fn a_batch_with_a_key_twice_leaves_no_older_value(blobs: &BlobManager) {
+    blobs.save("k", &0, Format::Json).unwrap();
     let (told, over) = (Told::new(), Tally::default());
     for value in 1..=2 {
         let (told, over) = (told.clone(), over.clone());

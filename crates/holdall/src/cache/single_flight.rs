@@ -99,6 +99,16 @@ impl<T> Flights<T> {
         }
     }
 
+    /// Lets whoever comes now load anew; the load under way may be kept all the same.
+    pub fn set_apart(&mut self, key: &str) {
+        self.under_way.remove(key);
+    }
+
+    /// As [`Flights::set_apart`], of every key.
+    pub fn set_all_apart(&mut self) {
+        self.under_way.clear();
+    }
+
     /// Notes that every key was written or deleted.
     pub fn overtake_all(&mut self) {
         self.under_way.drain().for_each(|(_, flight)| flight.overtaken.cancel());
@@ -191,6 +201,10 @@ mod tests {
         assert!(overtaken.overtaken().check().is_err() && later.overtaken().check().is_ok());
         assert!(flights.land("key", &later));
         assert!(!flights.land("key", &later), "landed twice");
+        let apart = lead(&mut flights);
+        flights.set_apart("key");
+        lead(&mut flights);
+        assert!(apart.overtaken().check().is_ok());
     }
 
     #[test]

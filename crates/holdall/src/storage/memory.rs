@@ -173,14 +173,25 @@ impl Memory {
         made.ok_or_else(crate::blob::missing)
     }
 
-    /// Notes that a key is deleted: what is being made of it is older.
+    /// Notes that a key will be deleted: what is being made of it is older.
     pub(super) fn overtake(&self, key: &Key) {
         self.state().flights.overtake(&making(key));
     }
 
-    /// Notes that every key is deleted.
+    /// Notes that a key was deleted: what has been made of it since [`Memory::overtake`] may have gone
+    /// with it.
+    pub(super) fn set_apart(&self, key: &Key) {
+        self.state().flights.set_apart(&making(key));
+    }
+
+    /// As [`Memory::overtake`], of every key.
     pub(super) fn overtake_all(&self) {
         self.state().flights.overtake_all();
+    }
+
+    /// As [`Memory::set_apart`], of every key.
+    pub(super) fn set_all_apart(&self) {
+        self.state().flights.set_all_apart();
     }
 
     fn once(

@@ -4,6 +4,7 @@
 //! was to take has passed then. A long one does not end, so that a wake-up which was lost is a
 //! deadlock and not a delay; [`end_long_waits`] ends those that are left when nothing more happens.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64 as StdAtomicU64, Ordering};
 use std::sync::{Arc, LockResult, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,27 @@ pub(crate) mod thread {
     pub(crate) fn sleep(_: std::time::Duration) {
         yield_now();
     }
+}
+
+std::thread_local! {
+    /// All threads of a schedule are one thread of the system.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What [`super::step`] does.
+pub(super) fn step() {
+    if !AT_ONCE.get() {
+        // Not a yield, which tells the explorer that nothing comes of going on here.
+        shuttle::thread::sleep(Duration::ZERO);
+    }
+}
+
+/// What [`super::at_once`] does.
+pub(super) fn at_once<T>(work: impl FnOnce() -> T) -> T {
+    AT_ONCE.set(true);
+    let done = work();
+    AT_ONCE.set(false);
+    done
 }
 
 /// A wait that is longer does not end by itself.

@@ -245,7 +245,8 @@ impl ClockFile {
 
     /// A number that every write and every rebuild of the index raises.
     pub(crate) fn writes(&self) -> u64 {
-        (0..STRIPES).map(|stripe| self.count(stripe)).fold(self.epoch(), u64::wrapping_add)
+        let counts = || (0..STRIPES).map(|stripe| self.count(stripe));
+        sync::at_once(|| counts().fold(self.epoch(), u64::wrapping_add))
     }
 
     /// Whether a write is under way, or was when its writer died.
@@ -264,7 +265,7 @@ impl ClockFile {
 
     /// The stripes in which a write is under way, or was when its writer died.
     pub(crate) fn odd_stripes(&self) -> impl Iterator<Item = usize> {
-        (0..STRIPES).filter(|stripe| self.is_odd(*stripe))
+        (0..STRIPES).filter(|stripe| sync::at_once(|| self.is_odd(*stripe)))
     }
 
     /// The last generation that was given.
