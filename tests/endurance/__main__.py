@@ -143,6 +143,8 @@ class Endurance:
             worker.finish()
         found = look(self.folder)
         assert not found["wrong"], found["wrong"]
+        for (at, name), series in self.series.items():
+            assert any(value for _, value in series.points), f"no {name} of process {at} was seen"
 
     def report(self, *others: Series) -> bool:
         """Says what was measured; whether all of it is flat, and below what it may be."""
@@ -180,7 +182,7 @@ def main() -> int:
     os.environ.setdefault("HOLDALL_SIGNING_KEY", "a key for the time of this run")
     print(f"seed {given.seed}, {seconds:.0f} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="holdall-endurance-", dir=given.folder) as folder:
-        run = Endurance(Path(folder) / "store", seconds, given.seed)
+        run = Endurance(Path(folder).resolve() / "store", seconds, given.seed)
         others = []
         try:
             run.run(given.every, given.look_every)
