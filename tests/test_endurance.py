@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from endurance.__main__ import HELD
-from endurance.growth import Series, Tolerance
+from endurance.growth import Series, Tolerance, verdict
 from endurance.held import held
 from endurance.looks import leftovers
 from endurance.passing import passing
@@ -45,6 +45,17 @@ def test_what_grows_is_told_from_what_varies():
     warm_up = [0, 4_000, 8_000, 9_000, 9_500]
     assert series([*warm_up, *(10_000 + n % 7 * 50 for n in range(60))]).is_flat()
     assert not series([*warm_up, *(10_000 + n * 50 for n in range(60))]).is_flat()
+
+
+def test_what_was_never_measured_is_named_beside_the_verdict():
+    memory, held = (Series(name, "bytes", Tolerance(0.1, 100)) for name in ("memory", "held"))
+    memory.add(0, 1)
+    assert verdict([memory, held], is_in_order=True) == (
+        "in order; left out, for it was never measured: held"
+    )
+    held.add(0, 1)
+    assert verdict([memory, held], is_in_order=True) == "in order"
+    assert verdict([memory, held], is_in_order=False) == "something grows"
 
 
 def test_a_leak_of_eight_bytes_a_step_is_told_from_what_is_held_for_a_while():

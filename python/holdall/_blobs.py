@@ -95,7 +95,7 @@ class BlobCore:
             on_corrupt: A damaged value is an error (`"raise"`) or as if missing (`"miss"`).
             allow_network_fs: Accept a base path on NFS, SMB and the like.
             lock_timeout: Seconds that a write waits for another process which holds its key, and a
-                listing for the writes that are under way.
+                listing for the writes that are under way, that one for a second at least.
             clock: A `holdall.testing.ManualClock`, for tests.
 
         Raises:

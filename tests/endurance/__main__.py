@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from endurance.growth import Series, Tolerance
+from endurance.growth import Series, Tolerance, verdict
 from endurance.load import TASKS
 from endurance.looks import INDEX_LOG, INLINE_LOG, disk_use
 from endurance.passing import passing
@@ -146,9 +146,13 @@ class Endurance:
         for (at, name), series in self.series.items():
             assert any(value for _, value in series.points), f"no {name} of process {at} was seen"
 
+    def measured(self, *others: Series) -> list[Series]:
+        """What has to be flat."""
+        return [*self.series.values(), self.held, *self.disk.values(), *others]
+
     def report(self, *others: Series) -> bool:
         """Says what was measured; whether all of it is flat, and below what it may be."""
-        all_of_it = [*self.series.values(), self.held, *self.disk.values(), *others]
+        all_of_it = self.measured(*others)
         for series in (*all_of_it, self.live):
             print(series)
         steps = self.held.points[-1][0] if self.held.points else 0
@@ -194,7 +198,7 @@ def main() -> int:
                 worker.kill()
             flat = run.report(*others)
         print(f"{run.kills} kills, {len(run.looks)} looks, {run.passed:.0f} s: ", end="")
-        print("in order" if flat else "something grows")
+        print(verdict(run.measured(*others), flat))
         return 0 if flat else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 HOUR = 3_600.0
@@ -58,7 +59,7 @@ class Series:
         return self.slope() * (points[-1][0] - points[0][0])
 
     def is_flat(self) -> bool:
-        """Whether no more is added than is allowed."""
+        """Whether no more is added than is allowed; of what was never measured see `verdict`."""
         return not self.points or self.added() <= self.allowed()
 
     def is_bounded(self) -> bool:
@@ -82,3 +83,12 @@ class Series:
             word = "bounded" if self.is_bounded() else "TOO MUCH"
             told += f"; {highest:,.0f} of at most {self.tolerance.most:,.0f}: {word}"
         return told
+
+
+def verdict(all_of_it: Sequence[Series], is_in_order: bool) -> str:
+    """The last line of a report: it names what was never measured, of which nobody can tell."""
+    left_out = [series.name for series in all_of_it if not series.points]
+    told = "in order" if is_in_order else "something grows"
+    return (
+        f"{told}; left out, for it was never measured: {', '.join(left_out)}" if left_out else told
+    )

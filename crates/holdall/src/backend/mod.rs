@@ -240,7 +240,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the condition does not hold; [`ErrorKind::Untrusted`] if it is
-    /// signed with another key than the one that signs the store by now, unless it
+    /// signed with another key than the one that is noted as signing in the store, unless it
     /// [continues](Put::continues) a value; [`ErrorKind::Io`], [`ErrorKind::Busy`]. After an error the
     /// old value stands.
     fn put(&self, put: Put) -> Result<Placed>;
@@ -414,10 +414,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Notes which key signs in this store, unless one is noted already.
+    /// Notes which key signs in this store, unless one is noted already. A backend that keeps such
+    /// notes refuses a put with a signature while there is none, see [`Backend::put`].
     ///
     /// # Errors
-    /// [`ErrorKind::Io`].
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`]; nothing is noted then.
     fn note_signer(&self, _fingerprint: &str) -> Result<()> {
         Ok(())
     }
@@ -427,7 +428,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// signature of another key is refused afterwards, see [`Backend::put`].
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Busy`]; the old key stands then.
+    /// [`ErrorKind::Io`], [`ErrorKind::Busy`]. The old key stands then, unless the error says that
+    /// the new one signs already: then only the last flush has failed.
     fn replace_signer(&self, _fingerprint: &str) -> Result<()> {
         Ok(())
     }

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -19,17 +18,19 @@ use crate::signing::{KeySource, Keyring, Seal, Tag, trailer, unsigned};
 /// How often a value is signed again because the key of the store has changed.
 const RETRIES: usize = 3;
 
+/// From so many bytes on a signed value is placed for itself: next to writing it, a commit and the
+/// flush of a folder cost little.
+const LARGE: u64 = 1 << 20;
+
 /// Signs what a manager saves, and verifies what it loads.
 #[derive(Debug)]
 pub(super) struct Signer {
     keys: KeySource,
-    /// The store knows the fingerprint of our key.
-    is_noted: AtomicBool,
 }
 
 impl Signer {
     pub(super) fn new(keys: KeySource) -> Self {
-        Self { keys, is_noted: AtomicBool::new(false) }
+        Self { keys }
     }
 
     /// The keys that sign here: first the one that the store names. One that names none notes the
@@ -37,7 +38,7 @@ impl Signer {
     fn signing(&self, backend: &dyn Backend) -> Result<Arc<Keyring>> {
         let mut known = backend.signer()?;
         let mut keyring = self.keys.keyring(known.as_deref())?;
-        if known.is_none() && !self.is_noted.swap(true, Ordering::Relaxed) {
+        if known.is_none() {
             backend.note_signer(&keyring.first().fingerprint())?;
             known = backend.signer()?;
             keyring = self.keys.keyring(known.as_deref())?;
@@ -175,8 +176,28 @@ impl Signer {
 }
 
 impl BlobManager {
-    /// Places values. What was signed while the key of the store changed is signed again.
+    /// Places values. What was signed while the key of the store changed is signed again, for which
+    /// the payload is held until it is placed: each large one is a batch of its own.
     pub(super) fn put_signed(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
+        let mut results = Vec::with_capacity(puts.len());
+        let mut batch = Vec::new();
+        for put in puts {
+            let is_alone = put.format.is_signed() && put.length() >= LARGE;
+            if is_alone && !batch.is_empty() {
+                results.extend(self.put_batch(std::mem::take(&mut batch)));
+            }
+            batch.push(put);
+            if is_alone {
+                results.extend(self.put_batch(std::mem::take(&mut batch)));
+            }
+        }
+        if !batch.is_empty() {
+            results.extend(self.put_batch(batch));
+        }
+        results
+    }
+
+    fn put_batch(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
         // Their parts are not copied, only held.
         let signed = |put: &Put| put.format.is_signed().then(|| put.clone());
         let kept: Vec<_> = puts.iter().map(signed).collect();
@@ -222,9 +243,15 @@ pub(super) fn name_of(format: Format, codec: Codec) -> Cow<'static, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::super::{BlobOptions, Save, SaveOptions};
     use super::*;
+    use crate::backend::Durability;
     use crate::backend::memory::MemoryBackend;
+    use crate::flush::tests_support::{FlushLog, fail_flush};
 
     #[test]
     fn what_is_signed_is_what_is_written_though_its_owner_changes_it_meanwhile() {
@@ -234,6 +261,78 @@ mod tests {
         let mut parts = vec![Part::Volatile(Bytes::from_static(b"may change"))];
         signer.sign(&backend, &key, (Format::Pickle, Codec::None), &mut parts).expect("signed");
         assert!(parts.iter().all(|part| matches!(part, Part::Stable(_))));
+    }
+
+    #[test]
+    fn what_could_not_be_noted_of_who_signs_is_noted_by_the_next_save_or_nothing_is_saved() {
+        // The note itself is not flushed, then its name.
+        for fails_after in [0, 1] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let manager = |secret| {
+                BlobManager::with_options(BlobOptions {
+                    base_path: dir.path().into(),
+                    signing_key: KeySource::text(secret).expect("long enough"),
+                    ..BlobOptions::default()
+                })
+            };
+            let save = |blobs: &BlobManager, key, format| {
+                let parts = vec![Part::from(b"1".to_vec())];
+                blobs.save_parts(key, format, parts, SaveOptions::default())
+            };
+            let ours = manager("the first secret of all of them");
+            save(&ours, "unsigned", Format::Json).expect("saved");
+            fail_flush(fails_after);
+            save(&ours, "k", Format::Pickle).expect_err("its key is not noted");
+            let note = dir.path().join(".holdall/signer");
+            assert!(!note.exists());
+            save(&ours, "k", Format::Pickle).expect("saved");
+            assert!(note.exists());
+            let theirs = manager("another secret of a new home");
+            let error = save(&theirs, "q", Format::Pickle).expect_err("its key is missing");
+            assert_eq!(error.kind(), ErrorKind::Untrusted);
+            ours.load_bytes("k", None).expect("as good as ever");
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_large_signed_value_go_before_the_next_one_is_written() {
+        struct Owner(Arc<AtomicUsize>, Vec<u8>);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                &self.1
+            }
+        }
+        impl Drop for Owner {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        let blobs = BlobManager::with_options(BlobOptions {
+            base_path: dir.path().into(),
+            signing_key: KeySource::text("sixteen bytes or more").expect("long enough"),
+            ..BlobOptions::default()
+        });
+        let gone = Arc::new(AtomicUsize::new(0));
+        let puts = ["a", "b", "c"].map(|key| {
+            let bytes = Bytes::from_owner(Owner(Arc::clone(&gone), vec![7; 2 << 20]));
+            let options =
+                SaveOptions { durability: Some(Durability::Disk), ..SaveOptions::default() };
+            let parts = vec![Part::Stable(bytes)];
+            let save = Save { key: key.into(), format: Format::Pickle, parts, options };
+            blobs.prepare(save).expect("signed")
+        });
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let (note, count) = (Rc::clone(&seen), Arc::clone(&gone));
+        let log = FlushLog::looking(move |path| {
+            if path.parent().is_some_and(|folder| folder.ends_with(".holdall/tmp")) {
+                note.borrow_mut().push(count.load(Ordering::Relaxed));
+            }
+        });
+        let placed = blobs.put_signed(puts.into());
+        drop(log.end());
+        assert!(placed.iter().all(Result::is_ok), "{placed:?}");
+        assert_eq!(*seen.borrow(), [0, 1, 2]);
     }
 
     #[test]

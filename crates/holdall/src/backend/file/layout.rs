@@ -149,7 +149,6 @@ impl StoreFile {
     }
 }
 
-/// Whether two names that differ in case are two files here: the folder itself is the probe.
 /// Whether a file of the store's own folder is a `store.json` that never got its name.
 pub(crate) fn is_draft(name: &str) -> bool {
     name.strip_prefix("store.").is_some_and(|rest| rest.ends_with(".new"))
@@ -160,12 +159,17 @@ fn sweep_drafts(own: &OwnedFd) -> Result<(), Errno> {
     for entry in Dir::read_from(own)? {
         let entry = entry?;
         if entry.file_name().to_str().is_ok_and(is_draft) {
-            unlinkat(own, entry.file_name(), AtFlags::empty())?;
+            match unlinkat(own, entry.file_name(), AtFlags::empty()) {
+                // By somebody who opens the store at the same time.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())
 }
 
+/// Whether two names that differ in case are two files here: the folder itself is the probe.
 fn is_case_sensitive(own: &OwnedFd) -> Result<bool, Errno> {
     match rustix::fs::statat(own, "../.HOLDALL", AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Ok(true),
@@ -224,4 +228,26 @@ pub(crate) fn own_file(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
 pub(crate) fn open_base(path: &std::path::Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     openat(rustix::fs::CWD, path, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_who_open_a_store_at_once_sweep_its_drafts_without_a_failure() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for n in 0..2_000 {
+            std::fs::write(dir.path().join(format!("store.{n}.new")), "").expect("left behind");
+        }
+        let own = open_base(dir.path()).expect("there");
+        let swept = std::thread::scope(|scope| {
+            // Each lists them for itself.
+            let sweep = || sweep_drafts(&open_base(dir.path()).expect("there"));
+            [scope.spawn(sweep), scope.spawn(sweep)].map(|one| one.join().expect("no panic"))
+        });
+        assert_eq!(swept, [Ok(()), Ok(())]);
+        assert_eq!(sweep_drafts(&own), Ok(()));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
+    }
 }

@@ -457,7 +457,7 @@ impl Backend for FileBackend {
     }
 
     fn note_signer(&self, fingerprint: &str) -> Result<()> {
-        self.writable()?.live()?.note_signer(fingerprint)
+        self.writable()?.live()?.note_signer(fingerprint, self.options.lock_timeout)
     }
 
     fn replace_signer(&self, fingerprint: &str) -> Result<()> {

@@ -12,6 +12,7 @@ use super::dir::{open_file, open_folder, read_small};
 use super::flush::FlushedFolders;
 use super::layout::{OWN, own_folder};
 use super::open::{Live, Opened};
+use super::temp::Temp;
 use crate::backend::Put;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush;
@@ -78,16 +79,26 @@ impl Live {
         Ok(text.and_then(|text| String::from_utf8(text).ok()).map(|text| text.trim().to_owned()))
     }
 
-    /// Notes who signs, unless that is known; of two processes at once the first one counts.
-    pub(crate) fn note_signer(&self, fingerprint: &str) -> Result<()> {
+    /// Notes who signs, unless that is known; of two processes at once the first one counts. Nothing
+    /// signed is placed before the note is on the disk: once in the life of a store every lock is
+    /// held for a flush.
+    pub(crate) fn note_signer(&self, fingerprint: &str, timeout: Duration) -> Result<()> {
+        let _all = self.locks.lock_all(timeout)?;
         if self.signer()?.is_some() {
             return Ok(());
         }
-        self.add(&self.own, SIGNER, format!("{fingerprint}\n").as_bytes())
+        let is_ours = self.link(&self.own, SIGNER, format!("{fingerprint}\n").as_bytes())?;
+        flush(self.own.as_fd()).map_err(|error| {
+            if is_ours {
+                // Or the next one would find it and take it for flushed.
+                let _ = unlinkat(&self.own, SIGNER, AtFlags::empty());
+            }
+            Error::io(error.into(), format!("{OWN}/{SIGNER}"))
+        })
     }
 
-    /// Refuses a value that was signed with another key than the one that signs here by now; its lock
-    /// is held. One that continues a value is of a rotation, which is ahead of the store.
+    /// Refuses a value that was signed with another key than the one that is noted as signing here;
+    /// its lock is held. One that continues a value is of a rotation, which is ahead of the store.
     pub(crate) fn check_signer(&self, put: &Put) -> Result<()> {
         let Some(tag) = put.signature.filter(|_| put.continues.is_none()) else { return Ok(()) };
         let signed = signing::fingerprint(&tag.key_id);
@@ -96,7 +107,8 @@ impl Live {
                 let cause = format!("it is signed with key {signed}, and {known} signs by now");
                 Err(Error::new(ErrorKind::Untrusted, cause).remedy("save it again"))
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => Err(unnamed(&signed)),
         }
     }
 
@@ -106,15 +118,12 @@ impl Live {
         let io = |error: std::io::Error| Error::io(error, format!("{OWN}/{SIGNER}"));
         // What was signed anew must be there when the old key is thrown away.
         rustix::fs::syncfs(&self.own).map_err(|error| io(error.into()))?;
-        let mut temp = self.temp()?;
-        let mut file = std::fs::File::from(temp.file().try_clone_to_owned().map_err(io)?);
-        let written = file.write_all(format!("{fingerprint}\n").as_bytes());
-        written.and_then(|()| Ok(flush(file.as_fd())?)).map_err(io)?;
+        let mut temp = self.small(SIGNER, format!("{fingerprint}\n").as_bytes())?;
         // Whoever has compared his key with the old one has placed his value by then.
         let all = self.locks.lock_all(timeout)?;
         temp.place(self.own.as_fd(), SIGNER).map_err(|error| io(error.into()))?;
         drop(all);
-        flush(self.own.as_fd()).map_err(|error| io(error.into()))
+        flush(self.own.as_fd()).map_err(|error| io(error.into()).after("the new key signs already"))
     }
 
     /// Keeps the text of a key that neither a name nor a stamp can hold. With `flushed`, one that is
@@ -128,14 +137,22 @@ impl Live {
         let folder = own_folder(&self.own, KEYS)?;
         let io = |error: Errno| Error::io(error.into(), format!("{OWN}/{KEYS}"));
         let open = || open_file(folder.as_fd(), digest(name)).map_err(io);
+        let flush_name = || {
+            flush(folder.as_fd()).inspect_err(|_| {
+                // Other writers of the key may need the text by now, so it stays. But the kernel may
+                // have given this name up, and no later flush would tell: it gets a new one.
+                if let Err(error) = self.renew(&folder, digest(name), key.as_str().as_bytes()) {
+                    tracing::warn!("the text of a long key was not written anew: {error}");
+                }
+            })
+        };
         match (open()?, flushed) {
             // By somebody who may not have flushed its name yet.
-            (Some(text), Some(flushed)) => {
-                flushed.once(text.as_fd(), || flush(folder.as_fd())).map_err(io)
-            }
+            (Some(text), Some(flushed)) => flushed.once(text.as_fd(), flush_name).map_err(io),
             (Some(_), None) => Ok(()),
             (None, flushed) => {
-                self.add(&folder, digest(name), key.as_str().as_bytes())?;
+                self.link(&folder, digest(name), key.as_str().as_bytes())?;
+                flush_name().map_err(io)?;
                 match (open()?, flushed) {
                     (Some(text), Some(flushed)) => {
                         flushed.once(text.as_fd(), || Ok(())).map_err(io)
@@ -155,17 +172,30 @@ impl Live {
         }
     }
 
-    /// Adds a small file, flushed, unless it is there already.
-    fn add(&self, folder: &OwnedFd, name: &str, content: &[u8]) -> Result<()> {
+    /// Adds a small file, unless it is there already; its content is flushed, its name is not yet.
+    /// Answers whether it was added.
+    fn link(&self, folder: &OwnedFd, name: &str, content: &[u8]) -> Result<bool> {
+        let temp = self.small(name, content)?;
+        match linkat(&self.temporary, temp.name(), folder, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(Error::io(error.into(), format!("{OWN}/{name}"))),
+        }
+    }
+
+    /// Puts a small file in the place of the one that has this name; the name is not yet flushed.
+    fn renew(&self, folder: &OwnedFd, name: &str, content: &[u8]) -> Result<()> {
+        let placed = self.small(name, content)?.place(folder.as_fd(), name);
+        placed.map_err(|error| Error::io(error.into(), format!("{OWN}/{name}")))
+    }
+
+    /// A temporary file with this content, flushed.
+    fn small(&self, name: &str, content: &[u8]) -> Result<Temp<'_>> {
         let io = |error: std::io::Error| Error::io(error, format!("{OWN}/{name}"));
         let temp = self.temp()?;
         let mut file = std::fs::File::from(temp.file().try_clone_to_owned().map_err(io)?);
         file.write_all(content).and_then(|()| Ok(flush(file.as_fd())?)).map_err(io)?;
-        match linkat(&self.temporary, temp.name(), folder, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(io(error.into())),
-        }
-        flush(folder.as_fd()).map_err(|error| io(error.into()))
+        Ok(temp)
     }
 
     /// The text of a long key.
@@ -175,6 +205,13 @@ impl Live {
         let text = read_small(folder.as_fd(), digest(name), LONGEST).ok()??;
         String::from_utf8(text).ok()
     }
+}
+
+/// The store does not say who signs: whoever comes next would note another key.
+fn unnamed(signed: &str) -> Error {
+    let cause = format!("it is signed with key {signed}, which the store does not name");
+    Error::new(ErrorKind::Untrusted, cause)
+        .remedy("save it again; if that does not help, repair() the store")
 }
 
 /// The part of a hashed name that is the hash.

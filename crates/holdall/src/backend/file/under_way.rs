@@ -7,6 +7,10 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::wait;
 
+/// How long a listing waits at least for writes under way, milliseconds. They end by themselves, a
+/// durable one too, and somebody who waits for no lock at all has still to get an answer.
+const LEAST: u64 = 1_000;
+
 impl Opened {
     /// If the writer of a stripe died in the middle of its work, ends that work: what it placed
     /// stays, and the index is compared with the files before it is next asked.
@@ -31,11 +35,12 @@ impl Opened {
     /// for, so neither do writers wait for it nor does it wait for those that come next.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] if one has not ended after `timeout`: its process was stopped.
+    /// [`ErrorKind::Busy`] if one has not ended after `timeout`, at least a second: its process was
+    /// stopped.
     pub(super) fn outlast_writers(&self, timeout: Duration) -> Result<()> {
         let live = self.live()?;
         let time = Clock::system();
-        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(LEAST);
         let deadline = time.boot_millis().saturating_add(timeout);
         let counted = live.clock.odd_stripes().map(|stripe| (stripe, live.clock.count(stripe)));
         let under_way: Vec<_> = counted.filter(|(_, count)| count % 2 == 1).collect();

@@ -98,9 +98,11 @@ impl Opened {
             settled = settled.max(how);
         };
         for ((key, _), (flushed, named)) in older.iter().zip(flushed.into_iter().zip(named)) {
-            match flushed.and_then(|()| named.map_err(|error| (error, Settled::Never))) {
-                Ok(()) => gone.push(key),
-                Err((error, how)) => stays(error, how),
+            match (flushed, named) {
+                (Ok(()), Ok(())) => gone.push(key),
+                (Err((error, how)), Ok(())) => stays(error, how),
+                // Whatever the file itself comes to the next time.
+                (Err((error, _)), Err(_)) | (Ok(()), Err(error)) => stays(error, Settled::Never),
             }
         }
         for removed in live.inline.remove(&gone) {
@@ -118,5 +120,24 @@ impl Opened {
         let file = open_file(self.base.as_fd(), path).and_then(|file| file.ok_or(Errno::NOENT));
         let file = file.map_err(|error| (at(error), Settled::NotNow))?;
         flush(file.as_fd()).map_err(|error| (at(error), Settled::Never))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::file::{FileBackend, FileOptions};
+    use crate::flush::tests_support::fail_flush;
+
+    #[test]
+    fn of_a_file_that_did_not_open_and_a_name_that_could_not_be_flushed_the_worse_counts() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let backend = FileBackend::new(dir.path(), FileOptions::default());
+        let opened = backend.writable().expect("made");
+        let live = opened.live().expect("writable");
+        let older = [(Key::new("k").expect("a valid key"), "k.json".to_owned())];
+        assert!(opened.settle_values(live, &older).expect("asked") == Settled::NotNow);
+        fail_flush(0);
+        assert!(opened.settle_values(live, &older).expect("asked") == Settled::Never);
     }
 }

@@ -1,11 +1,12 @@
 //! The texts of keys that neither a name nor a stamp can hold: they go with the last file.
 
 use std::cell::RefCell;
+use std::os::unix::fs::DirEntryExt as _;
 use std::rc::Rc;
 
 use super::verify::{set_stamp, stamp_of};
 use super::*;
-use crate::flush::tests_support::FlushLog;
+use crate::flush::tests_support::{FlushLog, fail_flush};
 
 fn long(letter: char) -> String {
     format!("long/{}", letter.to_string().repeat(1_500))
@@ -76,6 +77,41 @@ fn a_scan_keeps_the_text_of_a_long_key_whose_stamp_cannot_be_read() {
     opened.live().expect("writable").clock.set_diverged(true);
     it.backend.list("", None, 10).expect("listed");
     assert_eq!(texts(&it), 1, "nothing else says whose file it is");
+}
+
+#[test]
+fn the_text_of_a_long_key_whose_name_could_not_be_flushed_is_written_anew() {
+    let it = fixture();
+    it.put(&long('x'), Format::Json, "1");
+    let durable = || {
+        let put = Put { durability: Durability::Disk, ..put(&long('y'), Format::Json, "1") };
+        it.backend.put(put)
+    };
+    let folder = it.path(".holdall/keys").canonicalize().expect("there");
+    let inodes = move || -> Vec<u64> {
+        let entries = fs::read_dir(&folder).expect("there");
+        entries.map(|entry| entry.expect("read").ino()).collect()
+    };
+    // Of a new text the content, then the name; of one that is there the name.
+    for fails_after in [1, 0] {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let (look, note) = (inodes.clone(), Rc::clone(&seen));
+        let log = FlushLog::looking(move |path| {
+            if path.ends_with(".holdall/keys") {
+                *note.borrow_mut() = look();
+            }
+        });
+        fail_flush(fails_after);
+        assert_eq!(durable().expect_err("not flushed").os_error(), Some(libc::EIO));
+        drop(log.end());
+        // Others may need it by now. But what failed may never reach the disk, whatever a later
+        // flush says.
+        let left = inodes();
+        assert_eq!(left.len(), 2);
+        let same = left.iter().filter(|inode| seen.borrow().contains(inode)).count();
+        assert_eq!((seen.borrow().len(), same), (2, 1));
+    }
+    durable().expect("flushed");
 }
 
 #[test]

@@ -61,6 +61,25 @@ fn a_listing_has_what_a_reader_has_seen_of_a_write_that_is_under_way() {
 }
 
 #[test]
+fn a_listing_gives_a_write_under_way_a_second_though_it_waits_for_no_lock() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let there = another_opening(&it);
+    let live = there.live().expect("writable");
+    let stripe = key("k").stripe();
+    let hasty = patient(&it, Duration::ZERO);
+    let at_work = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
+    live.clock.begin(stripe);
+    thread::scope(|scope| {
+        let listing = scope.spawn(|| hasty.list("", None, 10).map(|rows| rows.len()));
+        let_run(&listing);
+        live.clock.finish(stripe);
+        drop(at_work);
+        assert_eq!(listing.join().expect("no panic").expect("listed"), 1);
+    });
+}
+
+#[test]
 fn a_listing_has_what_a_reader_has_seen_of_a_writer_that_is_dying() {
     let it = fixture();
     it.put("calm", Format::Json, "1");

@@ -150,18 +150,24 @@ fn a_call_that_is_cancelled_while_it_waits_for_a_writer_changes_nothing() {
 }
 
 #[test]
-fn what_was_signed_before_another_key_took_over_is_not_placed_afterwards() {
+fn what_is_signed_is_placed_only_while_the_store_names_its_key() {
     use crate::signing::{Tag, fingerprint};
     for it in [fixture(), super::inline::inline_fixture()] {
         let signed = |id: u8| {
             let signature = Some(Tag { key_id: [id; 8], mac: [0; 32] });
             it.backend.put(Put { signature, ..put("k", Format::Pickle, &id.to_string()) })
         };
+        assert_eq!(signed(1).expect_err("too early").kind(), ErrorKind::Untrusted);
         it.backend.note_signer(&fingerprint(&[1; 8])).expect("noted");
         signed(1).expect("put");
         it.backend.replace_signer(&fingerprint(&[2; 8])).expect("replaced");
         assert_eq!(signed(1).expect_err("too late").kind(), ErrorKind::Untrusted);
         signed(2).expect("put");
         assert_eq!(it.get("k").expect("read").expect("there").content, b"2");
+        // Its name is flushed last.
+        crate::flush::tests_support::fail_flush(1);
+        let error = it.backend.replace_signer(&fingerprint(&[3; 8])).expect_err("not flushed");
+        assert!(error.to_string().contains("the new key signs already"), "{error}");
+        signed(3).expect("put");
     }
 }
