@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
@@ -154,6 +154,8 @@ type Interlude = Box<dyn FnOnce() + Send>;
 struct Slow {
     below: MemoryBackend,
     in_the_middle: Mutex<Option<Interlude>>,
+    after_the_save: Mutex<Option<Interlude>>,
+    keeps: AtomicBool,
     reads: AtomicUsize,
 }
 
@@ -165,7 +167,10 @@ impl std::fmt::Debug for Slow {
 
 impl Backend for Slow {
     fn put(&self, put: Put) -> Result<Placed> {
-        self.below.put(put)
+        let placed = self.below.put(put);
+        let interlude = self.after_the_save.lock().expect("not poisoned").take();
+        interlude.into_iter().for_each(|interlude| interlude());
+        placed
     }
     fn get(&self, key: &Key, wanted: Option<Format>) -> Result<Option<Object>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
@@ -186,6 +191,9 @@ impl Backend for Slow {
         self.below.set_ttl(key, ttl, durability)
     }
     fn delete(&self, key: &Key, condition: &Condition, durability: Durability) -> Result<bool> {
+        if self.keeps.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Busy, "somebody has the key"));
+        }
         self.below.delete(key, condition, durability)
     }
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
@@ -368,4 +376,18 @@ fn what_is_deleted_while_a_loaded_value_is_saved_is_at_no_time_there_again() {
     assert_eq!(loaded.0, 1);
     assert_eq!(backend.version(&key), writes, "it was placed, and removed once more");
     assert!(!storage.exists("k").unwrap());
+}
+
+#[test]
+fn a_loaded_value_is_given_back_though_what_a_delete_has_overtaken_cannot_be_removed() {
+    let (backend, storage, _) = slow();
+    let (here, there) = (storage.clone(), Arc::clone(&backend));
+    *backend.after_the_save.lock().expect("not poisoned") = Some(Box::new(move || {
+        // A delete on another thread: it begins, and then nobody gets the key any more.
+        there.keeps.store(true, Ordering::SeqCst);
+        let deleting = std::thread::spawn(move || here.delete("k").map(drop));
+        assert_eq!(deleting.join().unwrap().unwrap_err().kind(), ErrorKind::Busy);
+    }));
+    let loaded = storage.get_or_set("k", || Ok("loaded".to_owned()), Format::Json);
+    assert_eq!(*loaded.expect("it was loaded"), "loaded");
 }
