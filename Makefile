@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python crash bench bench-peers endurance faults audit valgrind mutations lock races schedules clean
+.PHONY: help demo test rust python crash hostile fuzz bench bench-peers endurance faults audit valgrind mutations lock races schedules clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \

@@ -7,7 +7,8 @@
 //! The kernel tells each descriptor once that something could not be written, and holds the lost
 //! pages for clean from then on: the next flush would succeed without them. So there is one
 //! descriptor, older than every commit, and after a failure nothing is flushed any more until all of
-//! the log was written once more, into the database.
+//! the log was written once more, into the database. The same holds for a log that somebody else has
+//! begun: whether its flush has failed only they were told.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::flush::{flush, flush_content};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 
@@ -31,8 +32,10 @@ pub(super) struct SharedFlush {
     path: PathBuf,
     /// How many have asked.
     asked: AtomicU64,
-    /// As `State::failed`, for a look without the lock.
+    /// A flush has failed, for a look without the lock.
     has_failed: AtomicBool,
+    /// There were commits of others in the log when it was opened.
+    is_inherited: AtomicBool,
     state: Mutex<State>,
     folding: Mutex<()>,
 }
@@ -58,13 +61,23 @@ impl SharedFlush {
         let log = File::options().read(true).custom_flags(flags).open(&path);
         let above = path.parent().unwrap_or(Path::new("."));
         let folder = File::open(above).map_err(|error| Error::io(error, above))?;
+        let io = |error| Error::io(error, &path);
+        let log = log.map_err(io)?;
+        let is_inherited = log.metadata().map_err(io)?.len() > 0;
+        let doubt = || {
+            let cause = "what others have written into the log may not be on the disk";
+            let remedy = "try again; a process that is stopped while it reads may be in the way";
+            Error::new(ErrorKind::Io, cause).remedy(remedy).at(&path)
+        };
+        let state = State { failed: is_inherited.then(doubt), ..State::default() };
         Ok(Self {
-            log: log.map_err(|error| Error::io(error, &path))?,
+            log,
             folder,
-            path,
             asked: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
-            state: Mutex::default(),
+            is_inherited: AtomicBool::new(is_inherited),
+            state: Mutex::new(state),
+            path,
             folding: Mutex::default(),
         })
     }
@@ -110,9 +123,14 @@ impl SharedFlush {
         self.folding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the log has to be folded in before anything can be flushed.
+    /// Whether a flush has failed, so that the log should be folded in soon.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Whether the log has to be folded in before anything can be flushed.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.has_failed() || self.is_inherited.load(Ordering::Acquire)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,6 +139,9 @@ impl SharedFlush {
 
     fn set_failed(&self, state: &mut State, failed: Option<Error>) {
         self.has_failed.store(failed.is_some(), Ordering::Release);
+        if failed.is_none() {
+            self.is_inherited.store(false, Ordering::Release);
+        }
         state.failed = failed;
     }
 

@@ -180,11 +180,7 @@ impl SqliteIndex {
     /// Has the next call open everything anew: what one connection could only open for reading all
     /// of the process share, as long as any is open.
     fn let_go(&self) {
-        let mut gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        // Only these know that a flush has failed.
-        if gate.as_ref().is_some_and(|handles| !handles.has_failed()) {
-            *gate = None;
-        }
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {

@@ -17,13 +17,13 @@ use super::{Fault, PATIENCE_MILLIS, fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush;
 
-/// What SQLite has beside a database that is open.
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
+/// What SQLite has beside a database that is open, or that is being made.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
 pub(crate) const VERSION: i64 = 1;
 /// `hol`; with the version added the `application_id`, a second witness of it: a flipped bit of
-/// either is damage, and not a database of a later release.
+/// the version is damage, and not a database of a later release.
 const APPLICATION: u32 = 0x686f_6c00;
 /// What [`later_version`] needs of the beginning of a database.
 pub(crate) const HEAD: usize = 72;
@@ -232,10 +232,7 @@ pub(super) fn verify(connection: &Connection, database: &Path, role: &Role) -> R
 
 fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     let version = version(connection)?;
-    if application(connection)? != application_of(version) {
-        return Err(damaged().into());
-    }
-    if version > VERSION {
+    if version > VERSION && application(connection)? == application_of(version) {
         let cause =
             format!("the database has layout {version}, this release reads up to {VERSION}");
         let error = Error::new(ErrorKind::Version, cause);
@@ -257,6 +254,11 @@ fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     }
     if rows.next()?.is_some() {
         return Err(damaged().into());
+    }
+    if connection.is_readonly("main")? {
+        // It can be read, and nothing could ever be changed.
+        let cause = "the header of the database says that it cannot be written";
+        return Err(Error::new(ErrorKind::Corrupt, cause).into());
     }
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     if mode != "wal" {

@@ -151,30 +151,13 @@ impl SqliteIndex {
     pub(crate) fn has_long_log(&self) -> bool {
         let is_long =
             self.log.pages.load(Ordering::Relaxed) >= self.log.due.load(Ordering::Relaxed);
-        is_long || self.has_lost_a_flush()
+        is_long || self.with(|handles| Ok(handles.has_failed())).unwrap_or(false)
     }
 
-    /// Whether a flush has failed and nothing has made that good yet.
-    pub(crate) fn has_lost_a_flush(&self) -> bool {
-        self.with(|handles| Ok(handles.has_failed())).unwrap_or(false)
-    }
-
-    /// Whether a checkpoint that failed so may have failed to flush the log.
-    pub(crate) fn loses_flush(error: &Error) -> bool {
-        error.kind() == ErrorKind::Io && error.os_error() != Some(libc::ENOSPC)
-    }
-
-    /// Has all flushes fail until [`SqliteIndex::checkpoint`] has succeeded: the handle before this
-    /// one could not flush the log, which somebody else has kept.
-    pub(crate) fn doubt_log(&self) -> Result<()> {
-        self.with(|handles| {
-            if let Some(log) = &handles.log {
-                log.fail(
-                    &Error::new(ErrorKind::Io, "the log could not be flushed").remedy("try again"),
-                );
-            }
-            Ok(())
-        })
+    /// Whether [`SqliteIndex::checkpoint`] has to be called before anything can be flushed: a flush has
+    /// failed, or the log was begun by others, who alone know whether theirs did.
+    pub(crate) fn has_log_in_doubt(&self) -> bool {
+        self.with(|handles| Ok(handles.is_in_doubt())).unwrap_or(false)
     }
 
     /// Folds the log into the database and flushes both. Others go on reading and committing
@@ -182,7 +165,7 @@ impl SqliteIndex {
     pub(crate) fn checkpoint(&self) -> Result<()> {
         self.with(|handles| {
             let passed = handles.read(self.role, |reader| handles.fold(reader, "PASSIVE"))?;
-            if passed.pages >= TOO_LONG || handles.has_failed() {
+            if passed.pages >= TOO_LONG || handles.is_in_doubt() {
                 return self.fold_to_the_end(handles);
             }
             self.log.due.store(passed.pages.saturating_add(LONG), Ordering::Relaxed);
@@ -223,8 +206,12 @@ struct Folded {
 }
 
 impl Handles {
-    pub(super) fn has_failed(&self) -> bool {
+    fn has_failed(&self) -> bool {
         self.log.as_ref().is_some_and(SharedFlush::has_failed)
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.log.as_ref().is_some_and(SharedFlush::is_in_doubt)
     }
 
     fn fold(&self, connection: &Connection, mode: &str) -> Result<Folded> {
@@ -238,10 +225,15 @@ impl Handles {
         folded.map_err(|error| {
             let error = system::explain(error.into(), connection, &self.database);
             // Nobody is told twice that the log could not be flushed.
-            if let Some(log) = self.log.as_ref().filter(|_| SqliteIndex::loses_flush(&error)) {
+            if let Some(log) = self.log.as_ref().filter(|_| loses_flush(&error)) {
                 log.fail(&error);
             }
             error
         })
     }
+}
+
+/// Whether a checkpoint that failed so may have failed to flush the log.
+fn loses_flush(error: &Error) -> bool {
+    error.kind() == ErrorKind::Io && error.os_error() != Some(libc::ENOSPC)
 }

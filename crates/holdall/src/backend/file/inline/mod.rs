@@ -52,8 +52,6 @@ pub(crate) struct Inline {
     current: RwLock<Option<Current>>,
     /// The log is being folded in, or will be soon.
     folding: AtomicBool,
-    /// It was closed with a log that could not be flushed.
-    in_doubt: AtomicBool,
     /// The name of its folder is on the disk, which another process may have made.
     is_named: AtomicBool,
 }
@@ -88,7 +86,6 @@ impl Inline {
             clock,
             current: RwLock::new(None),
             folding: AtomicBool::new(false),
-            in_doubt: AtomicBool::new(false),
             is_named: AtomicBool::new(false),
         })
     }
@@ -146,7 +143,7 @@ impl Inline {
     /// log is folded in first: the next save need not suffer from it.
     pub(crate) fn flush(&self) -> Result<()> {
         self.ask(|values| {
-            if values.has_lost_a_flush() {
+            if values.has_log_in_doubt() {
                 values.checkpoint()?;
             }
             values.flush()
@@ -204,9 +201,6 @@ impl Inline {
                 let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
                 values.open_now().map_err(lost)?;
-                if self.in_doubt.swap(false, Ordering::AcqRel) {
-                    values.doubt_log()?;
-                }
                 // A process may have been killed while it made one, and somebody is always here.
                 room::sweep(&folder);
                 room::keep(&folder);
@@ -228,11 +222,7 @@ impl Inline {
     /// Waits for the calls under way, closes the database and keeps it closed.
     pub(crate) fn suspend(&self) -> SuspendedValues<'_> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = slot.take()
-            && current.values.has_lost_a_flush()
-        {
-            self.in_doubt.store(true, Ordering::Release);
-        }
+        *slot = None;
         SuspendedValues { _slot: slot }
     }
 
@@ -240,13 +230,7 @@ impl Inline {
     pub(crate) fn close(&self) -> Result<()> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = slot.take() else { return Ok(()) };
-        let has_lost = current.values.has_lost_a_flush();
-        let closed = current.values.close();
-        let is_lost = |error: &Error| has_lost || SqliteIndex::loses_flush(error);
-        if closed.as_ref().is_err_and(is_lost) {
-            self.in_doubt.store(true, Ordering::Release);
-        }
-        closed
+        current.values.close()
     }
 }
 

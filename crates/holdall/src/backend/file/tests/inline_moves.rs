@@ -80,7 +80,7 @@ fn a_log_that_could_not_be_flushed_fails_the_save_and_is_folded_in_before_the_ne
     let has_lost = || {
         let opened = it.backend.opened().expect("open");
         let inline = &opened.live().expect("writable").inline;
-        inline.ask(|values| Ok(values.has_lost_a_flush())).expect("asked")
+        inline.ask(|values| Ok(values.has_log_in_doubt())).expect("asked")
     };
     assert!(has_lost());
     it.backend.put(durable("k", "2")).expect("put");
@@ -100,7 +100,7 @@ fn a_log_that_could_not_be_flushed_stays_so_when_the_database_is_closed_for_a_fo
     let opened = it.backend.opened().expect("open");
     let inline = &opened.live().expect("writable").inline;
     drop(inline.suspend());
-    let has_lost = || inline.ask(|values| Ok(values.has_lost_a_flush())).expect("asked");
+    let has_lost = || inline.ask(|values| Ok(values.has_log_in_doubt())).expect("asked");
     assert!(has_lost(), "nothing has made that good");
     inline.flush().expect("folded in, and flushed");
     assert!(!has_lost());

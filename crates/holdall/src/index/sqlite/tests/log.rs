@@ -1,5 +1,6 @@
 //! The log of values: flushed for whoever asks, and folded in while others go on.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -40,11 +41,35 @@ fn a_flush_that_failed_is_not_made_good_by_the_next_one() {
 }
 
 #[test]
+fn a_log_that_somebody_else_has_begun_is_folded_in_before_it_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (new_values(folder.path()), new_values(folder.path()));
+    first.apply(&[kept("a", "1", None)]).unwrap();
+    fail_flush(0);
+    assert!(first.flush().is_err());
+    // It is opened after that failure, of which its descriptor is not told.
+    second.apply(&[kept("b", "1", None)]).unwrap();
+    assert!(second.has_log_in_doubt() && !second.has_long_log());
+    assert!(second.flush().is_err());
+    second.checkpoint().unwrap();
+    assert!(!second.has_log_in_doubt());
+    second.flush().unwrap();
+    // All is in the database: the log may be lost.
+    drop((first, second));
+    fs::remove_file(folder.path().join("inline/values.sqlite-wal")).unwrap_or_default();
+    let third = new_values(folder.path());
+    assert!(!third.has_log_in_doubt());
+    assert!(third.value("a").unwrap().is_some() && third.value("b").unwrap().is_some());
+}
+
+#[test]
 fn a_log_that_is_never_caught_up_with_stays_short_and_loses_nothing() {
     const SAVES: u64 = 400;
     let folder = tempfile::tempdir().unwrap();
     let values = new_values(folder.path());
     let peer = new_values(folder.path());
+    // Before the peer begins a log, which would be in doubt.
+    values.open_now().unwrap();
     let done = AtomicBool::new(false);
     let mut folded = 0;
     let content = "x".repeat(9_000);

@@ -136,7 +136,6 @@ fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
         "PRAGMA user_version = 0",
         // One bit of the version, and nothing else that tells of a later release.
         "PRAGMA user_version = 3",
-        "PRAGMA application_id = 0",
         "CREATE TABLE more(a)",
         "DROP TABLE tag",
         "CREATE TRIGGER t AFTER INSERT ON entry BEGIN DELETE FROM meta; END",
@@ -163,6 +162,32 @@ fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
     fs::write(folder.path().join("index/index.sqlite"), "not a database ".repeat(1_000)).unwrap();
     let error = new_index(folder.path()).get("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn the_second_witness_of_the_version_is_asked_of_later_versions_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = new_index(folder.path());
+    index.apply(&[put("a", 1)]).unwrap();
+    index.close().unwrap();
+    let other = Connection::open(folder.path().join("index/index.sqlite")).unwrap();
+    other.execute_batch("PRAGMA application_id = 0").unwrap();
+    drop(other);
+    assert_eq!(index.get("a").unwrap().unwrap(), row("a", 1));
+}
+
+#[test]
+fn a_header_that_forbids_to_write_is_damage_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = new_index(folder.path());
+    index.apply(&[put("a", 1)]).unwrap();
+    index.close().unwrap();
+    let path = folder.path().join("index/index.sqlite");
+    let mut bytes = fs::read(&path).unwrap();
+    // The version of the format that is needed to write.
+    bytes[18] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(index.get("a").unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
