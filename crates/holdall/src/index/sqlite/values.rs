@@ -183,7 +183,10 @@ impl SqliteIndex {
         // Both, as for a commit: the lock of the file does not keep threads apart.
         let writer = locked(&handles.writer);
         let _turn = self.turn(&handles.queue)?;
-        let folded = handles.fold(&writer, "RESTART")?;
+        // What the disk has of a log in doubt may end in the middle, and its beginning would count
+        // again after a power cut: it has to go. Else its room is kept for the next commits.
+        let mode = if handles.is_in_doubt() { "TRUNCATE" } else { "RESTART" };
+        let folded = handles.fold(&writer, mode)?;
         let mut left = folded.pages;
         if folded.is_whole {
             left = 0;
