@@ -52,6 +52,11 @@ class Op:
     plan: Any = field(default=None, compare=False)
     may_skip: bool = False
     overtaken: bool = False
+    """Whether its manager deleted the key at that time: what was loaded may not be kept."""
+    brought: float = math.inf
+    """When its own loader was called."""
+    overtakers: tuple[Op, ...] = field(default=(), compare=False)
+    """The deletes that came after that: what was loaded was kept before them, or never."""
 
     @property
     def begun(self) -> bool:
@@ -249,7 +254,10 @@ def _search(ops: list[Op], begin: State) -> set[State]:
             op = ops[n]
             if op.start > horizon:
                 continue
+            late = any(done[m] for m, other in enumerate(ops) if _is_among(other, op.overtakers))
             for after, carry in STEPS[op.name][done[n]](op, state, carried[n]):
+                if late and after != state:
+                    continue
                 done_then = (*done[:n], done[n] + 1, *done[n + 1 :])
                 carried_then = (*carried[:n], carry, *carried[n + 1 :])
                 following.append((done_then, carried_then, after))
@@ -265,6 +273,28 @@ def _search(ops: list[Op], begin: State) -> set[State]:
                 seen.add(one)
                 pending.append(one)
     return ends
+
+
+MANAGERS = {"one": "one", "thread": "one", "two": "two", "sync": "sync"}
+"""Whose loads a call can overtake, by where it is made."""
+
+
+def overtaken(history: list[Op]) -> None:
+    """Notes which deletes came between a load and the end of its `get_or_set`."""
+    deletes = [op for op in history if op.name == "delete" and op.begun and op.where in MANAGERS]
+    for op in history:
+        if op.name == "get_or_set":
+            own = [
+                other
+                for other in deletes
+                if (other.key, MANAGERS[other.where]) == (op.key, MANAGERS[op.where])
+            ]
+            op.overtaken = bool(own)
+            op.overtakers = tuple(other for other in own if other.start > op.brought)
+
+
+def _is_among(op: Op, others: tuple[Op, ...]) -> bool:
+    return any(op is other for other in others)
 
 
 def written(number: int) -> Any:

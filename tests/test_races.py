@@ -27,7 +27,7 @@ import holdall
 from holdall import sync
 from holdall._blobs import BlobCore
 from holdall.testing import ManualClock
-from linear import MISS, Entry, Op, outcomes, written
+from linear import MISS, Entry, Op, outcomes, overtaken, written
 
 MORE = int(os.environ.get("HOLDALL_RACES", "0"))
 KEYS = ("a", "b", "a/b", "é", "A")
@@ -179,12 +179,7 @@ class Machine(RuleBasedStateMachine):
             # Many are removed as they were when it began: one that lives on is another one.
             many = op.plan is not None and op.plan["name"] in ("clear", "evict")
             op.may_skip = many and op.key in touched
-            if op.name == "get_or_set":
-                op.overtaken = any(
-                    other.name == "delete" and other.key == op.key and other.where != "blobs"
-                    for other in self.history
-                    if other.begun
-                )
+        overtaken(self.history)
         # Loaders add calls of their own to the history.
         ends = outcomes(self.history + looks, self.states)
         told = "\n".join(str(op) for op in sorted(self.history + looks, key=lambda op: op.start))
@@ -366,6 +361,7 @@ class Machine(RuleBasedStateMachine):
 
     def loader(self, op: Op, call: dict[str, Any], storage: Any) -> Any:
         async def load() -> Any:
+            op.brought = next(self.ticks)
             await asyncio.sleep(call["long"])
             kind = call["loader"]
             if kind == "raise":
@@ -385,6 +381,7 @@ class Machine(RuleBasedStateMachine):
 
     def blocking_loader(self, op: Op, call: dict[str, Any], storage: Any) -> Any:
         def load() -> Any:
+            op.brought = next(self.ticks)
             if call["loader"] in ("raise", "cancel"):
                 raise LoaderError
             if call["loader"] == "itself":

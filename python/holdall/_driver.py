@@ -36,6 +36,10 @@ class Driver(Protocol):
         """Loads a key once for all who ask at the same time."""
         ...
 
+    async def overtake(self, flights: SingleFlight, key: Hashable | None) -> None:
+        """Lets nothing be kept of the load of a key, or of all (`None`), see `SingleFlight`."""
+        ...
+
 
 class AsyncDriver:
     """For event loops: long calls run on the codec threads."""
@@ -69,6 +73,10 @@ class AsyncDriver:
         """Joins the load under way on whatever loop, or starts it here."""
         return await flights.join(key, load)
 
+    async def overtake(self, flights: SingleFlight, key: Hashable | None) -> None:
+        """The loop runs while a write that has begun is waited for."""
+        await flights.overtake(key)
+
 
 class BlockingDriver:
     """For code without an event loop: long calls run on the calling thread."""
@@ -88,6 +96,10 @@ class BlockingDriver:
     ) -> T:
         """Waits for the thread that loads the key, or is that thread."""
         return flights.join_blocking(key, lambda: run(load()))
+
+    async def overtake(self, flights: SingleFlight, key: Hashable | None) -> None:
+        """The thread waits for a write that has begun on another one."""
+        flights.overtake_blocking(key)
 
 
 def run(work: Awaitable[T]) -> T:

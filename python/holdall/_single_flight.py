@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdall._keeping import Writes, call
 from holdall.errors import ReentrantLoadError
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ _INSIDE: ContextVar[tuple[_Flight, ...]] = ContextVar("holdall_flights", default
 class _Flight:
     """One load under way."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(self, key: Hashable, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.key = key
         self.loop = loop
+        self.writes = Writes(_shown(key), loop)
         self.task: asyncio.Task[None] | None = None
         self.result: Future[Any] = Future()
         self.waiters = 0
@@ -51,24 +54,41 @@ class SingleFlight:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._flights: dict[Hashable, _Flight] = {}
+        # No longer in the table, and in the middle of a write.
+        self._leaving: weakref.WeakSet[_Flight] = weakref.WeakSet()
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    def overtake(self, key: Hashable) -> None:
-        """Notes that what the load of a key brings is too old; whoever comes now loads anew."""
-        with self._lock:
-            self._flights.pop(key, None)
+    async def overtake(self, key: Hashable | None) -> None:
+        """Notes that what the load of a key brings, or of every key (`None`), is too old.
 
-    def overtake_all(self) -> None:
-        """As `overtake`, of every key."""
-        with self._lock:
-            self._flights.clear()
+        Whoever comes now loads anew. What it brings is not written any more, see `_keeping`; a
+        write that has begun is waited for. Cancelling the call is safe: that much is noted.
+        """
+        for writes in self._overtaken(key):
+            await writes.wait()
 
-    def is_overtaken(self, key: Hashable) -> bool:
-        """Whether that happened to the load of the key that the caller is in."""
-        flight = self._flights.get(key)
-        return flight is None or flight not in _INSIDE.get()
+    def overtake_blocking(self, key: Hashable | None) -> None:
+        """As `overtake`, on the calling thread."""
+        for writes in self._overtaken(key):
+            writes.wait_blocking()
+
+    def _overtaken(self, key: Hashable | None) -> list[Writes]:
+        with self._lock:
+            for one in list(self._flights) if key is None else [key]:
+                self._dismiss(one)
+            return [one.writes for one in self._leaving if key is None or one.key == key]
+
+    def _dismiss(self, key: Hashable) -> None:
+        """Takes a load out of the table; the lock is held."""
+        flight = self._flights.pop(key, None)
+        if flight is not None and flight.writes.forbid():
+            self._leaving.add(flight)
+
+    def writes(self) -> Writes:
+        """Those of the load that the caller is in."""
+        return _INSIDE.get()[-1].writes
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether a load of the key is under way, and is not overtaken."""
@@ -138,7 +158,8 @@ class SingleFlight:
             flight = self._flights.get(key)
             first = flight is None or (flight.loop is not None and flight.loop.is_closed())
             if flight is None or first:
-                flight = self._flights[key] = _Flight(loop)
+                self._dismiss(key)
+                flight = self._flights[key] = _Flight(key, loop)
             elif any(_reaches(flight, one) for one in inside if not one.result.done()):
                 raise ReentrantLoadError(
                     "the loader of this key asks for the key itself and would wait for ever",
@@ -160,12 +181,13 @@ class SingleFlight:
             alone = flight.waiters == 0 and not flight.result.done()
             if alone and self._flights.get(key) is flight:
                 # Whoever comes now starts anew rather than join what is being cancelled.
-                del self._flights[key]
+                self._dismiss(key)
         if alone and flight.task is not None and flight.loop is not None:
-            _call(flight.loop, flight.task.cancel)
+            call(flight.loop, flight.task.cancel)
 
     def _remove(self, key: Hashable, flight: _Flight) -> None:
         with self._lock:
+            self._leaving.discard(flight)
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
@@ -196,7 +218,7 @@ class SingleFlight:
             if not woken.done():
                 woken.set_result(None)
 
-        flight.result.add_done_callback(lambda _: _call(loop, wake))
+        flight.result.add_done_callback(lambda _: call(loop, wake))
         await woken
         return flight.result.result()
 
@@ -213,14 +235,6 @@ def _reaches(start: _Flight, target: _Flight) -> bool:
             seen.add(id(flight))
             pending.extend(flight.waits_for)
     return False
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Calls on the thread of a loop; a loop that was closed has nobody waiting."""
-    try:
-        loop.call_soon_threadsafe(function)
-    except RuntimeError:
-        return
 
 
 _TABLES: weakref.WeakSet[SingleFlight] = weakref.WeakSet()

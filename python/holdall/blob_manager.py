@@ -21,6 +21,7 @@ from holdall._blob_streams import BlobStreams
 from holdall._blob_upkeep import BlobUpkeep, described
 from holdall._blobs import named
 from holdall._core import BlobMetadata, BlobNotFoundError, HoldallError
+from holdall._keeping import writing
 from holdall._sentinels import DEFAULT, MISSING, Missing
 from holdall.errors import BatchError
 from holdall.formats import Parts
@@ -117,19 +118,20 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
             name, parts = await self._encoded(value, format, options, "save", key)
             about = None if metadata is None else described(metadata, key)
             store = self._store or await self._open("save")
-            return await self._wait(
-                store.put(
-                    key,
-                    name,
-                    parts,
-                    ttl=ttl,
-                    tags=words,
-                    metadata=about,
-                    if_absent=if_absent,
-                    if_match=if_match,
-                    durability=durability,
+            with writing(key):
+                return await self._wait(
+                    store.put(
+                        key,
+                        name,
+                        parts,
+                        ttl=ttl,
+                        tags=words,
+                        metadata=about,
+                        if_absent=if_absent,
+                        if_match=if_match,
+                        durability=durability,
+                    )
                 )
-            )
         finally:
             if window is not None:
                 window.leave()

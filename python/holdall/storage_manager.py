@@ -23,6 +23,7 @@ from holdall._core import (
     hot_get_or_else,
     hot_get_or_missing,
 )
+from holdall._keeping import OvertakenError, keeping, writing
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
 from holdall._tiers import Held, StorageCore, fits, hit, validated
@@ -152,8 +153,9 @@ class StorageManager(StorageCore):
         tier = await self._memory()
         kept = self._in(value, copy, key)
         if not self._on_disk:
-            self._check_terms(tier, key, if_absent, if_match)
-            tier.pin(key, kept, ttl)
+            with writing(key):
+                self._check_terms(tier, key, if_absent, if_match)
+                tier.pin(key, kept, ttl)
             return None
         observed = tier.observe(key)
         record = await self._blobs.save(
@@ -313,28 +315,37 @@ class StorageManager(StorageCore):
         self, key: str, made: Any, ttl: Ttl, format: Format | None, copy: bool | None
     ) -> Any:
         """Sets a loaded value, unless somebody wrote one while it was loading: then that one."""
-        flight = ("make", key)
-        if self._flights.is_overtaken(flight):
+        writes = self._flights.writes()
+        if writes.forbidden:
             return made
-        try:
-            record = await self.set(key, made, ttl=ttl, format=format, copy=copy, if_absent=True)
-            if record is not None and self._flights.is_overtaken(flight):
-                # It was deleted while this was on its way.
-                with suppress(ConflictError):
-                    await self._blobs.delete(key, if_match=record.etag)
-        except ConflictError:
-            written = await self._get(key, None)
-            if written is not MISSING:
-                return written
-            # What is there counts as missing (damaged, expired meanwhile): it is replaced.
-            await self.set(key, made, ttl=ttl, format=format, copy=copy)
+        terms: dict[str, Any] = {"ttl": ttl, "format": format, "copy": copy}
+        with suppress(OvertakenError), keeping(writes):
+            # What is there and counts as missing (damaged) is replaced at last.
+            for absent in (True, True, False):
+                try:
+                    record = await self.set(key, made, if_absent=absent, **terms)
+                except ConflictError:
+                    written = await self._get(key, None)
+                    if written is not MISSING:
+                        return written
+                    if not absent:
+                        raise
+                    continue
+                if record is not None and writes.forbidden:
+                    # Whoever deleted it could not wait for this.
+                    with suppress(ConflictError):
+                        await self._blobs.delete(key, if_match=record.etag)
+                break
         return made
 
     async def delete(self, key: str) -> bool:
-        """Removes a value from the disk, then from memory; whether there was one."""
+        """Removes a value from the disk, then from memory; whether there was one.
+
+        Waits for the save of what this manager's `get_or_set` has loaded, if that has begun.
+        """
         check_key(key, "delete")
         tier = await self._memory()
-        self._flights.overtake(("make", key))
+        await self._driver.overtake(self._flights, ("make", key))
         if not self._on_disk:
             return tier.delete(key)
         # What memory alone has counts too; another call may have put the rest there meanwhile.
@@ -363,7 +374,7 @@ class StorageManager(StorageCore):
     async def clear(self) -> int:
         """Removes every value that holdall placed, then all of memory; how many values."""
         tier = await self._memory()
-        self._flights.overtake_all()
+        await self._driver.overtake(self._flights, None)
         removed = await self._blobs.clear() if self._on_disk else 0
         forgotten = tier.clear()
         return removed if self._on_disk else forgotten
