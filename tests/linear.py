@@ -121,11 +121,15 @@ def _exists(op: Op, state: State, _: Any) -> Iterator[tuple[State, Any]]:
 def _delete(op: Op, state: State, _: Any) -> Iterator[tuple[State, Any]]:
     if op.optional or op.outcome[1] in (None, state[op.key] is not None):
         yield put(state, op.key, None), None
+    if op.may_skip:
+        yield state, None
 
 
 def _evict(op: Op, state: State, _: Any) -> Iterator[tuple[State, Any]]:
     here = state[op.key]
     yield (put(state, op.key, None) if here is not None and here.tag == op.tag else state), None
+    if op.may_skip:
+        yield state, None
 
 
 def _touch(op: Op, state: State, _: Any) -> Iterator[tuple[State, Any]]:

@@ -174,7 +174,7 @@ class Machine(RuleBasedStateMachine):
             self.run(self.settled())
         looks = self.run(self.looked())
         self.cancelled_only_if_asked()
-        touched = {op.key for op in self.history if op.name == "touch"}
+        touched = {op.key for op in self.history if op.name == "touch" or op.if_match}
         for op in self.history:
             # Many are removed as they were when it began: one that lives on is another one.
             many = op.plan is not None and op.plan["name"] in ("clear", "evict")
