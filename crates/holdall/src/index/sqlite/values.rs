@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::super::Row;
 use super::super::row::damaged;
 use super::flush::SharedFlush;
-use super::{Fault, Handles, SqliteIndex, locked, open, read, role, system};
+use super::{Fault, Handles, PATIENCE_MILLIS, SqliteIndex, locked, open, read, role, system};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::wait;
 
 /// Whenever the log has grown by so many pages it is folded in, while others go on committing.
 const LONG: i32 = if cfg!(test) { 64 } else { 4_096 };
@@ -186,7 +187,16 @@ impl SqliteIndex {
         // What the disk has of a log in doubt may end in the middle, and its beginning would count
         // again after a power cut: it has to go. Else its room is kept for the next commits.
         let mode = if handles.is_in_doubt() { "TRUNCATE" } else { "RESTART" };
-        let folded = handles.fold(&writer, mode)?;
+        let deadline = self.clock.boot_millis() + PATIENCE_MILLIS;
+        let mut folded = handles.fold(&writer, mode)?;
+        // Another process may fold the log in at this moment, for which SQLite does not wait.
+        wait::until(&self.clock, deadline, || {
+            let is_enough = folded.is_whole || !handles.is_in_doubt();
+            if !is_enough {
+                folded = handles.fold(&writer, mode)?;
+            }
+            Ok(is_enough)
+        })?;
         let mut left = folded.pages;
         if folded.is_whole {
             left = 0;
