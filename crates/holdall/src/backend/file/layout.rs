@@ -19,6 +19,9 @@ pub(crate) const OWN: &str = ".holdall";
 /// The newest layout that this release reads and writes.
 const FORMAT: u32 = 1;
 
+/// What to do about a `store.json` that cannot be understood.
+const STORE_FILE_REMEDY: &str = crate::backend::health::ProblemKind::StoreFileDamaged.remedy();
+
 /// `store.json`: written once, when the store is made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StoreFile {
@@ -66,7 +69,7 @@ impl StoreFile {
         let damaged = |_| {
             Error::new(ErrorKind::Corrupt, "store.json cannot be understood")
                 .at(".holdall/store.json")
-                .remedy("restore it from a backup; the values beside it are plain files")
+                .remedy(STORE_FILE_REMEDY)
         };
         let Version { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if format > FORMAT {

@@ -21,6 +21,7 @@ mod inline_damage;
 mod inline_moves;
 mod long_keys;
 mod repair;
+mod repair_harms;
 mod repair_killed;
 mod repair_whole;
 mod rules;

@@ -148,13 +148,15 @@ kinds! {
         "bring the key back (HOLDALL_SIGNING_KEY, signing.key)";
     StoreFileDamaged = "store_file_damaged", Keep,
         "store.json cannot be understood, so that the store cannot be opened.",
-        "restore it from a backup; the values beside it are plain files";
+        "restore it from a backup; without it the store would get another id, under which files are \
+         foreign (without tags and TTL) and no signature holds";
     StampOfAnotherKey = "stamp_of_another_key", Nothing,
         "The file was copied or renamed together with its record; it is read as a foreign one.",
         "save the key anew, if the value is to be the store's own";
     StampOfAnotherStore = "stamp_of_another_store", Nothing,
-        "The file was copied from another store; it is read as a foreign one.",
-        "save the key anew, if the value is to be the store's own";
+        "A value was saved in another store, or before store.json was lost: a file is read as a \
+         foreign one, an inline value as ever, its signature does not hold.",
+        "bring back the lost store.json, or save the key anew, if it is to be the store's own";
     CaseCollision = "case_collision", Nothing,
         "Two names differ in case only: no file system that ignores case can hold both.",
         "leave it, unless the store is to be copied to one";

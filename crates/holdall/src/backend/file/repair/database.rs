@@ -51,9 +51,7 @@ impl Opened {
         step();
         drop(super::super::layout::own_file(&folder, DRAFT)?);
         let new = self.path.join(&item.path).join(INLINE);
-        let salvaged = SqliteIndex::salvage(&place, &new, &|key, row, content| {
-            self.is_whole(key, row, content)
-        })?;
+        let salvaged = SqliteIndex::salvage(&place, &new, &is_whole)?;
         flush(folder.as_fd()).map_err(|error| Error::io(error.into(), &new))?;
         item.flush()?;
         step();
@@ -93,14 +91,13 @@ impl Opened {
             removed => removed.and_then(|()| flush(folder.as_fd())).map_err(io),
         }
     }
+}
 
-    /// Whether an inline value is what was saved.
-    fn is_whole(&self, key: &str, row: &[u8], content: &[u8]) -> bool {
-        let Some(record) = crate::index::record_of(key, row) else { return false };
-        let Some(stamp) = crate::record::Stamp::decode(&record) else { return false };
-        stamp.store == self.mark()
-            && stamp.key_hash == xxhash_rust::xxh3::xxh3_64(key.as_bytes())
-            && stamp.record.length == content.len() as u64
-            && stamp.record.checksum == xxhash_rust::xxh3::xxh3_64(content)
-    }
+/// Whether an inline value is what was saved, in whichever store: all of them are loaded.
+fn is_whole(key: &str, row: &[u8], content: &[u8]) -> bool {
+    let Some(record) = crate::index::record_of(key, row) else { return false };
+    let Some(stamp) = crate::record::Stamp::decode(&record) else { return false };
+    stamp.key_hash == xxhash_rust::xxh3::xxh3_64(key.as_bytes())
+        && stamp.record.length == content.len() as u64
+        && stamp.record.checksum == xxhash_rust::xxh3::xxh3_64(content)
 }

@@ -108,20 +108,27 @@ impl Opened {
             }
         };
         let (row, content) = found;
-        let stamp = Stamp::decode(&row.record)
-            .filter(|stamp| stamp.key_hash == key.hash() && stamp.store == self.mark());
+        let stamp = Stamp::decode(&row.record).filter(|stamp| stamp.key_hash == key.hash());
         look.bytes = Some(content.len() as u64);
         look.generation = row.generation;
-        let Some(Stamp { record, .. }) = stamp else {
+        let Some(Stamp { record, store, .. }) = stamp else {
             add(&mut look, ProblemKind::InlineRecordDamaged, unreadable);
             return Ok(look);
         };
+        // It is loaded as ever: store.json was lost, or the database came from another store.
+        let is_of_another = store != self.mark();
+        if is_of_another {
+            add(&mut look, ProblemKind::StampOfAnotherStore, "its record is another store's");
+        }
         let length = content.len() as u64;
         if length != record.length || xxh3_64(&content) != record.checksum {
             let (kind, what) = damage(&record, length);
             add(&mut look, kind, &what);
         } else if let Some(Finding { kind, what }) = (context.inspect)(key, &record, &content)? {
-            add(&mut look, kind, &what);
+            // A signature holds in its own store alone; that is what the notice says.
+            if !(is_of_another && kind == ProblemKind::SignatureWrong) {
+                add(&mut look, kind, &what);
+            }
         }
         // Something in the way of a file is told by the look at the files.
         let files = self.find(key, None, Search::Known).unwrap_or_default();

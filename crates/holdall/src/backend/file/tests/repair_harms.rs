@@ -1,0 +1,61 @@
+//! Harms that come from outside: a lost `store.json`, several damages at once, a lost database of
+//! inline values. What can be loaded stays, and one repair is enough.
+
+use super::inline::{BELOW, on};
+use super::repair::repaired;
+use super::verify::*;
+use super::*;
+
+const DATABASE: &str = ".holdall/inline/values.sqlite";
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Closes the store, does this to its folder and opens it anew.
+fn harmed(it: Fixture, harm: impl FnOnce(&Path)) -> Fixture {
+    it.backend.close().expect("closed");
+    let Fixture { dir, backend } = it;
+    drop(backend);
+    harm(dir.path());
+    let backend = on(dir.path(), BELOW);
+    Fixture { dir, backend }
+}
+
+fn loses_its_id(dir: &Path) {
+    fs::remove_file(dir.join(".holdall/store.json")).expect("removed");
+}
+
+fn assert_all_are_loaded(it: &Fixture, names: &[&str]) {
+    for name in names {
+        assert_eq!(it.get(name).expect("read").expect("there").content, b"[1, 2, 3]", "{name}");
+    }
+}
+
+#[test]
+fn inline_values_of_another_store_that_can_be_loaded_are_told_and_left() {
+    let it = harmed(inline_with(""), loses_its_id);
+    assert_all_are_loaded(&it, &NAMES);
+    let report = verified(&it.backend);
+    assert!(report.is_ok(), "{report:?}");
+    assert_eq!(report.checked, 3);
+    assert_eq!(kinds(&report), NAMES.map(|name| ("stamp_of_another_store", Some(name))));
+    let done = repaired(&it.backend, false);
+    assert!(done.quarantined.is_empty(), "{done:?}");
+    assert_all_are_loaded(&it, &NAMES);
+    assert!(repaired(&it.backend, false).is_unchanged());
+    // What is damaged besides is damage as ever, and what is saved anew is the store's own.
+    let sql = "UPDATE entry SET content = x'00' WHERE key = CAST('b' AS BLOB)";
+    let it = harmed(it, |dir| with_database(&dir.join(DATABASE), sql));
+    it.put("a", Format::Json, "[1, 2, 3]");
+    let done = repaired(&it.backend, false);
+    assert_eq!(done.quarantined.len(), 1, "{done:?}");
+    assert_eq!(kinds(&verified(&it.backend)), [("stamp_of_another_store", Some("c"))]);
+    assert_all_are_loaded(&it, &["a", "c"]);
+}
+
+#[test]
+fn a_damaged_database_of_another_store_gives_back_all_that_can_be_loaded() {
+    let it = harmed(inline_with("DROP TABLE tag"), loses_its_id);
+    let done = repaired(&it.backend, false);
+    assert_eq!(done.quarantined.len(), 1, "{done:?}");
+    assert_all_are_loaded(&it, &NAMES);
+    assert!(verified(&it.backend).is_ok());
+}
