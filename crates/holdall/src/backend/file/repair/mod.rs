@@ -208,7 +208,9 @@ impl Opened {
             let folder = self.set_aside_own(live, "signer", one)?;
             report.quarantined.push(Quarantined { problem: one.clone(), folder });
         }
-        if !plan.recount.is_empty() {
+        // What a row counted for that cannot be read is known once it is gone.
+        let is_unread = |one: &&Problem| one.kind == ProblemKind::InlineRecordDamaged;
+        if !plan.recount.is_empty() || plan.inline.iter().any(is_unread) {
             live.inline.ask(SqliteIndex::recount)?;
             report.mended.extend(plan.recount.iter().map(|one| (*one).clone()));
         }

@@ -2,7 +2,7 @@
 //! inline values. What can be loaded stays, and one repair is enough.
 
 use super::inline::{BELOW, on};
-use super::repair::repaired;
+use super::repair::{cured, repaired};
 use super::verify::*;
 use super::*;
 
@@ -58,4 +58,32 @@ fn a_damaged_database_of_another_store_gives_back_all_that_can_be_loaded() {
     assert_eq!(done.quarantined.len(), 1, "{done:?}");
     assert_all_are_loaded(&it, &NAMES);
     assert!(verified(&it.backend).is_ok());
+}
+
+/// Ways in which one inline value is damaged.
+const HARMS: [&str; 6] = [
+    "row = x'00'",
+    "row = zeroblob(50)",
+    "row = substr(row, 1, length(row) - 1)",
+    "content = x'00'",
+    "content = CAST('[1, 2, 4]' AS BLOB)",
+    "expires_at = 5",
+];
+
+#[test]
+fn any_two_damaged_inline_values_take_one_repair() {
+    for first in HARMS {
+        for second in HARMS {
+            let of = |key: char, harm: &str| {
+                format!("UPDATE entry SET {harm} WHERE key = CAST('{key}' AS BLOB);")
+            };
+            let it = inline_with(&(of('a', first) + &of('b', second)));
+            let done = cured(&it.backend);
+            let kept = [first, second].iter().filter(|harm| !harm.starts_with("expires")).count();
+            assert_eq!(done.quarantined.len(), kept, "{first}, {second}: {done:?}");
+            assert_all_are_loaded(&it, &["c"]);
+            let left = 3 - kept as u64;
+            assert_eq!(it.backend.totals().expect("counted").entries, left, "{first}, {second}");
+        }
+    }
 }
