@@ -164,17 +164,18 @@ def test_whatever_has_the_name_of_a_value_concerns_that_key_alone(store, thing):
 
 @pytest.mark.parametrize("content", [b"", b"garbage", bytes(64), b"\xff" * 200, b"\x01" * 4_000])
 @pytest.mark.parametrize("name", ["json.json", "pickle.pkl", "packed.txt.zst"])
-def test_a_stamp_that_is_none_makes_the_file_a_strangers(store, name, content):
+def test_a_stamp_that_cannot_be_understood_is_damage(store, name, content):
     try:
         os.setxattr(store / name, STAMP, content)
     except OSError:
         pytest.skip("there are no such attributes here")
     with sync.BlobManager(store) as blobs:
         key = name.split(".")[0]
-        outcome = looked_at(lambda: blobs.load(key))
-        # The pickle carries its signature at its end as well.
-        assert outcome == "ok"
+        for read in (blobs.load, blobs.exists, blobs.metadata, blobs.load):
+            assert looked_at(lambda read=read: read(key)) == "BlobCorruptError"
         assert {"json", "pickle", "packed"} - {key} <= set(blobs.keys())
+        blobs.repair()
+        assert looked_at(lambda: blobs.load(key)) == "ok"
 
 
 @pytest.mark.parametrize("source", ["json.json", "pickle.pkl", "packed.txt.zst"])

@@ -94,7 +94,7 @@ impl Opened {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
         }
-        let stamp = self.stamp_of(file.as_fd(), &stat, key.hash(), &path).ok().flatten()?;
+        let stamp = self.stamp_of(file.as_fd(), &stat, key.hash(), &path).ok()?.whole()?;
         let Stamp { record, .. } = stamp;
         if !record.ending().looks_like(ending) || record.length != stat.st_size as u64 {
             return None;

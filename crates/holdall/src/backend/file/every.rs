@@ -10,6 +10,7 @@ use super::inline::{self, Page};
 use super::layout::OWN;
 use super::open::Opened;
 use super::scan::DEPTH;
+use super::stamps::FoundStamp;
 use super::{FileBackend, dir};
 use crate::backend::{Found, Object};
 use crate::error::{Error, Result};
@@ -73,7 +74,7 @@ impl Opened {
         let stat = rustix::fs::fstat(&file).ok()?;
         // What a later release has stamped is its own affair.
         let stamp = self.stamp_of(file.as_fd(), &stat, key.hash(), path);
-        matches!(stamp, Ok(None)).then_some(key)
+        matches!(stamp, Ok(FoundStamp::None)).then_some(key)
     }
 }
 

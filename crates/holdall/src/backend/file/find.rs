@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::dir::open_file;
 use super::open::Opened;
+use super::stamps::FoundStamp;
 use crate::backend::Object;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,8 @@ pub(crate) struct Candidate {
     pub(crate) ending: Ending,
     /// The stamp, if it is one of this store for this key.
     pub(crate) stamp: Option<Stamp>,
+    /// There is a stamp, and it cannot be understood.
+    pub(crate) is_unknown: bool,
 }
 
 /// The value of a key, wherever it lies.
@@ -52,11 +55,26 @@ pub(crate) enum Search {
 }
 
 impl Candidate {
+    /// Whether this store placed it, as far as anybody can know.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.stamp.is_some() || self.is_unknown
+    }
+
+    /// The error for a file whose stamp cannot be understood.
+    pub(crate) fn unknown(&self, base: &std::path::Path) -> Error {
+        Error::new(ErrorKind::Corrupt, "the record that travels with the file is damaged")
+            .at(base.join(&self.path))
+            .remedy("run repair, which takes the record from the index or keeps the file aside, or save or delete the key")
+    }
+
     /// The record of the value that is there, for whoever is about to replace or remove it. The
     /// content is read only if somebody has touched the file; what was damaged is still ours.
     pub(crate) fn current(&self) -> Result<Record> {
         let Some(stamp) = &self.stamp else {
-            return Ok(self.foreign_record(&self.stat, self.stat.st_size as u64, 0));
+            let foreign = self.foreign_record(&self.stat, self.stat.st_size as u64, 0);
+            // Nobody knows its generation; but it was given one, and clear may take it.
+            let unknown = |record| Record { generation: 1, foreign: false, ..record };
+            return Ok(if self.is_unknown { unknown(foreign) } else { foreign });
         };
         if self.looks_untouched(&stamp.record) {
             return Ok(stamp.record.clone());
@@ -240,6 +258,7 @@ impl Opened {
     ) -> Result<Vec<Candidate>> {
         let name = key.name(self.case_rule());
         let mut stamped: Vec<Candidate> = Vec::new();
+        let mut unknown: Vec<Candidate> = Vec::new();
         let mut foreign: Vec<Candidate> = Vec::new();
         let hint = self.hint(key);
         let known = self.maybe_live().map(|live| &live.clock);
@@ -267,7 +286,7 @@ impl Opened {
                 if let Some(clock) = known {
                     clock.note_format(found.ending);
                 }
-                foreign.push(found);
+                if found.is_unknown { &mut unknown } else { &mut foreign }.push(found);
                 continue;
             }
             self.set_hint(key, found.ending);
@@ -279,6 +298,7 @@ impl Opened {
         stamped.sort_by_key(|found| {
             std::cmp::Reverse(found.stamp.as_ref().map(|stamp| stamp.record.generation))
         });
+        stamped.append(&mut unknown);
         stamped.append(&mut foreign);
         Ok(stamped)
     }
@@ -287,7 +307,8 @@ impl Opened {
     ///
     /// # Errors
     /// As [`Opened::find`], and [`ErrorKind::Conflict`] if two files claim the key and neither
-    /// carries a stamp; [`ErrorKind::Corrupt`] for a damaged inline value.
+    /// carries a stamp; [`ErrorKind::Corrupt`] for a damaged inline value, and for a file whose stamp
+    /// cannot be understood.
     pub(crate) fn winner(
         &self,
         key: &Key,
@@ -308,6 +329,9 @@ impl Opened {
         {
             self.set_inline_hint(key);
             return Ok(Some(Winner::Inline(object)));
+        }
+        if let Some(first) = found.first().filter(|first| first.is_unknown) {
+            return Err(first.unknown(&self.path));
         }
         if found.len() > 1 && found.iter().all(|one| one.stamp.is_none()) {
             let names: Vec<_> = found.iter().map(|one| one.path.as_str()).collect();
@@ -337,17 +361,18 @@ impl Opened {
             return Err(self.no_file(&path));
         }
         let stamp = self.stamp_of(file.as_fd(), &stat, key.hash(), &path)?;
-        let stamp = stamp.filter(|stamp| stamp.record.ending().looks_like(looked));
+        let is_unknown = stamp == FoundStamp::Damaged;
+        let stamp = stamp.whole().filter(|stamp| stamp.record.ending().looks_like(looked));
         // What no stamp tells is the plainest of the formats that share a suffix.
         let plainest = || Format::from_suffix(looked.format.suffix());
         let ending = match &stamp {
             Some(stamp) => Some(stamp.record.ending()),
             None => plainest().map(|format| Ending { format, ..looked }),
         };
-        Ok(ending.map(|ending| Candidate { path, file, stat, ending, stamp }))
+        Ok(ending.map(|ending| Candidate { path, file, stat, ending, stamp, is_unknown }))
     }
 
-    /// The stamp of a file, if this store set it for the key with this hash.
+    /// The stamp of a file, if this store set it for the key with this hash, or it is damaged.
     ///
     /// # Errors
     /// As [`Stamps::get`](super::stamps::Stamps::get).
@@ -357,9 +382,13 @@ impl Opened {
         stat: &Stat,
         key_hash: u64,
         path: &str,
-    ) -> Result<Option<Stamp>> {
-        let stamp = self.stamps.get(file, stat.st_ino, || self.path.join(path))?;
-        Ok(stamp.filter(|stamp| stamp.store == self.mark() && stamp.key_hash == key_hash))
+    ) -> Result<FoundStamp> {
+        let found = self.stamps.get(file, stat.st_ino, || self.path.join(path))?;
+        let is_own = |stamp: &Stamp| stamp.store == self.mark() && stamp.key_hash == key_hash;
+        Ok(match found {
+            FoundStamp::Whole(stamp) if !is_own(&stamp) => FoundStamp::None,
+            found => found,
+        })
     }
 
     fn no_file(&self, path: &str) -> Error {

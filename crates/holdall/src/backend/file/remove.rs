@@ -143,8 +143,8 @@ impl Opened {
             let forgotten = found.is_empty();
             return Ok(Removal { was_alive: false, removed: false, forgotten });
         }
-        let stamped = found.iter().filter(|one| one.stamp.is_some()).count();
-        if stamped == 0 && found.len() > 1 && !inline.is_there {
+        let own = found.iter().filter(|one| one.is_ours()).count();
+        if own == 0 && found.len() > 1 && !inline.is_there {
             return Err(Error::new(ErrorKind::Conflict, "several files claim this key")
                 .at(self.path.clone())
                 .remedy("remove all but one of them by hand"));
@@ -157,7 +157,7 @@ impl Opened {
             inlines.remove_older(self.live()?, key)?;
         }
         let least = usize::from(!inline.is_there);
-        let goes = &found[..stamped.max(least)];
+        let goes = &found[..own.max(least)];
         for old in goes.iter().rev() {
             self.unlink(&old.path, &old.stat)?;
         }
@@ -195,6 +195,9 @@ impl Opened {
             return Err(inline::damaged("its record cannot be read"));
         }
         let inline_generation = inline.record.as_ref().map(|record| record.generation);
+        if let Some(first) = found.first().filter(|first| first.is_unknown && !inline.is_there) {
+            return Err(first.unknown(&self.path));
+        }
         let Some(current) = newest(&found, inline.record)? else { return Ok(None) };
         if current.foreign {
             return Err(Error::new(

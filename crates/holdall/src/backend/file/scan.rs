@@ -14,6 +14,7 @@ use super::find::foreign_generation;
 use super::inline::Settled;
 use super::layout::OWN;
 use super::open::{Live, Opened};
+use super::stamps::FoundStamp;
 use super::temp;
 use super::write::Terms;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +35,8 @@ struct Scan {
     found: HashMap<Key, Seen>,
     /// Files and folders that the disk did not let it look at.
     unread: Vec<String>,
+    /// Files with a stamp that cannot be understood.
+    unknown: HashSet<String>,
     /// There are files left that are not the values of their keys.
     is_unsettled: bool,
 }
@@ -237,7 +240,14 @@ impl Opened {
             let stamp = self.stamps.get(file.as_fd(), stat.st_ino, || self.path.join(path));
             stamp.map_err(|error| error.os_error().map_or(Errno::IO, Errno::from_raw_os_error))
         })?;
-        let Some(stamp) = stamp else { return Ok(()) };
+        let stamp = match stamp {
+            FoundStamp::None => return Ok(()),
+            FoundStamp::Damaged => {
+                scan.unknown.insert(path.to_owned());
+                return Ok(());
+            }
+            FoundStamp::Whole(stamp) => stamp,
+        };
         let key = match parsed {
             ParsedName::Key(key) => Some(key),
             ParsedName::Hashed => {
@@ -276,8 +286,8 @@ impl Opened {
         removed.is_ok()
     }
 
-    /// What the old index knew of the files of other programs, as far as they are still there, and of
-    /// those that could not be looked at.
+    /// What the old index knew of the files of other programs, as far as they are still there, of
+    /// those that could not be looked at, and of those whose stamps are damaged: repair needs it.
     fn kept_rows(&self, live: &Live, scan: &Scan) -> Result<Vec<Row>> {
         let mut kept = Vec::new();
         let mut after: Option<String> = None;
@@ -304,7 +314,9 @@ impl Opened {
                 let Some(stamp) = Stamp::decode(&row.record) else { return false };
                 let path = stamp.record.ending().after(&key.name(self.case_rule()));
                 let is_there = || matches!(open_file(self.base.as_fd(), &path), Ok(Some(_)));
-                scan.has_missed(&path) || (row.foreign && is_there())
+                scan.has_missed(&path)
+                    || scan.unknown.contains(&path)
+                    || (row.foreign && is_there())
             }));
         }
     }

@@ -23,6 +23,28 @@ use crate::record::{MAX_STAMP, Stamp};
 
 const ATTRIBUTE: &str = "user.holdall";
 
+/// What lies where a file's stamp belongs.
+#[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a box would cost every read an allocation")]
+pub(crate) enum FoundStamp {
+    /// Nothing, or what this store did not set for the key: the file is a foreign one.
+    None,
+    /// Something that cannot be understood: whose the file is, and what of it is true, is lost.
+    Damaged,
+    /// A stamp that is whole.
+    Whole(Stamp),
+}
+
+impl FoundStamp {
+    /// The stamp, if there is one that can be understood.
+    pub(crate) fn whole(self) -> Option<Stamp> {
+        match self {
+            Self::Whole(stamp) => Some(stamp),
+            Self::None | Self::Damaged => None,
+        }
+    }
+}
+
 /// Where the stamps of one store lie.
 pub(crate) enum Stamps {
     /// With the files.
@@ -119,8 +141,7 @@ impl Stamps {
         }
     }
 
-    /// Reads the stamp of an open file, which is called `name` in errors; `None` if it has none that
-    /// can be understood.
+    /// Reads the stamp of an open file, which is called `name` in errors.
     ///
     /// # Errors
     /// [`ErrorKind::Version`](crate::ErrorKind::Version) for one of a later layout: what it says
@@ -130,16 +151,18 @@ impl Stamps {
         file: BorrowedFd<'_>,
         inode: u64,
         name: impl Fn() -> PathBuf,
-    ) -> Result<Option<Stamp>> {
+    ) -> Result<FoundStamp> {
         let bytes = self.bytes(file, inode).map_err(|error| Error::io(error, name()))?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let stamp = Stamp::decode(&bytes);
+        let Some(bytes) = bytes else { return Ok(FoundStamp::None) };
+        if let Some(stamp) = Stamp::decode(&bytes) {
+            return Ok(FoundStamp::Whole(stamp));
+        }
         match Stamp::later_version(&bytes) {
-            Some(found) if stamp.is_none() => {
+            Some(found) => {
                 let error = newer::refused("the record of this value", found, Stamp::VERSION);
                 Err(error.remedy(newer::REMEDY).at(name()))
             }
-            _ => Ok(stamp),
+            None => Ok(FoundStamp::Damaged),
         }
     }
 
@@ -178,7 +201,8 @@ fn attribute(file: BorrowedFd<'_>) -> std::io::Result<Option<Vec<u8>>> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(None)
+    // Larger than any stamp: it is there, and nothing of it can be understood.
+    Ok(Some(Vec::new()))
 }
 
 #[cfg(test)]
@@ -214,7 +238,7 @@ mod tests {
             }
             stamps.set(file, inode, &stamp.encode(), true).expect("set");
             let found = stamps.get(file, inode, PathBuf::new).expect("read");
-            assert_eq!(found.as_ref(), Some(&stamp));
+            assert_eq!(found.whole().as_ref(), Some(&stamp));
         }
     }
 }

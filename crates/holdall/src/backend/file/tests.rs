@@ -20,6 +20,7 @@ mod inline;
 mod inline_damage;
 mod inline_moves;
 mod long_keys;
+mod lost_stamps;
 mod repair;
 mod repair_harms;
 mod repair_killed;

@@ -296,7 +296,7 @@ impl Opened {
         let alone = current.len() == 1 && !inline.is_there;
         let replaced = current.iter().position(|old| old.path == path);
         let replaced = replaced.map(|at| current.remove(at));
-        current.retain(|old| old.stamp.is_some() || alone);
+        current.retain(|old| old.is_ours() || alone);
         let io = |error: Errno| Error::io(error.into(), self.path.join(&path));
         let mut tries = 0;
         loop {

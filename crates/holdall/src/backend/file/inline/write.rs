@@ -176,7 +176,7 @@ impl Opened {
         let kept = Arc::new(Kept { row: self.row(&put.key, &record), content, old: row, mends });
         // What other programs put there goes only if it was the value.
         let alone = files.len() == 1 && kept.old.is_none();
-        let displaced = files.into_iter().filter(|file| file.stamp.is_some() || alone).collect();
+        let displaced = files.into_iter().filter(|file| file.is_ours() || alone).collect();
         Ok(Pending { at, put, record, kept, displaced })
     }
 

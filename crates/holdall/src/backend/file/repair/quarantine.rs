@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, renameat, statat};
 use rustix::io::Errno;
 
 use super::super::dir::{open_file, parent, prune_parents};
+use super::super::find::Candidate;
 use super::super::inline::removal;
 use super::super::layout::OWN;
 use super::super::open::{Live, Opened};
@@ -92,7 +93,7 @@ impl Opened {
             self.set_older_inline_aside(live, key, look, problem, report)?;
             // A file of this store that is left is the value, and listed as it was.
             let left = self.find(key, None, super::super::find::Search::All)?;
-            if left.iter().all(|file| file.stamp.is_none()) {
+            if !left.iter().any(Candidate::is_ours) {
                 commit(live, vec![removal(key)]);
             }
             step();

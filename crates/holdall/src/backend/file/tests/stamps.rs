@@ -3,7 +3,7 @@
 use super::super::stamps::force_folder;
 use super::*;
 
-fn without_attributes() -> Fixture {
+pub(super) fn without_attributes() -> Fixture {
     force_folder(true);
     let it = fixture();
     it.put("seed", Format::Json, "1");

@@ -82,8 +82,11 @@ impl Opened {
             ParsedName::Hashed => paths.iter().find_map(|path| {
                 let file = open_file(self.base.as_fd(), path).ok()??;
                 let stat = rustix::fs::fstat(&file).ok()?;
-                let stamp =
-                    self.stamps.get(file.as_fd(), stat.st_ino, || self.path.join(path)).ok()??;
+                let stamp = self
+                    .stamps
+                    .get(file.as_fd(), stat.st_ino, || self.path.join(path))
+                    .ok()?
+                    .whole()?;
                 Some((stamp.key_hash % crate::key::STRIPES as u64) as usize)
             }),
         }
@@ -206,7 +209,8 @@ impl Opened {
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             content => content,
         };
-        let found = Candidate { path, file, stat, ending, stamp };
+        let is_unknown = matches!(mark, Mark::Damaged);
+        let found = Candidate { path, file, stat, ending, stamp, is_unknown };
         Ok(Specimen { found, mark, content })
     }
 
