@@ -280,6 +280,86 @@ fn clearing_inline_values_succeeds_on_a_full_disk_again_and_again() {
     assert!(run_in_shell(around, line, helper, folder.path()).finish());
 }
 
+/// Saves inline values until there is no room; what their keys are.
+fn fill(store: &BlobManager) -> Vec<String> {
+    let mut keys = Vec::new();
+    loop {
+        let key = format!("v{:06}", keys.len() * 7_919 % 100_003);
+        match bytes(store, &key, 3_000 + keys.len() * 37 % 1_500) {
+            Ok(()) => keys.push(key),
+            Err(error) if error.os_error() == Some(libc::ENOSPC) => return keys,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Leaves not a byte to anybody; what it has taken is given back with the file.
+fn take_the_rest(disk: &Path) -> std::path::PathBuf {
+    let ballast = disk.join("ballast");
+    let mut filled = fs::File::create(&ballast).expect("made");
+    while std::io::Write::write(&mut filled, &[1; 512]).is_ok_and(|written| written > 0) {}
+    ballast
+}
+
+#[test]
+#[ignore = "run by the test below, in its own process"]
+fn helper_that_removes_all_inline_values_on_a_full_disk() {
+    let (disk, _) = given();
+    end_with_parent();
+    let options = || BlobOptions {
+        base_path: disk.join("store"),
+        inline_below: 50_000,
+        ..BlobOptions::default()
+    };
+    let mut store = BlobManager::with_options(options());
+    for round in 0..3 {
+        let keys = fill(&store);
+        assert!(keys.len() > 200, "round {round}: {}", keys.len());
+        let ballast = take_the_rest(&disk);
+        match round {
+            0 => {}
+            1 => {
+                drop(store);
+                store = BlobManager::with_options(options());
+            }
+            // The log goes, and what it has given back is somebody else's before it is begun anew.
+            _ => {
+                store.close().expect("closed");
+                fs::remove_file(&ballast).expect("there");
+                take_the_rest(&disk);
+                store = BlobManager::with_options(options());
+            }
+        }
+        match round {
+            0 | 2 => {
+                for (number, key) in keys.iter().enumerate() {
+                    let removed = store.delete(key, None);
+                    removed.unwrap_or_else(|error| panic!("{round}, {number}: {error}"));
+                }
+            }
+            _ => {
+                let removed = store.delete_many(&keys).into_iter();
+                assert!(removed.map(|one| one.expect("removed")).all(|was_there| was_there));
+            }
+        }
+        // The room is used again, however full the disk is.
+        bytes(&store, "new", 3_000).expect("there is room in the database");
+        assert!(store.delete("new", None).expect("removed"));
+        fs::remove_file(ballast).expect("there");
+        assert_eq!(store.get_stats().expect("counted").entries, 0);
+    }
+    store.close().expect("closed");
+}
+
+#[test]
+fn on_a_full_disk_every_inline_value_can_be_removed_one_by_one_and_all_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let line = "mount -t tmpfs -o size=8m,mode=700 tmpfs \"$FOLDER\"";
+    let helper = "helper_that_removes_all_inline_values_on_a_full_disk";
+    assert!(run_in_shell(around, line, helper, folder.path()).finish());
+}
+
 #[test]
 fn a_file_in_the_place_of_the_store_is_reported_and_once_it_is_gone_all_is_well() {
     let folder = tempfile::tempdir().expect("a temporary directory");

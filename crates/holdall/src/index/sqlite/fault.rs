@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Error as Sqlite;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 
 use crate::error::{Error, ErrorKind, LOOK_AT_THE_DISK};
 
@@ -25,6 +25,9 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
                 .remedy("try again, or look for a process that is stopped while using the store")
         }
         ErrorCode::DiskFull => system(libc::ENOSPC, database),
+        ErrorCode::SystemIoFailure if has_no_shared_memory(failure.extended_code, database) => {
+            system(libc::ENOSPC, database)
+        }
         ErrorCode::OutOfMemory => system(libc::ENOMEM, database),
         ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
             system(libc::EACCES, database)
@@ -46,6 +49,14 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
 /// A file that ends too early. `SQLITE_IOERR_CORRUPTFS` is none: so SQLite calls EIO of a read.
 fn is_damage(extended_code: i32) -> bool {
     extended_code == ffi::SQLITE_IOERR_SHORT_READ
+}
+
+/// Whether there was no room for the pages that SQLite has beside an open database, of which it says
+/// no more than that they could not be written.
+fn has_no_shared_memory(extended_code: i32, database: &Path) -> bool {
+    const BYTES: u64 = 32_768;
+    extended_code == ffi::SQLITE_IOERR_SHMSIZE
+        && statvfs(database).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < BYTES)
 }
 
 /// A flipped bit in the header makes SQLite say "read-only" of a file that can be written.

@@ -11,6 +11,7 @@ mod health;
 mod open;
 mod read;
 mod role;
+mod room;
 mod salvage;
 mod system;
 mod values;

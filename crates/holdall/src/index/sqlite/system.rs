@@ -46,7 +46,8 @@ pub(super) fn failed_read(connection: &Connection) -> Option<i32> {
     numbers.into_iter().find(|number| failed.contains(number))
 }
 
-fn in_database(connection: &Connection) -> c_int {
+/// The number of the last error in the database file.
+pub(super) fn in_database(connection: &Connection) -> c_int {
     let mut number: c_int = 0;
     // SAFETY: the connection is open while it is borrowed, and belongs to this thread, which holds
     // it alone; this operation writes one `int` to where the last argument points.

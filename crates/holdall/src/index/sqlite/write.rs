@@ -4,9 +4,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::super::row::damaged;
 use super::super::{Change, Kept, Row};
-use super::Fault;
 use super::read::{Counters, column, count, counted, counters, get};
 use super::role::Role;
+use super::{Fault, room};
 use crate::error::Result;
 
 /// A change with its row already in bytes, so that a refusal comes before any lock.
@@ -69,6 +69,9 @@ pub(super) fn apply(
     }
     if totals != before {
         store(&transaction, totals)?;
+    }
+    if role.is_truth && changes.iter().any(|change| matches!(change, Prepared::Keep { .. })) {
+        room::take(&transaction)?;
     }
     Ok(transaction.commit()?)
 }

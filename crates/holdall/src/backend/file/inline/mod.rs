@@ -200,7 +200,7 @@ impl Inline {
                 // Refuses a link in its place.
                 let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
-                values.open_now().map_err(lost)?;
+                room::open(&values, &folder).map_err(lost)?;
                 // A process may have been killed while it made one, and somebody is always here.
                 room::sweep(&folder);
                 room::keep(&folder);

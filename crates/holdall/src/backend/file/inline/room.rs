@@ -49,6 +49,7 @@ impl Inline {
         let mut removed = self.remove_at_once(keys);
         if removed.as_ref().is_err_and(is_full) {
             self.release_reserve();
+            self.begin_log_anew();
             let mut results = Vec::with_capacity(keys.len());
             for few in keys.chunks(FEW) {
                 removed = self.remove_at_once(few);
@@ -66,7 +67,8 @@ impl Inline {
         keys.iter().map(|_| again(&removed)).collect()
     }
 
-    fn begin_log_anew(&self) {
+    /// Has the room of the log used from its beginning.
+    pub(super) fn begin_log_anew(&self) {
         if let Err(error) = self.ask(SqliteIndex::begin_log_anew) {
             tracing::debug!("the log of the inline values was not folded in: {error}");
         }
@@ -75,8 +77,24 @@ impl Inline {
     /// Gives up the room that is kept for removals, if there is any left.
     fn release_reserve(&self) {
         if let Ok(folder) = own_folder(&self.own, FOLDER) {
-            let _ = unlinkat(&folder, RESERVE, AtFlags::empty());
+            release(&folder);
         }
+    }
+}
+
+fn release(folder: &OwnedFd) {
+    let _ = unlinkat(folder, RESERVE, AtFlags::empty());
+}
+
+/// Opens the database, which takes some pages beside it: those of the reserve where there are no
+/// others.
+pub(super) fn open(values: &SqliteIndex, folder: &OwnedFd) -> Result<()> {
+    match values.open_now() {
+        Err(error) if is_full(&error) => {
+            release(folder);
+            values.open_now()
+        }
+        opened => opened,
     }
 }
 
@@ -93,7 +111,7 @@ pub(super) fn keep(folder: &OwnedFd) {
     });
     if let Err(error) = kept {
         tracing::debug!("no room is kept for removals: {error}");
-        let _ = unlinkat(folder, RESERVE, AtFlags::empty());
+        release(folder);
     }
 }
 
@@ -112,7 +130,7 @@ pub(in super::super) fn sweep(folder: &OwnedFd) {
     }
 }
 
-fn is_full(error: &Error) -> bool {
+pub(super) fn is_full(error: &Error) -> bool {
     error.os_error() == Some(libc::ENOSPC)
 }
 
