@@ -147,6 +147,11 @@ impl Error {
         self
     }
 
+    /// Whether there is no room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.os_error() == Some(libc::ENOSPC)
+    }
+
     /// Says that what was to be done is done, for all who look, and only not known to be on the disk.
     #[must_use]
     pub(crate) fn after(mut self, done: &'static str) -> Self {

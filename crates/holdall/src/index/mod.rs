@@ -8,10 +8,12 @@
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod group;
+mod listing;
 mod row;
 mod sqlite;
 
 pub(crate) use self::group::GroupCommit;
+pub(crate) use self::listing::Listing;
 pub(crate) use self::row::Row;
 pub(crate) use self::sqlite::{
     Flaw, HEAD, INDEX_FILE, SqliteIndex, Standing, VALUES_FILE, VERSION, later_version,

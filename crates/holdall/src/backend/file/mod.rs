@@ -1,7 +1,7 @@
 //! Values as plain files in a directory, shared by any number of threads and processes.
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
-//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
+//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `full` makes room; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
 mod catalog;
@@ -11,6 +11,7 @@ mod every;
 mod find;
 mod flush;
 mod foreign;
+mod full;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod inline;
@@ -219,7 +220,7 @@ impl Backend for FileBackend {
 
     fn put_many(&self, puts: Vec<Put>) -> Vec<Result<Placed>> {
         match self.writable() {
-            Ok(opened) => opened.write(puts, self.terms()),
+            Ok(opened) => opened.write_or_make_room(puts, self.terms()),
             Err(error) => {
                 let mut rest: Vec<_> = puts.iter().skip(1).map(|_| Err(error.again())).collect();
                 rest.push(Err(error));
@@ -347,10 +348,9 @@ impl Backend for FileBackend {
                 self.writable()?.page(self.terms(), BATCH, inline::by_end, expired)?;
             let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
             after = Some((last.expires_at.unwrap_or(now), last.key.clone()));
-            let keys =
-                rows.iter().filter_map(|row| Some((Key::new(&row.key).ok()?, row.generation)));
-            let doomed: Vec<_> =
-                keys.map(|(key, generation)| (key, Doomed::Expired(generation))).collect();
+            let goes =
+                |row: &Row| Some((Key::new(&row.key).ok()?, Doomed::Expired(row.generation)));
+            let doomed: Vec<_> = rows.iter().filter_map(goes).collect();
             for removed in self.writable()?.remove(&doomed, durability, self.terms())? {
                 match removed {
                     // Or it was saved anew, or lives on: the wall clock was set forward.
@@ -365,7 +365,7 @@ impl Backend for FileBackend {
     fn clear(&self, durability: Durability) -> Result<u64> {
         let opened = self.writable()?;
         // If the clock was lost, this teaches the new one what generations there are.
-        opened.ensure_index(self.terms())?;
+        drop(opened.ensure_index(self.terms())?);
         let until = opened.live()?.clock.generation();
         let mut count = 0;
         let mut failed = None;

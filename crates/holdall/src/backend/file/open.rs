@@ -449,7 +449,7 @@ mod tests {
         let entries = |opened: &Opened| {
             let live = opened.live().expect("writable");
             live.filled.store(0, Ordering::Relaxed);
-            opened.ensure_index(terms()).expect("filled");
+            drop(opened.ensure_index(terms()).expect("filled"));
             live.catalog.ask(&live.clock, |index| index.totals()).expect("counted").entries
         };
         assert!(one.write(vec![put("a")], terms()).pop().expect("one").is_ok());

@@ -5,12 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder};
 use super::find::foreign_generation;
+use super::full::discard_index;
 use super::inline::Settled;
 use super::layout::OWN;
 use super::open::{Live, Opened};
@@ -19,8 +21,9 @@ use super::temp;
 use super::write::Terms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Ending, split_suffix};
-use crate::index::{Change, Index, Row};
+use crate::index::{Change, Index, Listing, Row, SqliteIndex};
 use crate::key::{Key, ParsedName, parse_name};
+use crate::lock::stripes::StripeGuard;
 use crate::record::{Record, Stamp};
 
 /// How many rows are committed together.
@@ -84,10 +87,17 @@ pub(super) struct Seen {
     stat: Stat,
 }
 
+/// What an index would hold, as long as nobody writes.
+pub(crate) struct Apart<'a> {
+    pub(crate) rows: Listing,
+    _all: StripeGuard<'a>,
+}
+
 impl Opened {
     /// Makes sure that the index agrees with the files, by a scan if that is in doubt, and knows what
     /// readers may have seen so far.
-    pub(crate) fn ensure_index(&self, terms: Terms<'_>) -> Result<()> {
+    /// On a full disk gives what an index would hold instead.
+    pub(crate) fn ensure_index(&self, terms: Terms<'_>) -> Result<Option<Apart<'_>>> {
         let live = self.live()?;
         live.doubt_stale_index();
         self.outlast_writers(terms.lock_timeout)?;
@@ -104,27 +114,20 @@ impl Opened {
             }
         };
         if in_order()? {
-            return Ok(());
+            return Ok(None);
         }
-        let _all = live.locks.lock_all(terms.lock_timeout)?;
+        let all = live.locks.lock_all(terms.lock_timeout)?;
         if in_order()? {
-            return Ok(());
+            return Ok(None);
         }
-        self.rebuild(live)
+        Ok(self.rebuild(live)?.map(|rows| Apart { rows, _all: all }))
     }
 
-    /// Fills a new index; every stripe is held.
-    pub(super) fn rebuild(&self, live: &Live) -> Result<()> {
+    /// Fills a new index; every stripe is held. On a full disk the old one goes first, and where that
+    /// does not make room enough there is none: then this gives what it would hold.
+    pub(super) fn rebuild(&self, live: &Live) -> Result<Option<Listing>> {
         tracing::info!(path = %self.path.display(), "filling the index from the files");
         let _building = live.catalog.building();
-        let epoch = live.clock.epoch();
-        let next = epoch.wrapping_add(1);
-        let folder = live.catalog.folder(next);
-        if folder.exists() {
-            // A rebuild that was killed has left it.
-            std::fs::remove_dir_all(&folder).map_err(|error| Error::io(error, &folder))?;
-        }
-        let index = live.catalog.index(next);
         if let Err(error) = temp::sweep(&live.temporary, &self.stamps) {
             tracing::warn!("temporary files of dead writers were not removed: {error}");
         }
@@ -132,26 +135,17 @@ impl Opened {
         self.walk(live, self.base.as_fd(), "", 0, &mut scan)?;
         let settled = self.settle_inline(live, &mut scan.found)?;
         live.clock.end_moves();
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut count = 0_u64;
         let kept = self.kept_rows(live, &scan)?;
-        let edited: HashSet<&str> = kept.iter().map(|row| row.key.as_str()).collect();
-        for (key, Seen { record, .. }) in &scan.found {
-            live.clock.raise_generation(record.generation);
-            if edited.contains(key.as_str()) {
-                continue;
-            }
-            batch.push(Change::Put(self.row(key, record)));
-            count += 1;
-            if batch.len() == BATCH {
-                index.apply(&batch)?;
-                batch.clear();
-                tracing::info!(values = count, "filling the index");
-            }
+        let mut filled = self.fill(live, &scan, &kept);
+        if filled.as_ref().is_err_and(Error::is_disk_full) {
+            discard_index(live);
+            filled = self.fill(live, &scan, &kept);
         }
-        batch.extend(kept.into_iter().map(Change::Put));
-        index.apply(&batch)?;
-        index.set_complete(true)?;
+        if filled.as_ref().is_err_and(Error::is_disk_full) {
+            tracing::warn!("the disk is full: listings read all files until there is room");
+            return Ok(Some(self.rows(live, &scan, &kept).collect()));
+        }
+        let (index, folder) = filled?;
         live.clock.set_formats_known(live.coherent && scan.unread.is_empty());
         if scan.unread.is_empty() {
             self.forget_other_keys(live, scan.found.keys());
@@ -170,8 +164,56 @@ impl Opened {
         if let Err(error) = remove_all_but(live.catalog.folders(), &folder) {
             tracing::warn!("an old index was not removed: {error}");
         }
-        tracing::info!(values = count, "the index is filled");
-        Ok(())
+        tracing::info!("the index is filled");
+        Ok(None)
+    }
+
+    /// What an index holds after this scan.
+    fn rows<'s>(
+        &'s self,
+        live: &'s Live,
+        scan: &'s Scan,
+        kept: &'s [Row],
+    ) -> impl Iterator<Item = Row> + 's {
+        let edited: HashSet<&str> = kept.iter().map(|row| row.key.as_str()).collect();
+        let found = scan.found.iter().filter_map(move |(key, Seen { record, .. })| {
+            live.clock.raise_generation(record.generation);
+            (!edited.contains(key.as_str())).then(|| self.row(key, record))
+        });
+        found.chain(kept.iter().cloned())
+    }
+
+    /// Fills the index of the next epoch, which is not the current one by that.
+    fn fill(&self, live: &Live, scan: &Scan, kept: &[Row]) -> Result<(SqliteIndex, PathBuf)> {
+        let next = live.clock.epoch().wrapping_add(1);
+        let folder = live.catalog.folder(next);
+        let remove = || match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(error, &folder))
+            }
+            _ => Ok(()),
+        };
+        // A rebuild that was killed may have left it.
+        remove()?;
+        let index = live.catalog.index(next);
+        let mut rows = self.rows(live, scan, kept).map(Change::Put).peekable();
+        let mut count = 0;
+        let mut fill = || {
+            while rows.peek().is_some() {
+                let batch: Vec<Change> = rows.by_ref().take(BATCH).collect();
+                index.apply(&batch)?;
+                count += batch.len();
+                tracing::info!(values = count, "filling the index");
+            }
+            index.set_complete(true)
+        };
+        if let Err(error) = fill() {
+            drop(index);
+            remove()?;
+            return Err(error);
+        }
+        drop(rows);
+        Ok((index, folder))
     }
 
     fn walk(

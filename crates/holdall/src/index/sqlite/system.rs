@@ -1,4 +1,5 @@
-//! What the system has said to SQLite, which calls a page damaged that the disk could not read.
+//! What the system has said to SQLite, which calls a page damaged that the disk could not read; and
+//! what SQLite is to ask of it.
 #![allow(unsafe_code, reason = "SQLite tells this through pointers only")]
 
 use std::ffi::{c_int, c_void};
@@ -46,8 +47,30 @@ pub(super) fn failed_read(connection: &Connection) -> Option<i32> {
     numbers.into_iter().find(|number| failed.contains(number))
 }
 
-/// The number of the last error in the database file.
-pub(super) fn in_database(connection: &Connection) -> c_int {
+/// Has the database file grow to `bytes`, in steps of one `page`; what is added is no hole.
+pub(super) fn grow(connection: &Connection, mut bytes: i64, page: i64) -> Result<(), Fault> {
+    let mut step = c_int::try_from(page).unwrap_or(c_int::MAX);
+    // SAFETY: as below; both operations read a number from where the last argument points, the first
+    // an `int` and the second a `sqlite3_int64`, and keep no pointer.
+    let code = unsafe {
+        let file = (connection.handle(), c"main".as_ptr());
+        let step = (&raw mut step).cast::<c_void>();
+        // Without a step the other is not heeded.
+        ffi::sqlite3_file_control(file.0, file.1, ffi::SQLITE_FCNTL_CHUNK_SIZE, step);
+        let bytes = (&raw mut bytes).cast::<c_void>();
+        ffi::sqlite3_file_control(file.0, file.1, ffi::SQLITE_FCNTL_SIZE_HINT, bytes)
+    };
+    match (code, in_database(connection)) {
+        (ffi::SQLITE_OK, _) => Ok(()),
+        (_, 0) => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()),
+        (_, number) => {
+            let path = connection.path().unwrap_or_default();
+            Err(Error::io(io::Error::from_raw_os_error(number), path).into())
+        }
+    }
+}
+
+fn in_database(connection: &Connection) -> c_int {
     let mut number: c_int = 0;
     // SAFETY: the connection is open while it is borrowed, and belongs to this thread, which holds
     // it alone; this operation writes one `int` to where the last argument points.

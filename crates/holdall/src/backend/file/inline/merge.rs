@@ -69,8 +69,14 @@ impl Opened {
         once: bool,
         question: impl Fn(&dyn Index) -> Result<T>,
     ) -> Result<(T, T)> {
-        self.ensure_index(terms)?;
+        let apart = self.ensure_index(terms)?;
         let live = self.live()?;
+        if let Some(apart) = apart {
+            let files = question(&apart.rows)?;
+            let has_inline = live.clock.has_inline();
+            let inline = has_inline.then(|| live.inline.ask(|values| question(values)));
+            return Ok((files, inline.transpose()?.unwrap_or_default()));
+        }
         let ask_files = || live.catalog.ask(&live.clock, |index| question(index));
         if !live.clock.has_inline() {
             let files = ask_files()?;

@@ -30,7 +30,7 @@ impl Inline {
             return Vec::new();
         }
         match self.remove_at_once(keys) {
-            Err(error) if is_full(&error) => self.remove_on_full_disk(keys),
+            Err(error) if error.is_disk_full() => self.remove_on_full_disk(keys),
             Err(error) if error.kind() == ErrorKind::Corrupt && keys.len() > 1 => {
                 keys.iter().map(|key| self.remove_at_once(&[key])).collect()
             }
@@ -47,13 +47,13 @@ impl Inline {
     fn remove_on_full_disk(self: &Arc<Self>, keys: &[&Key]) -> Vec<Result<()>> {
         self.begin_log_anew();
         let mut removed = self.remove_at_once(keys);
-        if removed.as_ref().is_err_and(is_full) {
+        if removed.as_ref().is_err_and(Error::is_disk_full) {
             self.release_reserve();
             self.begin_log_anew();
             let mut results = Vec::with_capacity(keys.len());
             for few in keys.chunks(FEW) {
                 removed = self.remove_at_once(few);
-                if removed.as_ref().is_err_and(is_full) {
+                if removed.as_ref().is_err_and(Error::is_disk_full) {
                     self.begin_log_anew();
                     removed = self.remove_at_once(few);
                 }
@@ -90,7 +90,7 @@ fn release(folder: &OwnedFd) {
 /// others.
 pub(super) fn open(values: &SqliteIndex, folder: &OwnedFd) -> Result<()> {
     match values.open_now() {
-        Err(error) if is_full(&error) => {
+        Err(error) if error.is_disk_full() => {
             release(folder);
             values.open_now()
         }
@@ -128,10 +128,6 @@ pub(in super::super) fn sweep(folder: &OwnedFd) {
             tracing::warn!("what a dead process has left was not removed: {error}");
         }
     }
-}
-
-pub(super) fn is_full(error: &Error) -> bool {
-    error.os_error() == Some(libc::ENOSPC)
 }
 
 fn again(result: &Result<()>) -> Result<()> {

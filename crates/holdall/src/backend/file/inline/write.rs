@@ -15,7 +15,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::find::{Candidate, Search};
 use super::super::open::{Live, Opened};
 use super::super::write::{IN_PLACE, Terms, begin, commit, finish, record};
-use super::room::is_full;
 use crate::backend::{Condition, Durability, Part, Placed, Put};
 use crate::cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -331,7 +330,7 @@ fn commit_each(
     let change = |one: &Pending| Change::Keep(Arc::clone(&one.kept));
     let commit = || live.inline.commit(pending.iter().map(change).collect());
     let mut together = commit();
-    if together.as_ref().is_err_and(is_full) {
+    if together.as_ref().is_err_and(Error::is_disk_full) {
         // The log may have room that it does not need.
         live.inline.begin_log_anew();
         together = commit();

@@ -114,7 +114,7 @@ fn a_new_index_is_made_while_nobody_writes() {
     let writing = live.locks.lock(vec![7], Duration::from_secs(5)).expect("nobody has it");
     live.clock.set_diverged(true);
     let terms = Terms { lock_timeout: Duration::from_millis(20), ..it.backend.terms() };
-    assert_eq!(opened.ensure_index(terms).expect_err("it waits").kind(), ErrorKind::Busy);
+    assert_eq!(opened.ensure_index(terms).err().expect("it waits").kind(), ErrorKind::Busy);
     drop(writing);
     opened.ensure_index(terms).expect("filled");
 }
