@@ -145,7 +145,7 @@ fn helper_on_a_full_disk() {
         }
     };
     assert_eq!(loaded(&store, &format!("v{}", lengths.len())), None);
-    let error = bytes(&store, "v0", 300_000).expect_err("it is full");
+    let error = bytes(&store, "v0", 2_000_000).expect_err("it is full");
     check_error(&error, &[libc::ENOSPC], &folder);
     all(&lengths);
     assert_eq!(temporary_files(&folder), [""; 0]);
