@@ -44,6 +44,7 @@ impl Helper {
     }
 
     /// Sends a line.
+    #[allow(dead_code, reason = "some parents need no words")]
     pub(crate) fn tell(&mut self, line: &str) {
         let input = self.input.as_mut().expect("not closed");
         writeln!(input, "{line}").expect("the helper reads");
