@@ -40,6 +40,7 @@ ProblemKind: TypeAlias = Literal[
     "counters_wrong",
     "inline_record_damaged",
     "inline_database_damaged",
+    "inline_database_missing",
     "leftover",
     "key_record_missing",
     "permissions",

@@ -12,7 +12,7 @@
 //!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
 //!     32   4  1 if files and index may differ, 2 if only inline values cannot be compared
 //!     36   4  formats that files of this store have had, one bit each, those of a codec from
-//!             bit 8 times its number on; bit 29: inline values;
+//!             bit 8 times its number on; bit 29: inline values, bit 30: their database;
 //!             highest bit: all formats are known
 //!     40   4  raised around moves of values from files into the database of inline values, or back
 //!     44   4  such moves under way    48   4  the formats once more, inverted

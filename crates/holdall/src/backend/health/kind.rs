@@ -122,6 +122,9 @@ kinds! {
     InlineDamaged = "inline_database_damaged", Quarantine,
         "The database of the inline values is damaged.",
         "run repair: what can be read of it goes into a new one";
+    InlineMissing = "inline_database_missing", Quarantine,
+        "The database of the inline values is gone, and all of them with it.",
+        "restore .holdall/inline from a backup; run repair only if there is none: it begins an empty one";
     Leftover = "leftover", Sweep,
         "Something that a dead writer has left.",
         "run repair; much of it goes at the next opening, too";

@@ -16,6 +16,8 @@ const INVERTED: usize = 48;
 const ALL_KNOWN: u32 = 1 << 31;
 /// Set if the store ever had inline values.
 const INLINE: u32 = 1 << 29;
+/// Set once the database of inline values is on the disk, which is never taken away again.
+const DATABASE: u32 = 1 << 30;
 
 impl ClockFile {
     /// Notes, before it gets its name, that there is a file of this format. Cheap if that is known.
@@ -26,6 +28,18 @@ impl ClockFile {
     /// Notes, before the first of them is there, that the store has inline values.
     pub(crate) fn note_inline(&self) {
         self.note(INLINE);
+    }
+
+    /// Notes that the database of inline values is there. Cheap if that is known.
+    pub(crate) fn note_database(&self) {
+        self.note(DATABASE);
+    }
+
+    /// Whether there was a database of inline values; both copies say so, for a flipped bit of one
+    /// must not make a store look as if it had lost it.
+    pub(crate) fn had_database(&self) -> bool {
+        let (seen, unseen) = self.seen();
+        seen & DATABASE != 0 && unseen & DATABASE == 0
     }
 
     fn note(&self, bit: u32) {
@@ -104,5 +118,22 @@ mod tests {
             clock.half(at).store(whole, Ordering::Release);
         }
         assert!(!clock.may_have(text));
+    }
+
+    #[test]
+    fn a_flipped_bit_of_one_copy_makes_no_lost_database() {
+        let clock = ClockFile::private([7; 16]).expect("there is memory");
+        clock.note_inline();
+        clock.set_formats_known(true);
+        for at in [FORMATS, INVERTED] {
+            assert!(!clock.had_database());
+            clock.half(at).fetch_xor(DATABASE, Ordering::AcqRel);
+            assert!(!clock.had_database());
+            clock.half(at).fetch_xor(DATABASE, Ordering::AcqRel);
+        }
+        clock.note_database();
+        assert!(clock.had_database());
+        clock.set_formats_known(true);
+        assert!(clock.had_database());
     }
 }

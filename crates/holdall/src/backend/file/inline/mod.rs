@@ -5,6 +5,7 @@
 //! for them, `write` places and removes them, `merge` lists them together with the files.
 
 mod beside;
+mod lost;
 mod merge;
 mod read;
 mod remove;
@@ -197,6 +198,7 @@ impl Inline {
                 *slot = None;
             }
             if slot.is_none() {
+                self.refuse_gone()?;
                 // Refuses a link in its place.
                 let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
@@ -208,6 +210,7 @@ impl Inline {
                 let stat = rustix::fs::fstat(&folder)
                     .map_err(|error| Error::io(error.into(), &self.path))?;
                 let folder = (stat.st_dev, stat.st_ino);
+                self.clock.note_database();
                 *slot = Some(Current { epoch: AtomicU64::new(epoch), folder, values, commits });
             }
         }

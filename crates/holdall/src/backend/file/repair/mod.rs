@@ -58,7 +58,9 @@ impl<'a> Plan<'a> {
         for one in &found.problems {
             let is_inline = one.path.as_deref() == Some(&*inline);
             match (one.kind, one.kind.cure()) {
-                (ProblemKind::InlineDamaged, _) => plan.database = plan.database.or(Some(one)),
+                (ProblemKind::InlineDamaged | ProblemKind::InlineMissing, _) => {
+                    plan.database = plan.database.or(Some(one));
+                }
                 (ProblemKind::SignerDamaged, _) => plan.signer = Some(one),
                 (ProblemKind::CountersWrong, _) if is_inline => plan.recount.push(one),
                 // Nobody can ask for a row by what is no key.

@@ -40,6 +40,11 @@ impl Opened {
             found.push(Problem::new(ProblemKind::InlineUnread, what).at(database()));
             return Ok(false);
         };
+        if live.inline.is_gone() {
+            let gone = "it was there, and is gone with all values in it";
+            found.push(Problem::new(ProblemKind::InlineMissing, gone).at(database()));
+            return Ok(false);
+        }
         if !self.path.join(database()).exists() {
             // Opening it would make it. The note that there were inline values is never taken back.
             return Ok(false);
