@@ -3,9 +3,10 @@
 use std::os::fd::AsFd as _;
 use std::thread;
 
-use super::open::{OpenOptions, Opened};
+use super::open::{Live, OpenOptions, Opened};
 use super::*;
 use crate::lock::ofd;
+use crate::lock::stripes::StripeGuard;
 
 /// Milliseconds.
 const SOON: u64 = 200;
@@ -24,6 +25,14 @@ fn patient(it: &Fixture, lock_timeout: Duration) -> FileBackend {
 fn listed(backend: &FileBackend) -> Vec<String> {
     let rows = backend.list("", None, 10).expect("listed");
     rows.iter().map(|(key, _)| key.as_str().to_owned()).collect()
+}
+
+/// Begins a write of `k` as another process would; it holds the key's stripe.
+fn begin_write(live: &Live) -> StripeGuard<'_> {
+    let stripe = key("k").stripe();
+    let held = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
+    live.clock.begin(stripe);
+    held
 }
 
 /// Gives a call a moment in which it could end too soon.
@@ -68,8 +77,7 @@ fn a_listing_gives_a_write_under_way_a_second_though_it_waits_for_no_lock() {
     let live = there.live().expect("writable");
     let stripe = key("k").stripe();
     let hasty = patient(&it, Duration::ZERO);
-    let at_work = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
-    live.clock.begin(stripe);
+    let at_work = begin_write(live);
     thread::scope(|scope| {
         let listing = scope.spawn(|| hasty.list("", None, 10).map(|rows| rows.len()));
         let_run(&listing);
@@ -86,9 +94,7 @@ fn a_listing_has_what_a_reader_has_seen_of_a_writer_that_is_dying() {
     it.put("k", Format::Json, "1");
     let there = another_opening(&it);
     let live = there.live().expect("writable");
-    let stripe = key("k").stripe();
-    let dying = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
-    live.clock.begin(stripe);
+    let dying = begin_write(live);
     // As a delete that the index is not told of; the locks of a killed process go a little later.
     fs::remove_file(it.path("k.json")).expect("removed");
     thread::scope(|scope| {
@@ -108,8 +114,7 @@ fn a_listing_does_not_wait_for_writes_that_began_after_it() {
     let there = another_opening(&it);
     let live = there.live().expect("writable");
     let stripe = key("k").stripe();
-    let _writing = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
-    live.clock.begin(stripe);
+    let _writing = begin_write(live);
     let here = patient(&it, Duration::from_secs(5));
     thread::scope(|scope| {
         let listing = scope.spawn(|| listed(&here));
@@ -129,8 +134,7 @@ fn a_listing_waits_for_a_stopped_writer_no_longer_than_it_may() {
     let there = another_opening(&it);
     let live = there.live().expect("writable");
     let stripe = key("k").stripe();
-    let _writing = live.locks.lock(vec![stripe], Duration::ZERO).expect("free");
-    live.clock.begin(stripe);
+    let _writing = begin_write(live);
     let here = patient(&it, Duration::from_millis(20));
     let error = here.list("", None, 10).expect_err("a write is under way");
     assert_eq!(error.kind(), ErrorKind::Busy);
