@@ -130,6 +130,17 @@ fn a_symbolic_link_in_place_of_the_database_is_not_followed() {
     assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o644);
 }
 
+/// An index with one row that was closed, and what somebody else has done to it then.
+fn changed_by(sql: &str) -> (tempfile::TempDir, SqliteIndex) {
+    let folder = tempfile::tempdir().unwrap();
+    let index = new_index(folder.path());
+    index.apply(&[put("a", 1)]).unwrap();
+    index.close().unwrap();
+    let other = Connection::open(folder.path().join("index/index.sqlite")).unwrap();
+    other.execute_batch(sql).unwrap();
+    (folder, index)
+}
+
 #[test]
 fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
     let changes = [
@@ -147,13 +158,7 @@ fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
         "PRAGMA journal_mode = DELETE",
     ];
     for sql in changes {
-        let folder = tempfile::tempdir().unwrap();
-        let index = new_index(folder.path());
-        index.apply(&[put("a", 1)]).unwrap();
-        index.close().unwrap();
-        let other = Connection::open(folder.path().join("index/index.sqlite")).unwrap();
-        other.execute_batch(sql).unwrap();
-        drop(other);
+        let (_folder, index) = changed_by(sql);
         let error = index.check().expect_err(sql);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}: {error}");
     }
@@ -166,22 +171,13 @@ fn another_version_another_schema_or_no_database_at_all_is_corrupt() {
 
 #[test]
 fn the_second_witness_of_the_version_is_asked_of_later_versions_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let index = new_index(folder.path());
-    index.apply(&[put("a", 1)]).unwrap();
-    index.close().unwrap();
-    let other = Connection::open(folder.path().join("index/index.sqlite")).unwrap();
-    other.execute_batch("PRAGMA application_id = 0").unwrap();
-    drop(other);
+    let (_folder, index) = changed_by("PRAGMA application_id = 0");
     assert_eq!(index.get("a").unwrap().unwrap(), row("a", 1));
 }
 
 #[test]
 fn a_header_that_forbids_to_write_is_damage_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let index = new_index(folder.path());
-    index.apply(&[put("a", 1)]).unwrap();
-    index.close().unwrap();
+    let (folder, index) = changed_by("");
     let path = folder.path().join("index/index.sqlite");
     let mut bytes = fs::read(&path).unwrap();
     // The version of the format that is needed to write.
@@ -192,14 +188,8 @@ fn a_header_that_forbids_to_write_is_damage_at_once() {
 
 #[test]
 fn a_later_version_is_told_from_damage() {
-    let folder = tempfile::tempdir().unwrap();
-    let index = new_index(folder.path());
-    index.apply(&[put("a", 1)]).unwrap();
-    index.close().unwrap();
+    let (folder, index) = changed_by("PRAGMA user_version = 2; PRAGMA application_id = 0x686f6c02");
     let path = folder.path().join("index/index.sqlite");
-    let other = Connection::open(&path).unwrap();
-    other.execute_batch("PRAGMA user_version = 2; PRAGMA application_id = 0x686f6c02").unwrap();
-    drop(other);
     let error = index.get("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Version, "{error}");
     let head: Vec<u8> = fs::read(&path).unwrap().into_iter().take(HEAD).collect();
