@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,22 @@ def no_panic(capfd):
     assert "panicked at" not in said.err, said.err
 
 
+# What scripts/corpora takes out of a registry, each part in its folder.
+FETCHED = Path(__file__).resolve().parents[2] / ".build/corpora"
+FROM_A_REGISTRY = {"blns", "json", "zstd"}
+
+
 @pytest.fixture
-def corpora():
-    """A folder of files of other projects, which are not part of this one."""
-    folder = os.environ.get("HOLDALL_CORPORA")
-    if not folder:
-        pytest.skip("HOLDALL_CORPORA names no folder with the files of other projects")
-    return Path(folder)
+def corpus() -> Callable[[str], Path]:
+    """Finds files of other projects, which are not part of this one, or skips the test."""
+
+    def find(below: str) -> Path:
+        named = os.environ.get("HOLDALL_CORPORA")
+        for folder in [Path(named), FETCHED] if named else [FETCHED]:
+            if (folder / below).exists():
+                return folder / below
+        if below.split("/")[0] in FROM_A_REGISTRY:
+            pytest.skip(f"{below} is not there: scripts/corpora could not fetch it")
+        pytest.skip(f"no registry has {below}; HOLDALL_CORPORA may name a folder with it")
+
+    return find

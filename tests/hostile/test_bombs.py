@@ -250,8 +250,8 @@ def test_a_value_of_ours_may_be_as_small_on_the_disk_as_it_likes(tmp_path):
         blobs.load("zeros")
 
 
-def test_the_zip_that_unpacks_itself_is_bytes(store, corpora):
-    content = (corpora / "zod/42.zip").read_bytes()
+def test_the_zip_that_unpacks_itself_is_bytes(store, corpus):
+    content = corpus("zod/42.zip").read_bytes()
     for suffix in ("bin", "npy", "joblib", "pkl", "json", "bin.zst", "bin.lz4"):
         outcomes, grown = measured(store, {"zip": content}, suffix, None)
         assert outcomes["zip"].startswith("loaded") == (suffix == "bin")

@@ -168,8 +168,8 @@ def test_what_is_no_key_is_a_value_error_of_every_call_and_nothing_is_touched(tm
     assert not base.exists()
 
 
-def test_the_big_list_of_naughty_strings(tmp_path, corpora):
-    found = json.loads((corpora / "blns/blns.json").read_text())
+def test_the_big_list_of_naughty_strings(tmp_path, corpus):
+    found = json.loads(corpus("blns/blns.json").read_text())
     keys = [key for key in found if key and "\0" not in key]
     assert len(keys) > 500
     keep_and_find(tmp_path / "outer/store", keys)

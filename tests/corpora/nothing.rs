@@ -1,0 +1,1 @@
+//! Empty: Cargo asks each package for a target.
