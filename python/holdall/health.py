@@ -152,6 +152,9 @@ class RepairReport:
     """What was taken out of the store and is kept aside."""
     kept: tuple[Problem, ...]
     """What was left as it is, for somebody to decide."""
+    salvaged: int | None = None
+    """How many values could be read of a damaged database of inline values; all others are lost,
+    unless somebody gets them out of the one in quarantine. `None` if none had to be made anew."""
 
     @property
     def unchanged(self) -> bool:

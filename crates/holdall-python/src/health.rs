@@ -122,6 +122,7 @@ fn repaired<'py>(py: Python<'py>, done: &RepairReport) -> PyResult<Bound<'py, Py
     dict.set_item("mended", problems(py, &done.mended)?)?;
     dict.set_item("swept", problems(py, &done.swept)?)?;
     dict.set_item("kept", problems(py, &done.kept)?)?;
+    dict.set_item("salvaged", done.salvaged)?;
     let aside = done.quarantined.iter().map(|one| {
         Ok((problem(py, &one.problem)?, one.folder.as_os_str()).into_pyobject(py)?.into_any())
     });

@@ -35,7 +35,13 @@ impl Opened {
     ) -> Result<Option<T>> {
         let mut look = |search| look(search).map(|found| found.map(|sight| (sight.ours, sight.it)));
         let whole = |found: Result<Option<(bool, T)>>| found.map(|found| found.map(|(_, it)| it));
-        let Some(live) = self.maybe_live() else { return whole(look(Search::All)) };
+        let Some(live) = self.maybe_live() else {
+            return match look(Search::All) {
+                // Nobody says that a value has moved to a file meanwhile.
+                Ok(None) if self.sealed_inline => whole(look(Search::All)),
+                found => whole(found),
+            };
+        };
         let stripe = key.stripe();
         for _ in 0..RETRIES {
             if live.clock.is_odd(stripe) {

@@ -24,6 +24,7 @@ mod lost_stamps;
 mod repair;
 mod repair_harms;
 mod repair_killed;
+mod repair_pages;
 mod repair_whole;
 mod rules;
 mod stamps;

@@ -125,6 +125,9 @@ pub struct RepairReport {
     pub quarantined: Vec<Quarantined>,
     /// What was left as it is, for somebody to decide.
     pub kept: Vec<Problem>,
+    /// How many values could be read of a damaged database of inline values; the others are lost,
+    /// unless somebody gets them out of the one in quarantine. `None` if none had to be made anew.
+    pub salvaged: Option<u64>,
 }
 
 impl RepairReport {

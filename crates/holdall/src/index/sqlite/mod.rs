@@ -5,6 +5,7 @@
 //! and see the last commit. Nothing is mapped but the small `-shm` file, so a truncated database is
 //! an error and not a signal.
 
+mod copied;
 mod fault;
 mod flush;
 mod health;
@@ -13,6 +14,7 @@ mod read;
 mod role;
 mod room;
 mod salvage;
+mod sealed;
 mod system;
 mod values;
 mod write;

@@ -147,15 +147,20 @@ fn settings(flags: OpenFlags, database: &Path, role: &Role) -> rusqlite::Result<
     }
     // Reached only around recovery and checkpoints: writers have queued at our own lock before.
     connection.busy_timeout(Duration::from_millis(PATIENCE_MILLIS))?;
+    bound(&connection)?;
+    connection.execute_batch(role.settings)?;
+    Ok(connection)
+}
+
+/// Settings for a database of which nothing is believed.
+pub(super) fn bound(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 1 << 20)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_prepared_statement_cache_capacity(32);
     connection.execute_batch(
         "PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA cell_size_check = ON; \
          PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
-    )?;
-    connection.execute_batch(role.settings)?;
-    Ok(connection)
+    )
 }
 
 fn refused(code: i32, cause: &str) -> rusqlite::Error {
@@ -221,7 +226,8 @@ pub(super) fn create(connection: &Connection, role: &Role) -> rusqlite::Result<(
 /// Refuses what is not our database word for word: another version, a missing table, a trigger
 /// that somebody else put there.
 pub(super) fn verify(connection: &Connection, database: &Path, role: &Role) -> Result<()> {
-    let found = recognise(connection, role).map_err(|fault| fault.at(database));
+    let found = recognise(connection, role).and_then(|()| can_be_written(connection));
+    let found = found.map_err(|fault| fault.at(database));
     found.map_err(|error| match error.kind() {
         ErrorKind::Corrupt if !role.is_truth => {
             error.remedy("the index has to be rebuilt from the files")
@@ -230,7 +236,8 @@ pub(super) fn verify(connection: &Connection, database: &Path, role: &Role) -> R
     })
 }
 
-fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
+/// Whether it is our database, in a layout of this release.
+pub(super) fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     let version = version(connection)?;
     if version > VERSION && application(connection)? == application_of(version) {
         let cause =
@@ -255,6 +262,10 @@ fn recognise(connection: &Connection, role: &Role) -> Result<(), Fault> {
     if rows.next()?.is_some() {
         return Err(damaged().into());
     }
+    Ok(())
+}
+
+fn can_be_written(connection: &Connection) -> Result<(), Fault> {
     if connection.is_readonly("main")? {
         // It can be read, and nothing could ever be changed.
         let cause = "the header of the database says that it cannot be written";

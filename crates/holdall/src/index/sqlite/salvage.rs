@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::super::{Kept, Row};
+use super::copied::{self, Copied};
 use super::read::{self, Counters};
 use super::{Fault, SqliteIndex, fault, open, role, write};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,14 +57,25 @@ impl SqliteIndex {
     pub(crate) fn salvage(old: &Path, new: &Path, is_whole: IsWhole<'_>) -> Result<u64> {
         let role = &role::VALUES;
         let database = open::database(new, role)?;
+        // Before it is open here: to close a file drops the locks on it.
+        let first = copied::first_page(&database)?;
         let mut target = open::connect(&database, role)?;
         let explained = |fault: Fault| fault.at(&database);
-        if let Some(source) = source(&old.join(role.name), role)? {
-            let mut salvage = Salvage { source, target: &mut target, is_whole };
-            salvage.all().map_err(explained)?;
+        let old = old.join(role.name);
+        let mut expected = None;
+        let mut is_whole_read = false;
+        if let Some(source) = source(&old, role)? {
+            expected = read::counters(&source).ok().map(|counters| counters.entries);
+            let mut salvage = Salvage { source, target: &mut target, is_whole, scope: Scope::Old };
+            is_whole_read = salvage.all().map_err(explained)?;
+        }
+        let count = |target: &Connection| Ok(read::counters(target).map_err(explained)?.entries);
+        if !(is_whole_read && expected == Some(count(&target)?)) && is_file(&old)? {
+            let copied = Copied::make(&old, new, first)?;
+            salvage_copied(&copied, &mut target, is_whole).map_err(explained)?;
         }
         write::flush(&mut target, role).map_err(explained)?;
-        let count = read::counters(&target).map_err(explained)?.entries;
+        let count = count(&target)?;
         target.close().map_err(|(_, error)| fault::explain(error, &database))?;
         open::sync_folder(new)?;
         Ok(count)
@@ -72,13 +84,46 @@ impl SqliteIndex {
 
 /// The database to be read; `None` if nothing lies there that could be one.
 fn source(database: &Path, role: &role::Role) -> Result<Option<Connection>> {
-    match std::fs::symlink_metadata(database) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(error, database)),
+    if !is_file(database)? {
+        return Ok(None);
     }
     open::connect(database, role).map(Some).or_else(|error| unless_damaged(error, None))
+}
+
+fn is_file(path: &Path) -> Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(error, path)),
+    }
+}
+
+/// Reads what can be read of a copy: with its first page put right, and then each page of rows by
+/// itself, to which the upper pages of the tree may not lead any more.
+fn salvage_copied(
+    copied: &Copied,
+    target: &mut Connection,
+    is_whole: IsWhole<'_>,
+) -> Result<(), Fault> {
+    let role = &role::VALUES;
+    let Some(source) = source(&copied.path, role)? else { return Ok(()) };
+    let expected = read::counters(&source).ok().map(|counters| counters.entries);
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'entry'";
+    let root = source.query_row(root, [], |row| row.get::<_, u32>(0));
+    let mut salvage = Salvage { source, target, is_whole, scope: Scope::Copy };
+    if salvage.all()? && expected == Some(read::counters(salvage.target)?.entries) {
+        return Ok(());
+    }
+    let folded = salvage.source.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    drop(salvage);
+    let (Ok(root), Ok(())) = (root, folded) else { return Ok(()) };
+    for leaf in copied.leaves(root)?.unwrap_or_default() {
+        copied.put_at_root(root, leaf)?;
+        let source = open::connect(&copied.path, role)?;
+        let mut salvage = Salvage { source, target, is_whole, scope: Scope::Leaf };
+        salvage.all()?;
+    }
+    Ok(())
 }
 
 /// What stands for something that cannot be read for its damage; every other error stays one: too
@@ -91,6 +136,18 @@ struct Salvage<'a> {
     source: Connection,
     target: &'a mut Connection,
     is_whole: IsWhole<'a>,
+    scope: Scope,
+}
+
+/// What is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The damaged database itself.
+    Old,
+    /// A copy of it with its first page put right.
+    Copy,
+    /// One page of rows, to which nothing may lead: only what the index of the keys has too.
+    Leaf,
 }
 
 /// A value that was read.
@@ -101,41 +158,47 @@ struct Found {
 }
 
 impl Salvage<'_> {
-    fn all(&mut self) -> Result<(), Fault> {
-        let last = self.last()?;
+    /// Copies all that can be read; whether no damage was in the way.
+    fn all(&mut self) -> Result<bool, Fault> {
+        let Some(last) = self.last()? else { return Ok(false) };
         let mut after = 0;
+        let mut is_sound = true;
         loop {
             let (seen, is_damaged) = self.batch(after + 1, i64::MAX)?;
+            is_sound &= !is_damaged;
             match (seen, is_damaged) {
-                (None, false) => return Ok(()),
+                (None, false) => return Ok(is_sound),
                 (Some(seen), false) => after = seen,
                 (seen, true) => {
                     let begin = seen.unwrap_or(after) + 1;
                     after = begin.saturating_add(BATCH);
                     self.halves(begin, after)?;
                     if after > last {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
             }
         }
     }
 
-    /// The last row, as far as that can be found out.
-    fn last(&self) -> Result<i64, Fault> {
+    /// The last row; `None` if that cannot be found out and another way is better than to try all
+    /// numbers.
+    fn last(&self) -> Result<Option<i64>, Fault> {
         const GUESS: i64 = 1 << 20;
         let asked = |sql| {
             let last = self.source.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
             last.map(Some)
                 .or_else(|error| unless_damaged(fault::explain(error, Path::new("")), None))
         };
-        if let Some(last) = asked("SELECT max(id) FROM entry")? {
-            return Ok(last.unwrap_or(0));
+        let last = asked("SELECT max(id) FROM entry")?;
+        if last.is_some() || self.scope == Scope::Leaf {
+            return Ok(last.map(Option::unwrap_or_default));
         }
         // The index of the keys has the numbers too.
         let indexed = "SELECT max(id) FROM (SELECT id, key FROM entry INDEXED BY entry_key \
                        WHERE key >= x'00')";
-        Ok(asked(indexed)?.flatten().unwrap_or(GUESS))
+        let last = asked(indexed)?.flatten();
+        Ok(if self.scope == Scope::Copy { last.or(Some(GUESS)) } else { last })
     }
 
     /// Reads a range in ever smaller parts, down to single rows that cannot be read.
@@ -185,12 +248,21 @@ impl Salvage<'_> {
                 continue;
             };
             let Ok(decoded) = Row::decode(key, row) else { continue };
+            if self.scope == Scope::Leaf && !self.is_listed(key, columns.get(0)?) {
+                continue;
+            }
             if (self.is_whole)(&decoded.key, row, content) {
                 let content = Bytes::copy_from_slice(content);
                 found.push(Found { row: decoded, bytes: row.to_vec(), content });
             }
         }
         Ok(())
+    }
+
+    fn is_listed(&self, key: &[u8], id: i64) -> bool {
+        let sql = "SELECT id FROM entry INDEXED BY entry_key WHERE key = ?1";
+        let listed = self.source.prepare_cached(sql);
+        listed.and_then(|mut sql| sql.query_row([key], |row| row.get(0))) == Ok(id)
     }
 
     fn keep(&mut self, found: Vec<Found>) -> Result<(), Fault> {

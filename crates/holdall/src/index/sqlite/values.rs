@@ -88,20 +88,7 @@ impl SqliteIndex {
 
     /// The row of `key` and the bytes of its value; those are to be compared with the row's stamp.
     pub(crate) fn value(&self, key: &str) -> Result<Option<(Row, Vec<u8>)>> {
-        self.read(|reader| {
-            let mut statement =
-                reader.prepare_cached("SELECT row, content FROM entry WHERE key = ?1")?;
-            let found = statement.query_row([key.as_bytes()], |columns| {
-                let blob = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
-                let row = blob(0)?.map(|bytes| Row::decode(key.as_bytes(), bytes));
-                Ok((row, blob(1)?.map(<[u8]>::to_vec)))
-            });
-            match found.optional()? {
-                None => Ok(None),
-                Some((Some(row), Some(content))) => Ok(Some((row?, content))),
-                Some(_) => Err(Fault::from(damaged().on_key(key))),
-            }
-        })
+        self.read(|reader| value(reader, key))
     }
 
     /// The keys of rows that cannot be read.
@@ -207,6 +194,20 @@ impl SqliteIndex {
         }
         self.log.due.store(left.saturating_add(LONG), Ordering::Relaxed);
         Ok(())
+    }
+}
+
+pub(super) fn value(reader: &Connection, key: &str) -> Result<Option<(Row, Vec<u8>)>, Fault> {
+    let mut statement = reader.prepare_cached("SELECT row, content FROM entry WHERE key = ?1")?;
+    let found = statement.query_row([key.as_bytes()], |columns| {
+        let blob = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
+        let row = blob(0)?.map(|bytes| Row::decode(key.as_bytes(), bytes));
+        Ok((row, blob(1)?.map(<[u8]>::to_vec)))
+    });
+    match found.optional()? {
+        None => Ok(None),
+        Some((Some(row), Some(content))) => Ok(Some((row?, content))),
+        Some(_) => Err(Fault::from(damaged().on_key(key))),
     }
 }
 

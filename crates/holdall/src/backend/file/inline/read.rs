@@ -2,8 +2,9 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::super::layout::OWN;
 use super::super::open::Opened;
-use super::unusable;
+use super::{FOLDER, lost};
 use crate::backend::Object;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::SqliteIndex;
@@ -21,10 +22,14 @@ impl Opened {
         if !self.may_have_inline() {
             return Ok(None);
         }
-        let Some(live) = self.maybe_live() else {
-            return Err(unusable("where its folder cannot be written"));
+        let found = match self.maybe_live() {
+            Some(live) => live.inline.ask(|values| values.value(key.as_str())),
+            None => {
+                let folder = self.path.join(OWN).join(FOLDER);
+                SqliteIndex::sealed_value(&folder, key.as_str()).map_err(lost)
+            }
         };
-        let found = live.inline.ask(|values| values.value(key.as_str())).map_err(reported)?;
+        let found = found.map_err(reported)?;
         let Some((row, content)) = found else { return Ok(None) };
         let stamp = Stamp::decode(&row.record).filter(|stamp| stamp.key_hash == key.hash());
         let damaged = |cause: &str| damaged(cause).on_key(key.as_str());

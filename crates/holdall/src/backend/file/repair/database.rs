@@ -76,6 +76,8 @@ impl Opened {
         step();
         drop(values);
         let what = format!("{}; {salvaged} values were read", problem.what);
+        tracing::warn!("the database of inline values was made anew: {what}");
+        report.salvaged = Some(salvaged);
         let problem = Problem { what, ..problem.clone() };
         report.quarantined.push(Quarantined { problem, folder: self.path.join(&item.path) });
         Ok(())

@@ -1,0 +1,151 @@
+//! Flipped bits where one costs the way to all inline values: the pages with the values are whole.
+
+use std::os::unix::fs::FileExt as _;
+
+use super::inline::{BELOW, inline_fixture, on};
+use super::inline_damage::root;
+use super::repair::repaired;
+use super::verify::{kinds, verified};
+use super::*;
+
+const VALUES: usize = 300;
+const PAGE: u64 = 4_096;
+
+fn name(number: usize) -> Key {
+    key(&format!("inline/{number:03}/{}", "k".repeat(40)))
+}
+
+/// A store whose database nobody has open, with all in it or some still in its log.
+struct Filled {
+    dir: tempfile::TempDir,
+    files: Vec<(PathBuf, Vec<u8>)>,
+    root: u64,
+}
+
+fn filled(has_log: bool) -> Filled {
+    let it = inline_fixture();
+    let puts = (0..VALUES).map(|number| put(name(number).as_str(), Format::Json, "1"));
+    it.backend.put_many(puts.collect()).into_iter().for_each(|placed| drop(placed.expect("put")));
+    it.backend.close().expect("closed");
+    let folder = it.path(".holdall/inline");
+    let root = root(&folder.join("values.sqlite"), "entry");
+    if has_log {
+        let puts = (0..9).map(|number| put(name(number).as_str(), Format::Json, "2"));
+        it.backend.put_many(puts.collect()).into_iter().for_each(|put| drop(put.expect("put")));
+    }
+    let names = ["values.sqlite", "values.sqlite-wal"].map(|name| folder.join(name));
+    let files = names.into_iter().filter_map(|path| fs::read(&path).ok().map(|all| (path, all)));
+    let files = files.collect();
+    let Fixture { dir, backend } = it;
+    drop(backend);
+    Filled { dir, files, root }
+}
+
+impl Filled {
+    /// The whole database again, with one bit of it flipped.
+    fn flip(&self, at: u64, bit: u8) -> FileBackend {
+        fs::remove_dir_all(self.dir.path().join(".holdall/quarantine")).unwrap_or_default();
+        for end in ["-wal", "-shm"] {
+            let _ = fs::remove_file(self.database().with_extension(format!("sqlite{end}")));
+        }
+        for (path, content) in &self.files {
+            fs::write(path, content).expect("restored");
+        }
+        let file = fs::File::options().write(true).open(self.database()).expect("opened");
+        let old = self.files[0].1[at as usize];
+        file.write_all_at(&[old ^ 1 << bit], at).expect("flipped");
+        on(self.dir.path(), BELOW)
+    }
+
+    fn database(&self) -> PathBuf {
+        self.dir.path().join(".holdall/inline/values.sqlite")
+    }
+}
+
+/// How many values of a store come back with a repair of whatever is found.
+fn left(backend: &FileBackend, at: u64) -> usize {
+    let done = repaired(backend, false);
+    assert_eq!(kinds(&verified(backend)), [], "byte {at}: {done:?}");
+    let found = (0..VALUES).filter(|n| backend.get(&name(*n), None).expect("read").is_some());
+    let found = found.count();
+    if let Some(read) = done.salvaged {
+        assert_eq!(read, found as u64, "byte {at}: {done:?}");
+    }
+    backend.close().expect("closed");
+    found
+}
+
+#[test]
+fn a_flipped_bit_in_the_first_page_of_the_inline_values_costs_none() {
+    let places: &[u64] = &[
+        0, 7, 15, 16, 17, 18, 19, 20, 21, 22, 23, 28, 31, 47, 59, 63, 68, 100, 103, 104, 108, 4_095,
+    ];
+    for (has_log, places) in [(false, places), (true, &[0, 17, 18, 103])] {
+        let store = filled(has_log);
+        for at in places {
+            let bit = (at % 7 + 1) as u8;
+            let backend = store.flip(*at, bit);
+            assert_eq!(left(&backend, *at), VALUES, "bit {bit} of byte {at}, log: {has_log}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_above_the_rows_of_the_inline_values_costs_none() {
+    for has_log in [false, true] {
+        let store = filled(has_log);
+        for at in [0, 3, 4, 8, 11, 13] {
+            let at = (store.root - 1) * PAGE + at;
+            assert_eq!(left(&store.flip(at, 2), at), VALUES, "byte {at}, log: {has_log}");
+        }
+    }
+}
+
+#[test]
+fn no_removed_and_no_older_inline_value_comes_back_from_a_page_that_is_not_used() {
+    let it = inline_fixture();
+    let all = |number: &usize| !number.is_multiple_of(3);
+    let save = |numbers: &mut dyn Iterator<Item = usize>, content: &str| {
+        let puts = numbers.map(|number| put(name(number).as_str(), Format::Json, content));
+        let puts = it.backend.put_many(puts.collect());
+        puts.into_iter().for_each(|placed| drop(placed.expect("put")));
+    };
+    save(&mut (0..VALUES), "1");
+    // The rows grow and their pages are divided; then most of them go, and pages with them.
+    save(&mut (0..VALUES), &"2".repeat(90));
+    let removed: Vec<Key> = (40..260).filter(all).map(name).collect();
+    let done = it.backend.delete_many(&removed, Durability::Process);
+    assert!(done.into_iter().all(|removed| removed.expect("removed")));
+    save(&mut (0..40), "3");
+    it.backend.close().expect("closed");
+    let database = it.path(".holdall/inline/values.sqlite");
+    let unused = fs::read(&database).expect("read")[39];
+    assert!(unused > 0, "no page is unused");
+    let file = fs::File::options().write(true).open(&database).expect("opened");
+    file.write_all_at(&[4], (root(&database, "entry") - 1) * PAGE + 3).expect("damaged");
+    let done = repaired(&it.backend, false);
+    assert_eq!(done.salvaged, Some((VALUES - removed.len()) as u64), "{done:?}");
+    for key in removed {
+        assert!(it.backend.get(&key, None).expect("read").is_none());
+    }
+    for number in 0..40 {
+        let found = it.backend.get(&name(number), None).expect("read").expect("there");
+        assert_eq!(found.content, b"3");
+    }
+}
+
+#[test]
+fn what_could_be_read_of_a_damaged_database_of_inline_values_is_told() {
+    let store = filled(false);
+    let backend = store.flip(0, 0);
+    assert_eq!(repaired(&backend, true).salvaged, None, "nothing was read yet");
+    let done = repaired(&backend, false);
+    assert_eq!(done.salvaged, Some(VALUES as u64));
+    assert!(done.quarantined[0].problem.what.ends_with("300 values were read"), "{done:?}");
+    let kept = done.quarantined[0].folder.join("inline");
+    assert_eq!(fs::read(kept.join("values.sqlite")).expect("kept")[0], b'S' ^ 1, "as it was found");
+    let beside = fs::read_dir(store.database().parent().expect("a folder")).expect("listed");
+    let beside = beside.map(|one| one.expect("read").file_name().into_string().expect("text"));
+    assert!(beside.into_iter().all(|name| !name.contains("copy")), "the copy is gone");
+    assert_eq!(repaired(&backend, false).salvaged, None);
+}
