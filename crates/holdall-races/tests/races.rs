@@ -76,6 +76,7 @@ explored! {
     4_000 what_was_made_before_a_delete_is_not_kept_after_it
     4_000 what_was_made_before_a_clear_is_not_kept_after_it
     1_000 a_file_made_before_a_delete_is_not_kept_after_it
+    400 a_file_made_before_a_clear_is_not_kept_after_it
     1_000 a_batch_with_a_key_twice_leaves_no_older_value_in_memory
     200 a_batch_with_a_key_twice_leaves_no_older_file_in_memory
     200 a_batch_with_a_key_twice_leaves_no_older_inline_value_in_memory

@@ -55,7 +55,7 @@ impl CancelToken {
     /// # Errors
     /// [`ErrorKind::Cancelled`] if it was cancelled.
     pub fn check(&self) -> Result<()> {
-        if self.is_cancelled.load(Ordering::Acquire) {
+        if self.is_cancelled.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Cancelled, "the call was cancelled"));
         }
         self.around.as_deref().map_or(Ok(()), Self::check)

@@ -54,6 +54,11 @@ pub fn a_file_made_before_a_delete_is_not_kept_after_it() {
     what_was_made_is_overtaken_by(&folder.open(FILES), |storage| storage.delete("k").map(drop));
 }
 
+pub fn a_file_made_before_a_clear_is_not_kept_after_it() {
+    let folder = Folder::new();
+    what_was_made_is_overtaken_by(&folder.open(FILES), |storage| storage.clear().map(drop));
+}
+
 pub fn a_batch_with_a_key_twice_leaves_no_older_file_in_memory() {
     let folder = Folder::new();
     a_batch_with_a_key_twice_leaves_no_older_value(&folder.open(FILES));

@@ -364,7 +364,7 @@ impl Backend for FileBackend {
 
     fn clear(&self, durability: Durability) -> Result<u64> {
         let opened = self.writable()?;
-        // If the clock was lost, this teaches the new one what generations there are.
+        // Waits for writes under way, which go too, and teaches a new clock the generations.
         drop(opened.ensure_index(self.terms())?);
         let until = opened.live()?.clock.generation();
         let mut count = 0;

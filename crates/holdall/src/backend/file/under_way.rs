@@ -1,5 +1,6 @@
 //! Writes that are under way, and those that dead writers have left so.
 
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::open::Opened;
@@ -39,6 +40,8 @@ impl Opened {
     /// stopped.
     pub(super) fn outlast_writers(&self, timeout: Duration) -> Result<()> {
         let live = self.live()?;
+        // A write whose begin is not seen below sees that it was cancelled, if it was before this.
+        fence(Ordering::SeqCst);
         let time = Clock::system();
         let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(LEAST);
         let deadline = time.boot_millis().saturating_add(timeout);

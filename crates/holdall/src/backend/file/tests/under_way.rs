@@ -108,6 +108,29 @@ fn a_listing_has_what_a_reader_has_seen_of_a_writer_that_is_dying() {
 }
 
 #[test]
+fn a_clear_takes_what_a_write_places_that_was_under_way_when_it_began() {
+    let it = fixture();
+    let older = it.put("k", Format::Json, "1");
+    let there = another_opening(&it);
+    let live = there.live().expect("writable");
+    let writing = begin_write(live);
+    thread::scope(|scope| {
+        let clearing = scope.spawn(|| it.backend.clear(Durability::Process));
+        let_run(&clearing);
+        // What it places has a generation that nobody has seen before.
+        let generation = live.clock.next_generation(older.generation);
+        let record = Record { generation, ..older };
+        let stamp = there.stamp_for(live, &key("k"), record.clone(), false).expect("made").encode();
+        super::verify::set_stamp(&it.path("k.json"), &stamp);
+        write::commit(live, vec![crate::index::Change::Put(there.row(&key("k"), &record))]);
+        live.clock.finish(key("k").stripe());
+        drop(writing);
+        assert_eq!(clearing.join().expect("no panic").expect("cleared"), 1);
+    });
+    assert!(!it.path("k.json").exists());
+}
+
+#[test]
 fn a_listing_does_not_wait_for_writes_that_began_after_it() {
     let it = fixture();
     it.put("k", Format::Json, "1");
