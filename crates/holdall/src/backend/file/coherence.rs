@@ -10,7 +10,7 @@
 //!      0   8  "holdall\x01"            8   8  epoch: raised when the index is made anew
 //!     16   8  generation               24  4  boot id, the first four bytes of its hash
 //!     28   4  0 in use, 1 closed and on the disk, 2 left without a flush
-//!     32   4  1 if files and index may differ, 2 if only inline values cannot be compared
+//!     32   4  1 if files and index may differ, 2 if a key stays in two places
 //!     36   4  formats that files of this store have had, one bit each, those of a codec from
 //!             bit 8 times its number on; bit 29: inline values, bit 30: their database;
 //!             highest bit: all formats are known
@@ -50,7 +50,7 @@ const MOST: u64 = 1 << 62;
 const BOOT: usize = 24;
 const STATE: usize = 28;
 const DIVERGED: usize = 32;
-/// There instead of 1: files and index agree, but the inline values cannot be read.
+/// There instead of 1: the index is filled, but no scan can tell which of two values is newer.
 const UNSETTLED: u32 = 2;
 /// Somebody uses the store, or did when it came to an end.
 const IN_USE: u32 = 0;
@@ -220,7 +220,7 @@ impl ClockFile {
     /// Returns whether an earlier writer of the stripe died in the middle of its work: then files and
     /// index may differ.
     pub(crate) fn begin(&self, stripe: usize) -> bool {
-        let died = self.stripe(stripe).fetch_or(1, Ordering::AcqRel) & 1 == 1;
+        let died = self.stripe(stripe).fetch_or(1, Ordering::SeqCst) & 1 == 1;
         if died {
             // Before the count moves, which listings take for the end of that work.
             self.set_diverged(true);
@@ -302,7 +302,7 @@ impl ClockFile {
         !matches!(self.half(DIVERGED).load(Ordering::Acquire), 0 | UNSETTLED)
     }
 
-    /// Notes that inline values which cannot be read may be in two places; the next one who opens
+    /// Notes that a key may stay in two places, which no scan could settle; the next one who opens
     /// the store alone has that looked at anew.
     pub(crate) fn note_unsettled(&self) {
         let in_order = self.half(DIVERGED);

@@ -298,9 +298,24 @@ impl Opened {
         stamped.sort_by_key(|found| {
             std::cmp::Reverse(found.stamp.as_ref().map(|stamp| stamp.record.generation))
         });
+        if !unknown.is_empty() && self.is_in_doubt() {
+            if let (Some(Candidate { stamp: Some(stamp), .. }), Some(clock)) =
+                (stamped.first(), known)
+            {
+                // What follows is newer than this one too, which nobody asks.
+                clock.raise_generation(stamp.record.generation);
+            }
+            stamped.splice(0..0, unknown.drain(..));
+        }
         stamped.append(&mut unknown);
         stamped.append(&mut foreign);
         Ok(stamped)
+    }
+
+    /// Whether a key may be in two places. Then one whose stamp is damaged may be the newest, and
+    /// nothing else passes for the value; else it is not.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.maybe_live().is_none_or(|live| live.clock.diverged())
     }
 
     /// The value of a key: a file, or an inline value.
@@ -322,6 +337,10 @@ impl Opened {
             return Ok(Some(Winner::Inline(object)));
         }
         let found = self.find(key, first, search)?;
+        let is_unknown = |found: &&Candidate| found.is_unknown;
+        if let Some(first) = found.first().filter(is_unknown).filter(|_| self.is_in_doubt()) {
+            return Err(first.unknown(&self.path));
+        }
         let stamp = found.first().and_then(|found| found.stamp.as_ref());
         let file = stamp.map(|stamp| stamp.record.generation);
         if (file.is_none() || !is_calm)
@@ -330,7 +349,7 @@ impl Opened {
             self.set_inline_hint(key);
             return Ok(Some(Winner::Inline(object)));
         }
-        if let Some(first) = found.first().filter(|first| first.is_unknown) {
+        if let Some(first) = found.first().filter(is_unknown) {
             return Err(first.unknown(&self.path));
         }
         if found.len() > 1 && found.iter().all(|one| one.stamp.is_none()) {

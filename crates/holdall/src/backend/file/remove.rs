@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 
 use super::find::Search;
-use super::inline::{self, Inlines, newest};
+use super::inline::{self, Inlines};
 use super::open::{Live, Opened};
 use super::write::{Terms, begin, commit, finish};
 use crate::backend::{Condition, Durability};
@@ -137,7 +137,7 @@ impl Opened {
             return Ok(Removal { was_alive: true, removed: true, forgotten: false });
         }
         let inline_generation = inline.record.as_ref().map(|record| record.generation);
-        let record = newest(&found, inline.record)?;
+        let record = self.newest(&found, inline.record)?;
         if !which.applies_to(record.as_ref(), terms)? {
             // A row without a file is an entry of the index only.
             let forgotten = found.is_empty();
@@ -195,10 +195,12 @@ impl Opened {
             return Err(inline::damaged("its record cannot be read"));
         }
         let inline_generation = inline.record.as_ref().map(|record| record.generation);
-        if let Some(first) = found.first().filter(|first| first.is_unknown && !inline.is_there) {
+        if let Some(first) = found.first().filter(|first| first.is_unknown)
+            && (!inline.is_there || self.is_in_doubt())
+        {
             return Err(first.unknown(&self.path));
         }
-        let Some(current) = newest(&found, inline.record)? else { return Ok(None) };
+        let Some(current) = self.newest(&found, inline.record)? else { return Ok(None) };
         if current.foreign {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,

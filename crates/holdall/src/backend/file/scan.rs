@@ -135,6 +135,7 @@ impl Opened {
         self.walk(live, self.base.as_fd(), "", 0, &mut scan)?;
         let settled = self.settle_inline(live, &mut scan.found)?;
         live.clock.end_moves();
+        let is_doubtful = self.is_doubtful(live, &scan);
         let kept = self.kept_rows(live, &scan)?;
         let mut filled = self.fill(live, &scan, &kept);
         if filled.as_ref().is_err_and(Error::is_disk_full) {
@@ -157,7 +158,7 @@ impl Opened {
         // Else a file may be older than another one, or than an inline value that cannot be read now.
         let is_whole = scan.unread.is_empty() && !scan.is_unsettled;
         live.clock.set_diverged(settled == Settled::NotNow || !is_whole);
-        if settled == Settled::Never {
+        if settled == Settled::Never || is_doubtful {
             live.clock.note_unsettled();
         }
         drop(index);
@@ -166,6 +167,35 @@ impl Opened {
         }
         tracing::info!("the index is filled");
         Ok(None)
+    }
+
+    /// Whether a key has another value beside a file whose stamp is damaged: which of them is newer
+    /// nobody can tell.
+    fn is_doubtful(&self, live: &Live, scan: &Scan) -> bool {
+        let stem = |path| split_suffix(path).map(|(stem, ..)| stem);
+        let unknown: HashSet<&str> = scan.unknown.iter().filter_map(|path| stem(path)).collect();
+        let has_inline = |stem: &&str| {
+            let key = self.scanned_key(live, stem, None);
+            // Of what cannot be asked or has no text it is not known.
+            key.is_none_or(|key| self.inline_record(&key).is_ok_and(|found| found.is_there))
+        };
+        !unknown.is_empty()
+            && (scan
+                .found
+                .values()
+                .any(|seen| stem(&seen.path).is_some_and(|one| unknown.contains(one)))
+                || (live.clock.has_inline() && unknown.iter().any(has_inline)))
+    }
+
+    /// The key of a file with this name, if its text is known.
+    fn scanned_key(&self, live: &Live, stem: &str, stamped: Option<String>) -> Option<Key> {
+        match parse_name(stem, self.case_rule())? {
+            ParsedName::Key(key) => Some(key),
+            ParsedName::Hashed => {
+                let key = Key::new(&stamped.or_else(|| live.long_key(stem))?).ok()?;
+                (key.name(self.case_rule()) == stem).then_some(key)
+            }
+        }
     }
 
     /// What an index holds after this scan.
@@ -270,8 +300,9 @@ impl Opened {
     fn take(&self, live: &Live, path: &str, scan: &mut Scan) -> Result<(), Errno> {
         let Some((stem, format, codec)) = split_suffix(path) else { return Ok(()) };
         let ending = Ending { format, codec };
-        let parsed = parse_name(stem, self.case_rule());
-        let Some(parsed) = parsed else { return Ok(()) };
+        if parse_name(stem, self.case_rule()).is_none() {
+            return Ok(());
+        }
         live.clock.note_format(ending);
         let Some(file) = twice(|| open_file(self.base.as_fd(), path))? else { return Ok(()) };
         let stat = twice(|| rustix::fs::fstat(&file))?;
@@ -290,14 +321,7 @@ impl Opened {
             }
             FoundStamp::Whole(stamp) => stamp,
         };
-        let key = match parsed {
-            ParsedName::Key(key) => Some(key),
-            ParsedName::Hashed => {
-                let text = stamp.key.clone().or_else(|| live.long_key(stem));
-                text.and_then(|text| Key::new(&text).ok())
-                    .filter(|key| key.name(self.case_rule()) == stem)
-            }
-        };
+        let key = self.scanned_key(live, stem, stamp.key.clone());
         let Some(key) = key else { return Ok(()) };
         let fits = stamp.store == self.mark()
             && stamp.key_hash == key.hash()
@@ -349,12 +373,15 @@ impl Opened {
             }
             kept.extend(page.into_iter().filter(|row| {
                 let Ok(key) = Key::new(&row.key) else { return false };
-                if let Some(seen) = scan.found.get(&key) {
-                    // A file of ours that was edited, if it is still in that state.
-                    return row.foreign && foreign_generation(&seen.stat) == row.generation;
-                }
                 let Some(stamp) = Stamp::decode(&row.record) else { return false };
                 let path = stamp.record.ending().after(&key.name(self.case_rule()));
+                if let Some(seen) = scan.found.get(&key) {
+                    // A file of ours that was edited, if it is still in that state; or a newer one
+                    // beside it whose stamp is damaged.
+                    return (row.foreign && foreign_generation(&seen.stat) == row.generation)
+                        || (scan.unknown.contains(&path)
+                            && row.generation > seen.record.generation);
+                }
                 let is_there = || matches!(open_file(self.base.as_fd(), &path), Ok(Some(_)));
                 scan.has_missed(&path)
                     || scan.unknown.contains(&path)

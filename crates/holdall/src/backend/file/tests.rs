@@ -12,6 +12,7 @@ use crate::clock::ManualClock;
 
 mod cached;
 mod deleted;
+mod doubtful;
 mod durable;
 mod foreign;
 mod formats;

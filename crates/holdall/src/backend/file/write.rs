@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::dir::{make_parent, parent, prune_parents};
 use super::find::{Candidate, Search};
-use super::inline::{self, newest};
+use super::inline;
 use super::open::{Live, Opened};
 use super::temp::Temp;
 use crate::backend::{Durability, Placed, Put};
@@ -183,7 +183,7 @@ impl Opened {
         if durable {
             let current = self.find(&staged.put.key, None, Search::Known)?;
             let inline = self.inline_under(&staged.put, &current)?;
-            let before = newest(&current, inline.record)?;
+            let before = self.newest(&current, inline.record)?;
             self.stamp(self.live()?, &mut staged, before.as_ref(), terms)?;
             staged.temp.sync().map_err(|error| Error::io(error.into(), self.path.clone()))?;
         }
@@ -268,7 +268,7 @@ impl Opened {
         live.clock.note_format(Ending { format: staged.put.format, codec: staged.put.codec });
         let mut current = self.find(&key, None, Search::Known)?;
         let inline = self.inline_under(&staged.put, &current)?;
-        let before = newest(&current, inline.record)?;
+        let before = self.newest(&current, inline.record)?;
         staged.put.admit(before.as_ref(), terms.clock)?;
         let durable = staged.put.durability == Durability::Disk;
         let follows = before.as_ref().map(|found| found.generation);

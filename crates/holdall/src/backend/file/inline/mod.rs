@@ -35,7 +35,7 @@ pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;
 pub(super) use self::room::sweep;
 pub(super) use self::settle::Settled;
-pub(super) use self::write::{is_small, newest, removal, runs};
+pub(super) use self::write::{is_small, removal, runs};
 
 /// The folder of the database below the store's own.
 pub(super) const FOLDER: &str = "inline";

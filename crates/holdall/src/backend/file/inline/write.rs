@@ -167,7 +167,7 @@ impl Opened {
             .remedy("save it without a condition, or delete it"));
         }
         let (row, inline) = recorded(standing);
-        let before = newest(&files, inline)?;
+        let before = self.newest(&files, inline)?;
         put.admit(before.as_ref(), terms.clock)?;
         let content = content(&put.parts);
         let checksum = xxh3_64(&content);
@@ -310,13 +310,20 @@ impl InlineRecord {
     }
 }
 
-/// The record of whichever is the value: the newest of ours, else what another program put there.
-pub(crate) fn newest(files: &[Candidate], inline: Option<Record>) -> Result<Option<Record>> {
-    let Some(first) = files.first() else { return Ok(inline) };
-    let inline_wins = inline.as_ref().is_some_and(|inline| {
-        first.stamp.as_ref().is_none_or(|stamp| stamp.record.generation < inline.generation)
-    });
-    if inline_wins { Ok(inline) } else { first.current().map(Some) }
+impl Opened {
+    /// The record of whichever is the value: the newest of ours, else what another program put there.
+    pub(crate) fn newest(
+        &self,
+        files: &[Candidate],
+        inline: Option<Record>,
+    ) -> Result<Option<Record>> {
+        let Some(first) = files.first() else { return Ok(inline) };
+        let inline_wins = inline.as_ref().is_some_and(|inline| match &first.stamp {
+            Some(stamp) => stamp.record.generation < inline.generation,
+            None => !(first.is_unknown && self.is_in_doubt()),
+        });
+        if inline_wins { Ok(inline) } else { first.current().map(Some) }
+    }
 }
 
 /// Commits all at once, or each by itself where a damaged page stands in the way of some; those

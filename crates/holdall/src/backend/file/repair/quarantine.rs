@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::flush::flush;
 use crate::format::split_suffix;
 use crate::key::Key;
-use crate::record::Stamp;
+use crate::record::{Record, Stamp};
 
 impl Opened {
     /// Takes a damaged file out of the store, or gives it its record back, if it is still as it was
@@ -254,7 +254,10 @@ impl Opened {
         report: &mut RepairReport,
     ) -> Result<()> {
         let inline = self.inline_record(key)?;
-        let older = inline.record.is_some_and(|record| record.generation < look.generation);
+        // A file whose generation nobody can read may be the newer one.
+        let is_unknown = problem.kind == ProblemKind::StampDamaged && self.is_in_doubt();
+        let is_older = |record: Record| is_unknown || record.generation < look.generation;
+        let older = inline.record.is_some_and(is_older);
         if !older {
             return Ok(());
         }

@@ -31,13 +31,13 @@ fn spoil(it: &Fixture, damage: fn(&mut Vec<u8>)) {
     set_stamp(&it.path("k.json"), &stamp);
 }
 
-/// Every way of reading, with what kind of error it ends.
-fn readings(it: &Fixture) -> Vec<Option<ErrorKind>> {
+/// Every way of reading `k`, with what kind of error it ends, which names this file.
+pub(super) fn readings(it: &Fixture, file: &str) -> Vec<Option<ErrorKind>> {
     let (key, backend) = (key("k"), &it.backend);
     assert!(backend.get_cached(&key, None).is_none(), "damage goes the way that can explain");
     let kind = |error: Error| {
         let text = error.to_string();
-        assert!(text.contains("repair") && text.contains("k.json"), "{text}");
+        assert!(text.contains("repair") && text.contains(file), "{text}");
         error.kind()
     };
     vec![
@@ -55,7 +55,7 @@ fn a_damaged_stamp_is_damage_to_every_reader_and_repair_heals_it_after_any_read(
     for damage in DAMAGES {
         let (it, record) = tagged();
         spoil(&it, damage);
-        assert_eq!(readings(&it), [Some(ErrorKind::Corrupt); 6]);
+        assert_eq!(readings(&it, "k.json"), [Some(ErrorKind::Corrupt); 6]);
         assert_eq!(kinds(&verified(&it.backend)), [("stamp_damaged", Some("k"))]);
         let done = cured(&it.backend);
         assert_eq!((done.mended.len(), done.quarantined.len()), (1, 0));
@@ -69,7 +69,7 @@ fn content_under_a_damaged_stamp_is_never_returned() {
     let (it, _) = tagged();
     spoil(&it, DAMAGES[0]);
     super::verify::damage(&it.path("k.json"), |content| content[1] ^= 1);
-    assert_eq!(readings(&it), [Some(ErrorKind::Corrupt); 6]);
+    assert_eq!(readings(&it, "k.json"), [Some(ErrorKind::Corrupt); 6]);
     assert_eq!(cured(&it.backend).quarantined.len(), 1);
     assert!(it.get("k").expect("a miss").is_none());
 }
@@ -96,7 +96,7 @@ fn a_value_with_a_damaged_stamp_can_be_replaced_removed_and_cleared() {
     spoil(&it, DAMAGES[0]);
     // What another program has put beside it does not make it a conflict.
     fs::write(it.path("k.txt"), "theirs").expect("written");
-    assert_eq!(readings(&it), [Some(ErrorKind::Corrupt); 6]);
+    assert_eq!(readings(&it, "k.json"), [Some(ErrorKind::Corrupt); 6]);
     it.backend.delete(&key("k"), &Condition::Any, Durability::Process).expect("deleted");
     assert!(!it.path("k.json").exists() && it.path("k.txt").exists());
     let (it, _) = tagged();

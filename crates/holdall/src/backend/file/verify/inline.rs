@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::find::Search;
+use super::super::find::{Candidate, Search};
 use super::super::inline::FOLDER;
 use super::super::layout::OWN;
 use super::super::open::Opened;
@@ -137,7 +137,9 @@ impl Opened {
         }
         // Something in the way of a file is told by the look at the files.
         let files = self.find(key, None, Search::Known).unwrap_or_default();
-        if files.iter().any(|file| file.stamp.is_some()) {
+        let may_be_newer =
+            |file: &Candidate| file.stamp.is_some() || (file.is_unknown && self.is_in_doubt());
+        if files.iter().any(may_be_newer) {
             add(&mut look, ProblemKind::InTwoPlaces, "it has a file, too");
         }
         Ok(look)

@@ -20,6 +20,9 @@ use crate::record::{Record, Stamp};
 /// What is said of a damaged record that the index has.
 pub(in super::super) const KNOWN: &str = "its record cannot be read; the index has it";
 
+/// What is said of a value beside one whose record is damaged.
+const DOUBTFUL: &str = "it may be older than a file of the key whose record cannot be read";
+
 /// What a look needs to know besides the files.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Context<'a> {
@@ -245,6 +248,9 @@ impl Opened {
     ) -> Result<()> {
         let Some(key) = look.key.clone() else { return Ok(()) };
         let row = self.row_known(&key, context, look)?;
+        // That one may be newer than all the others.
+        let has_damaged = specimens.iter().any(|one| matches!(one.mark, Mark::Damaged));
+        let is_doubtful = has_damaged && self.is_in_doubt();
         let mut ours: Vec<(Candidate, Record)> = Vec::new();
         let mut foreign: Vec<(Candidate, Record)> = Vec::new();
         for Specimen { found, mark, content } in specimens {
@@ -300,8 +306,9 @@ impl Opened {
         ours.sort_by_key(|(found, _)| {
             std::cmp::Reverse(found.stamp.as_ref().map(|stamp| stamp.record.generation))
         });
-        for (old, _) in ours.iter().skip(1) {
-            look.add(ProblemKind::Outdated, "a newer file of the key is there", &old.path);
+        let newer = if is_doubtful { DOUBTFUL } else { "a newer file of the key is there" };
+        for (old, _) in ours.iter().skip(usize::from(!is_doubtful)) {
+            look.add(ProblemKind::Outdated, newer, &old.path);
         }
         if ours.is_empty() && foreign.len() > 1 {
             let names: Vec<_> = foreign.iter().map(|(found, _)| found.path.as_str()).collect();
@@ -310,6 +317,7 @@ impl Opened {
             return Ok(());
         }
         let value = ours.into_iter().chain(foreign).next();
+        let value = value.filter(|(_, record)| !is_doubtful || record.foreign);
         self.judge_row(&key, value, row, context, look);
         Ok(())
     }
