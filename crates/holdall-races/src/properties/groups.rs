@@ -6,85 +6,45 @@ use super::storage::{in_memory, save};
 use super::{Tally, Work, together};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Change, GroupCommit, Index, Row, Totals};
-use crate::key::KeyPage;
+use crate::index::{Change, GroupCommit};
 use crate::sync::{Mutex, step};
 use crate::{Format, pool};
 
-/// An index that only notes what it was told.
-#[derive(Default)]
-struct Noted(Mutex<Vec<String>>);
+/// An index that only notes what it was told to remove.
+type Noted = Arc<Mutex<Vec<String>>>;
 
-impl Index for Noted {
-    fn apply(&self, changes: &[Change]) -> Result<()> {
-        let keys = changes.iter().filter_map(|change| match change {
-            Change::Remove { key, .. } => Some(key.clone()),
-            _ => None,
-        });
-        let keys: Vec<String> = keys.collect();
-        step();
-        if keys.iter().any(|key| key == "bad") {
-            return Err(Error::new(ErrorKind::InvalidArgument, "one of them is bad"));
-        }
-        self.0.lock().unwrap().extend(keys);
-        Ok(())
+fn note(noted: &Noted, changes: &[Change]) -> Result<()> {
+    let keys = changes.iter().filter_map(|change| match change {
+        Change::Remove { key, .. } => Some(key.clone()),
+        _ => None,
+    });
+    let keys: Vec<String> = keys.collect();
+    step();
+    if keys.iter().any(|key| key == "bad") {
+        return Err(Error::new(ErrorKind::InvalidArgument, "one of them is bad"));
     }
-
-    fn get(&self, _: &str) -> Result<Option<Row>> {
-        Ok(None)
-    }
-    fn page(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {
-        Ok(Vec::new())
-    }
-    fn keys(
-        &self,
-        _: &str,
-        _: Option<&str>,
-        _: usize,
-        _: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<KeyPage> {
-        Ok(KeyPage::default())
-    }
-    fn expired(&self, _: u64, _: Option<(u64, &str)>, _: usize) -> Result<Vec<Row>> {
-        Ok(Vec::new())
-    }
-    fn tagged(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {
-        Ok(Vec::new())
-    }
-    fn totals(&self) -> Result<Totals> {
-        Ok(Totals::default())
-    }
-    fn is_complete(&self) -> Result<bool> {
-        Ok(true)
-    }
-    fn set_complete(&self, _: bool) -> Result<()> {
-        Ok(())
-    }
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-    fn close(&self) -> Result<()> {
-        Ok(())
-    }
+    noted.lock().unwrap().extend(keys);
+    Ok(())
 }
 
 /// Each commit of a group is made once and is there when its call returns, and an error is that of
 /// the one whose fault it is.
 pub fn a_group_commits_each_change_once() {
-    let index = Arc::new(Noted::default());
-    let commits = Arc::new(GroupCommit::new(Arc::clone(&index) as Arc<dyn Index>));
+    let noted = Noted::default();
+    let into = Arc::clone(&noted);
+    let commits = Arc::new(GroupCommit::new(move |changes| note(&into, changes)));
     let names = ["a", "b", "bad", "c"];
     let call = |name: &'static str| {
-        let (index, commits) = (Arc::clone(&index), Arc::clone(&commits));
+        let (noted, commits) = (Arc::clone(&noted), Arc::clone(&commits));
         Box::new(move || {
             let done = commits.commit(vec![Change::Remove { key: name.into(), generation: None }]);
             assert_eq!(done.is_err(), name == "bad");
-            let there = index.0.lock().unwrap().iter().any(|key| key == name);
+            let there = noted.lock().unwrap().iter().any(|key| key == name);
             assert_eq!(there, name != "bad");
         }) as Work
     };
     together(names.into_iter().map(call).collect());
-    let mut noted = index.0.lock().unwrap().clone();
+    let mut noted = noted.lock().unwrap().clone();
     noted.sort();
     assert_eq!(noted, ["a", "b", "c"]);
 }

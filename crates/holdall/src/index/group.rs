@@ -8,16 +8,19 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
 
-use super::{Change, Index};
+use super::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The most changes in one transaction, unless one caller alone has more: a few milliseconds.
 const MOST_CHANGES: usize = 512;
 
+/// Makes changes in one transaction, as [`super::Index::apply`] does.
+type Apply = dyn Fn(&[Change]) -> Result<()> + Send + Sync;
+
 /// Commits to one index on behalf of many threads.
 pub(crate) struct GroupCommit {
-    index: Arc<dyn Index>,
+    apply: Box<Apply>,
     queue: Mutex<Queue>,
     done: Condvar,
 }
@@ -35,15 +38,15 @@ struct Member {
 }
 
 impl GroupCommit {
-    pub(crate) fn new(index: Arc<dyn Index>) -> Self {
-        Self { index, queue: Mutex::default(), done: Condvar::new() }
+    pub(crate) fn new(apply: impl Fn(&[Change]) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { apply: Box::new(apply), queue: Mutex::default(), done: Condvar::new() }
     }
 
     /// Commits `changes`, all or none, together with those of other threads; blocks until they are
     /// visible to every process.
     ///
     /// # Errors
-    /// As [`Index::apply`]; an error that is another caller's fault is never given to this one.
+    /// As [`super::Index::apply`]; an error that is another caller's fault is never given to this one.
     pub(crate) fn commit(&self, changes: Vec<Change>) -> Result<()> {
         let answer = Arc::new(Mutex::new(None));
         let mut queue = locked(&self.queue);
@@ -74,7 +77,7 @@ impl GroupCommit {
     }
 
     fn lead(&self, group: &Group) {
-        let together = self.index.apply(&group.changes);
+        let together = (self.apply)(&group.changes);
         if let [only] = &group.answers[..] {
             *locked(only) = Some(together);
             return;
@@ -84,7 +87,7 @@ impl GroupCommit {
             let result = match &together {
                 Ok(()) => Ok(()),
                 Err(error) if concerns_all(error) => Err(again(error)),
-                Err(_) => self.index.apply(&group.changes[start..*end]),
+                Err(_) => (self.apply)(&group.changes[start..*end]),
             };
             *locked(answer) = Some(result);
             start = *end;

@@ -141,7 +141,8 @@ impl Catalog {
                 if self.is_new.swap(false, Ordering::Relaxed) && index.totals()?.entries == 0 {
                     index.set_complete(true)?;
                 }
-                let commits = GroupCommit::new(Arc::clone(&index) as Arc<dyn Index>);
+                let into = Arc::clone(&index);
+                let commits = GroupCommit::new(move |changes| into.apply(changes));
                 let outdated = slot.replace(Current { epoch, index, commits });
                 if let Some(outdated) = outdated.map(|current| self.folder(current.epoch)) {
                     // It was removed with its epoch, but may have been opened, and so made, after that.

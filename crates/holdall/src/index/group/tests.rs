@@ -2,11 +2,9 @@ use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::super::{Row, Totals};
 use super::*;
-use crate::key::KeyPage;
 
-/// Counts its commits, waits in each for `door`, refuses the key "bad", panics at "panic".
+/// An index that counts its commits, waits in each for `door`, refuses the key "bad", panics at "panic".
 #[derive(Default)]
 struct Fake {
     commits: AtomicUsize,
@@ -14,7 +12,7 @@ struct Fake {
     kept: Mutex<Vec<String>>,
 }
 
-impl Index for Fake {
+impl Fake {
     fn apply(&self, changes: &[Change]) -> Result<()> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         drop(locked(&self.door));
@@ -36,44 +34,11 @@ impl Index for Fake {
         locked(&self.kept).extend(keys);
         Ok(())
     }
+}
 
-    fn get(&self, _: &str) -> Result<Option<Row>> {
-        Ok(None)
-    }
-    fn page(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {
-        Ok(Vec::new())
-    }
-    fn keys(
-        &self,
-        _: &str,
-        _: Option<&str>,
-        _: usize,
-        _: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<KeyPage> {
-        unreachable!()
-    }
-
-    fn expired(&self, _: u64, _: Option<(u64, &str)>, _: usize) -> Result<Vec<Row>> {
-        Ok(Vec::new())
-    }
-    fn tagged(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Row>> {
-        Ok(Vec::new())
-    }
-    fn totals(&self) -> Result<Totals> {
-        Ok(Totals::default())
-    }
-    fn is_complete(&self) -> Result<bool> {
-        Ok(true)
-    }
-    fn set_complete(&self, _: bool) -> Result<()> {
-        Ok(())
-    }
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-    fn close(&self) -> Result<()> {
-        Ok(())
-    }
+fn committing_to(fake: &Arc<Fake>) -> GroupCommit {
+    let fake = Arc::clone(fake);
+    GroupCommit::new(move |changes| fake.apply(changes))
 }
 
 fn removal(key: &str) -> Vec<Change> {
@@ -84,7 +49,7 @@ fn removal(key: &str) -> Vec<Change> {
 /// that each of the keys got, or the panic.
 fn commit_as_one_group(keys: &[&str]) -> (Arc<Fake>, Vec<thread::Result<Option<ErrorKind>>>) {
     let fake = Arc::new(Fake::default());
-    let group = GroupCommit::new(fake.clone());
+    let group = committing_to(&fake);
     let answers = thread::scope(|scope| {
         let door = locked(&fake.door);
         let first = scope.spawn(|| group.commit(removal("first")));
@@ -142,7 +107,7 @@ fn nobody_is_left_waiting_when_the_leader_panics() {
 fn a_caller_with_many_changes_commits_them_alone_and_whole() {
     let many: Vec<Change> = (0..2 * MOST_CHANGES).flat_map(|i| removal(&i.to_string())).collect();
     let fake = Arc::new(Fake::default());
-    GroupCommit::new(fake.clone()).commit(many).unwrap();
+    committing_to(&fake).commit(many).unwrap();
     assert_eq!(fake.commits.load(Ordering::SeqCst), 1);
     assert_eq!(locked(&fake.kept).len(), 2 * MOST_CHANGES);
 }

@@ -206,7 +206,8 @@ impl Inline {
                 // A process may have been killed while it made one, and somebody is always here.
                 room::sweep(&folder);
                 room::keep(&folder);
-                let commits = GroupCommit::new(Arc::clone(&values) as Arc<dyn Index>);
+                let into = Arc::clone(&values);
+                let commits = GroupCommit::new(move |changes| into.apply(changes));
                 let stat = rustix::fs::fstat(&folder)
                     .map_err(|error| Error::io(error.into(), &self.path))?;
                 let folder = (stat.st_dev, stat.st_ino);

@@ -167,3 +167,29 @@ fn a_listing_waits_for_a_stopped_writer_no_longer_than_it_may() {
     live.clock.finish(stripe);
     assert_eq!(listed(&here), ["k"]);
 }
+
+#[test]
+fn what_a_dead_writer_has_left_is_over_for_nobody_before_the_new_index_is_the_current_one() {
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    let (here, there) = (another_opening(&it), another_opening(&it));
+    let live = here.live().expect("writable");
+    let seen = &there.live().expect("writable").clock;
+    for _ in 0..20 {
+        let all = live.locks.lock_all(Duration::from_secs(30)).expect("free");
+        live.clock.begin(0);
+        let epoch = live.clock.epoch();
+        thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                while seen.is_odd(0) {
+                    std::hint::spin_loop();
+                }
+                // Whoever waited for that write asks the index now.
+                assert_ne!(seen.epoch(), epoch, "the old index has nothing of it");
+            });
+            here.rebuild(live).expect("filled");
+            watching.join().expect("in order");
+        });
+        drop(all);
+    }
+}

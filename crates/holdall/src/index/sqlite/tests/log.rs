@@ -1,6 +1,7 @@
 //! The log of values: flushed for whoever asks, and folded in while others go on.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -63,6 +64,44 @@ fn a_log_that_somebody_else_has_begun_is_folded_in_before_it_is_trusted() {
     let third = new_values(folder.path());
     assert!(!third.has_log_in_doubt());
     assert!(third.value("a").unwrap().is_some() && third.value("b").unwrap().is_some());
+}
+
+const NOBODY: u32 = 65_534;
+
+/// Runs on a thread to which the rights of files apply, also where root runs the tests.
+#[allow(unsafe_code, reason = "the standard library changes no user of a thread")]
+fn bound_by_rights<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let bound = || {
+        if rustix::process::geteuid().is_root() {
+            // SAFETY: it takes a number and changes this thread alone, which ends after the work.
+            unsafe { libc::setfsuid(NOBODY) };
+        }
+        work()
+    };
+    thread::scope(|scope| scope.spawn(bound).join().unwrap())
+}
+
+#[test]
+fn a_log_that_could_only_be_read_is_opened_anew_by_the_next_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let inline = folder.path().join("inline");
+    let (first, second) = (new_values(folder.path()), new_values(folder.path()));
+    first.apply(&[kept("a", "1", None)]).unwrap();
+    let names = ["", "values.sqlite", "values.sqlite-wal", "values.sqlite-shm", "writers.lock"];
+    if rustix::process::geteuid().is_root() {
+        for path in names.map(|name| inline.join(name)).iter().chain([&folder.path().into()]) {
+            chown(path, Some(NOBODY), None).unwrap();
+        }
+    }
+    let log = inline.join(names[2]);
+    let set_mode = |mode| fs::set_permissions(&log, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o400);
+    let save = || second.apply(&[kept("b", "1", None)]);
+    let refused = bound_by_rights(save).unwrap_err();
+    assert!(refused.to_string().contains("only be opened for reading"), "{refused}");
+    set_mode(0o600);
+    bound_by_rights(save).unwrap();
+    assert!(first.value("b").unwrap().is_some());
 }
 
 #[test]

@@ -144,7 +144,8 @@ fn helper_that_forks() {
     let (folder, _) = arguments();
     let many = |name: &str| {
         let index = Arc::new(new_index(&folder));
-        let group = GroupCommit::new(index.clone());
+        let into = index.clone();
+        let group = GroupCommit::new(move |changes| into.apply(changes));
         (0..100).all(|i| group.commit(vec![put(&format!("{name}/{i}"), 1)]).is_ok())
             && index.get(&format!("{name}/0")).is_ok_and(|row| row.is_some())
     };
