@@ -80,3 +80,55 @@ fn all() -> impl Iterator<Item = &'static Watched> {
     let node = |at: &AtomicPtr<Watched>| unsafe { at.load(Ordering::Acquire).as_ref() };
     std::iter::successors(node(&FIRST), move |last| node(&last.next))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Memory in which nobody else can have mapped a clock.
+    fn page<const LENGTH: usize>() -> Box<[u8; LENGTH]> {
+        Box::new([0; LENGTH])
+    }
+
+    #[test]
+    fn a_mapping_is_found_and_its_losses_are_known_while_it_is_watched_and_no_longer() {
+        let (map, other) = (page::<4_097>(), page::<4_097>());
+        let start = map.as_ptr() as usize;
+        let watch = Watch::new(map.as_ptr(), map.len());
+        let beside = Watch::new(other.as_ptr(), other.len());
+        assert!(find(start - 1).is_none_or(|(node, _)| !std::ptr::eq(node, watch.0)));
+        let (node, at) = find(start + 4_096).expect("its last byte");
+        assert!(std::ptr::eq(node, watch.0));
+        assert_eq!(at, 4_096);
+        assert!(node.lose(1), "it was not known");
+        assert!(!node.lose(1), "it is known");
+        assert!(watch.is_cut() && !beside.is_cut());
+        node.keep(1);
+        assert!(!watch.is_cut());
+        node.lose(63);
+        drop(watch);
+        assert!(find(start).is_none());
+        // What takes its place in the list knows nothing of what was lost there.
+        assert!(!Watch::new(map.as_ptr(), map.len()).is_cut());
+    }
+
+    #[test]
+    fn threads_that_watch_and_ask_at_the_same_time_find_their_own() {
+        let (threads, rounds) = if cfg!(miri) { (3, 8) } else { (8, 500) };
+        let work = || {
+            for round in 0..rounds {
+                let map = page::<4_099>();
+                let watch = Watch::new(map.as_ptr(), map.len());
+                let (node, at) = find(map.as_ptr() as usize + 7).expect("it is watched");
+                assert!(std::ptr::eq(node, watch.0));
+                assert_eq!(at, 7);
+                assert!(!watch.is_cut());
+                assert!(node.lose(round % 64));
+                assert!(watch.is_cut());
+            }
+        };
+        thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    }
+}

@@ -435,6 +435,29 @@ mod tests {
     }
 
     #[test]
+    fn threads_with_one_clock_never_get_a_generation_twice_and_see_each_write() {
+        let (threads, rounds) = if cfg!(miri) { (3, 6) } else { (8, 1_000) };
+        let clock = ClockFile::private([7; 16]).expect("there is memory");
+        let work = |stripe: usize| {
+            let write = |_| {
+                let before = clock.version(stripe).expect("nobody else writes here");
+                assert!(!clock.begin(stripe));
+                let generation = clock.next_generation(1);
+                clock.finish(stripe);
+                assert_ne!(clock.version(stripe), Some(before));
+                generation
+            };
+            (0..rounds).map(write).collect::<Vec<_>>()
+        };
+        let given: Vec<u64> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..threads).map(|n| scope.spawn(move || work(n))).collect();
+            all.into_iter().flat_map(|one| one.join().expect("no panic")).collect()
+        });
+        let different: std::collections::HashSet<_> = given.iter().collect();
+        assert_eq!(different.len(), threads * rounds);
+    }
+
+    #[test]
     fn a_generation_is_never_given_twice_though_the_wall_clock_goes_back() {
         let (file, clock) = clock();
         let first = clock.next_generation(5_000);

@@ -33,3 +33,19 @@ pub(super) extern "C" fn first_page(page: *mut u8) {
     word(EPOCH, u64::from(u32::MAX));
     word(DIVERGED, u64::from_le_bytes([1, 0, 0, 0, 0, 0, 0, 0x20]));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_page_of_a_cut_clock_nothing_is_fresh_and_the_index_is_doubtful() {
+        let clock = ClockFile::private([7; 16]).expect("there is memory");
+        let before = clock.version(3);
+        clock.set_diverged(false);
+        first_page(clock.map.as_ptr());
+        assert_eq!(clock.epoch(), u64::from(u32::MAX));
+        assert_ne!(clock.version(3), before);
+        assert!(clock.diverged());
+    }
+}
