@@ -120,7 +120,7 @@ def test_a_folder_in_which_nobody_may_write_cannot_hold_a_store(shared):
     for line in out.splitlines():
         assert line.startswith('could not save "k": permission denied')
         assert str(shared) in line
-        assert "give this user the right to write there" in line
+        assert "give this user the right to read and write there" in line
     assert len(out.splitlines()) == 2
 
 

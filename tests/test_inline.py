@@ -213,7 +213,7 @@ async def test_a_damaged_inline_value_is_an_error_or_a_miss_as_the_caller_chose(
     assert content.count(b"a text to be damaged") == 1
     database.write_bytes(content.replace(b"a text to be damaged", b"a text to be mistaken"[:20]))
     async with BlobManager(folder) as blobs:
-        with pytest.raises(holdall.BlobCorruptError, match="save or delete the key"):
+        with pytest.raises(holdall.BlobCorruptError, match="save or delete the key, or run repair"):
             await blobs.load("bad")
         assert await blobs.load("good") == "a text to be kept"
     async with BlobManager(folder, on_corrupt="miss", inline_below=BELOW) as blobs:

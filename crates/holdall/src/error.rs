@@ -117,6 +117,13 @@ impl Error {
         self
     }
 
+    /// Puts another next step in the place of the one that is there.
+    #[must_use]
+    pub(crate) fn instead(mut self, remedy: &'static str) -> Self {
+        self.0.remedy = Some(remedy.into());
+        self
+    }
+
     /// Says which operation failed, unless deeper code has said so.
     #[must_use]
     pub fn during(mut self, operation: &'static str) -> Self {
@@ -242,14 +249,15 @@ fn explain(source: &io::Error) -> (Cow<'static, str>, Option<&'static str>) {
         ),
         Some(libc::EACCES | libc::EPERM) => (
             "permission denied",
-            "give this user the right to write there or choose another base_path",
+            "give this user the right to read and write there or choose another base_path",
         ),
         Some(libc::EROFS) => {
             ("the file system is mounted read-only", "choose a base_path that can be written")
         }
-        Some(libc::ENOTDIR) => {
-            ("a part of the path is not a directory", "choose another base_path")
-        }
+        Some(libc::ENOTDIR) => (
+            "a part of the path is not a directory",
+            "remove the file that is in the way, use another key or choose another base_path",
+        ),
         Some(libc::EMFILE | libc::ENFILE) => {
             ("too many open files", "raise the limit of open files (ulimit -n) and try again")
         }

@@ -120,7 +120,13 @@ impl Keyring {
     /// ones. The one that a store names signs in it, the first one where none is named yet; all verify. [`ErrorKind::InvalidArgument`] if one has fewer
     /// than 16 bytes.
     pub fn from_list(secrets: &str) -> Result<Self> {
-        let mut keys = secrets.split(',').map(|secret| SigningKey::from_secret(secret.trim()));
+        let secrets = || secrets.split(',').map(str::trim);
+        if secrets().count() > 1 && secrets().any(str::is_empty) {
+            let cause = "there is no signing key beside a comma";
+            return Err(Error::new(ErrorKind::InvalidArgument, cause)
+                .remedy("take the comma away, or write the key that is missing"));
+        }
+        let mut keys = secrets().map(SigningKey::from_secret);
         // `split` yields at least once, so the first is missing only if it is refused.
         let first = keys.next().unwrap_or_else(|| SigningKey::from_secret(""))?;
         Ok(Self { first, others: keys.collect::<Result<_>>()? })
@@ -208,7 +214,12 @@ impl Keyring {
             }
         }
         Err(if known {
-            untrusted("the signature is not of this payload under this key, format and store")
+            let cause = "the signature is not of this payload under this key, format and store: it \
+                         was changed, or copied or renamed";
+            Error::new(ErrorKind::Untrusted, cause).remedy(
+                "if it was, put it back and use copy() or rename(), which sign it; if you know who \
+                 wrote it, load it with trust=\"any\", and save it again",
+            )
         } else {
             let id = fingerprint(&tag.key_id);
             untrusted(format!("it was signed with key {id}, which is not among the known ones"))

@@ -126,7 +126,9 @@ fn from_variable(lookup: &Lookup<'_>, dotenv: &DotEnv) -> Result<Option<Keyring>
     let Some((secrets, source)) = config::find(VARIABLE, lookup, dotenv)? else { return Ok(None) };
     // An empty variable is more likely a secret that did not arrive than a wish for none.
     Keyring::from_list(&secrets).map(Some).map_err(|_| {
-        let cause = format!("{VARIABLE} ({source}) is empty or has a key that is too short");
+        let cause = format!(
+            "{VARIABLE} ({source}) is empty, has a key that is too short, or a comma too many"
+        );
         Error::new(ErrorKind::InvalidArgument, cause)
             .remedy("set it to 16 bytes or more, such as 64 random hex digits, or remove it")
     })

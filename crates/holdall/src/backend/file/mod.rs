@@ -453,7 +453,7 @@ impl Backend for FileBackend {
     }
 
     fn signer(&self) -> Result<Option<String>> {
-        self.opened()?.maybe_live().map_or(Ok(None), open::Live::signer)
+        self.opened()?.signer()
     }
 
     fn note_signer(&self, fingerprint: &str) -> Result<()> {

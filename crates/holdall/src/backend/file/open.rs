@@ -175,7 +175,11 @@ impl Opened {
     /// [`ErrorKind::Io`] where the store can only be read.
     pub(crate) fn live(&self) -> Result<&Live> {
         self.live.as_ref().ok_or_else(|| {
-            Error::io(self.read_only.unwrap_or(Errno::ROFS).into(), self.path.clone())
+            let refused = self.read_only.unwrap_or(Errno::ROFS);
+            Error::io(refused.into(), self.path.clone()).instead(
+                "single values can be loaded; for all else let this user write there, or choose \
+                 another base_path",
+            )
         })
     }
 

@@ -71,12 +71,33 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// As [`Live::signer`]; a store that can only be read does not say.
+    pub(crate) fn signer(&self) -> Result<Option<String>> {
+        let signer = self.maybe_live().map_or(Ok(None), Live::signer);
+        signer.map_err(|error| error.below(&self.path))
+    }
+}
+
 impl Live {
     /// The fingerprint of the key that signs here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Untrusted`] if the note of it is damaged; [`ErrorKind::Io`].
     pub(crate) fn signer(&self) -> Result<Option<String>> {
-        let text = read_small(self.own.as_fd(), SIGNER, 64)
-            .map_err(|error| Error::io(error, format!("{OWN}/{SIGNER}")))?;
-        Ok(text.and_then(|text| String::from_utf8(text).ok()).map(|text| text.trim().to_owned()))
+        let path = || format!("{OWN}/{SIGNER}");
+        let text =
+            read_small(self.own.as_fd(), SIGNER, 64).map_err(|error| Error::io(error, path()))?;
+        let Some(text) = text else { return Ok(None) };
+        match String::from_utf8(text).ok().filter(|text| is_fingerprint(text)) {
+            Some(text) => Ok(Some(text.trim().to_owned())),
+            None => {
+                let cause = "the note of who signs in this store is damaged";
+                Err(Error::new(ErrorKind::Untrusted, cause).at(path()).remedy(
+                    "run repair, which keeps it aside: the next value that is signed notes it anew",
+                ))
+            }
+        }
     }
 
     /// Notes who signs, unless that is known; of two processes at once the first one counts. Nothing
@@ -205,6 +226,13 @@ impl Live {
         let text = read_small(folder.as_fd(), digest(name), LONGEST).ok()??;
         String::from_utf8(text).ok()
     }
+}
+
+/// Sixteen hex digits for each key, on lines.
+pub(super) fn is_fingerprint(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
+    lines.peek().is_some()
+        && lines.all(|line| line.len() == 16 && line.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The store does not say who signs: whoever comes next would note another key.

@@ -32,8 +32,9 @@ pub(super) struct Copied {
 }
 
 impl Copied {
-    /// Copies a database that nobody has open in this process, and its log, into `folder`.
-    pub(super) fn make(old: &Path, folder: &Path, first: Box<Page>) -> Result<Self> {
+    /// Copies a database that nobody has open in this process, and its log, into `folder`; `None` if
+    /// not even its first page is there.
+    pub(super) fn make(old: &Path, folder: &Path, first: Box<Page>) -> Result<Option<Self>> {
         let copied = Self { path: folder.join(NAME), first };
         let io = |error| Error::io(error, &copied.path);
         // The log first: what another process folds in meanwhile is there twice, and nothing is
@@ -42,9 +43,11 @@ impl Copied {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
         }
-        fs::copy(old, &copied.path).map_err(io)?;
+        if fs::copy(old, &copied.path).map_err(io)? < LENGTH as u64 {
+            return Ok(None);
+        }
         copied.put_first_page(2).map_err(io)?;
-        Ok(copied)
+        Ok(Some(copied))
     }
 
     /// Writes the known first page; `mode` is 2 for a database with a log, else 1.
@@ -74,7 +77,8 @@ impl Copied {
             }
             let file = self.open()?;
             let count = u32::try_from(file.metadata()?.len() / LENGTH as u64).unwrap_or(u32::MAX);
-            let Some(unused) = unused(&file, count)? else { return Ok(None) };
+            let unused = if root <= count { unused(&file, count)? } else { None };
+            let Some(unused) = unused else { return Ok(None) };
             // A flipped bit may have made another kind of it.
             let mut leaves = vec![root];
             let is_used = |page: &u32| *page != root && unused.binary_search(page).is_err();

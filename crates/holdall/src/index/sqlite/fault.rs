@@ -15,6 +15,10 @@ use crate::error::{Error, ErrorKind, LOOK_AT_THE_DISK};
 pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
     let failure = match &error {
         Sqlite::SqliteFailure(failure, _) | Sqlite::SqlInputError { error: failure, .. } => failure,
+        Sqlite::QueryReturnedNoRows => {
+            let cause = "the database is damaged: a row that it always has is missing";
+            return noted(Error::new(ErrorKind::Corrupt, cause).at(database));
+        }
         _ => return noted(damaged(&error).at(database)),
     };
     let ours = match failure.code {

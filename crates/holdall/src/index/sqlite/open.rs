@@ -245,6 +245,9 @@ pub(super) fn recognise(connection: &Connection, role: &Role) -> Result<(), Faul
         let error = Error::new(ErrorKind::Version, cause);
         return Err(error.remedy("use a later release of holdall").into());
     }
+    if is_new(connection)? {
+        return Err(Error::new(ErrorKind::Corrupt, "the database is empty").into());
+    }
     if version != VERSION {
         let cause = format!("the database has version {version}, not {VERSION}");
         return Err(Error::new(ErrorKind::Corrupt, cause).into());

@@ -70,8 +70,10 @@ impl SqliteIndex {
             is_whole_read = salvage.all().map_err(explained)?;
         }
         let count = |target: &Connection| Ok(read::counters(target).map_err(explained)?.entries);
-        if !(is_whole_read && expected == Some(count(&target)?)) && is_file(&old)? {
-            let copied = Copied::make(&old, new, first)?;
+        if !(is_whole_read && expected == Some(count(&target)?))
+            && is_file(&old)?
+            && let Some(copied) = Copied::make(&old, new, first)?
+        {
             salvage_copied(&copied, &mut target, is_whole).map_err(explained)?;
         }
         write::flush(&mut target, role).map_err(explained)?;

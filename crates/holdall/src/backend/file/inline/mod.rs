@@ -234,7 +234,7 @@ impl Inline {
     pub(crate) fn close(&self) -> Result<()> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = slot.take() else { return Ok(()) };
-        current.values.close()
+        current.values.close().map_err(lost)
     }
 }
 

@@ -88,16 +88,18 @@ fn is_of_database(error: &Error) -> bool {
     error.kind() == ErrorKind::Corrupt && error.key().is_none()
 }
 
+/// What to do about one value that is damaged.
+const REMEDY: &str = "save or delete the key, or run repair to keep it aside";
+
 /// What a damaged row is reported as; a database that cannot be opened says its own remedy.
 fn reported(error: Error) -> Error {
     if error.kind() == ErrorKind::Corrupt && error.key().is_some() {
-        return error.remedy("save or delete the key");
+        return error.remedy(REMEDY);
     }
     error
 }
 
 /// The error for an inline value that is not what was saved.
 pub(crate) fn damaged(cause: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("the inline value was damaged: {cause}"))
-        .remedy("save or delete the key")
+    Error::new(ErrorKind::Corrupt, format!("the inline value was damaged: {cause}")).remedy(REMEDY)
 }

@@ -135,6 +135,22 @@ fn no_removed_and_no_older_inline_value_comes_back_from_a_page_that_is_not_used(
 }
 
 #[test]
+fn a_database_of_inline_values_that_is_cut_short_is_repaired_wherever_it_ends() {
+    for has_log in [false, true] {
+        let store = filled(has_log);
+        let whole = store.files[0].1.len() as u64;
+        let mut most = 0;
+        for length in [0, 99, 4_095, 4_096, 4_097, 2 * PAGE, whole / 2, whole - PAGE, whole - 1] {
+            let backend = store.flip(4_095, 0);
+            let file = fs::File::options().write(true).open(store.database()).expect("opened");
+            file.set_len(length).expect("cut");
+            most = left(&backend, length).max(most);
+        }
+        assert!(most > VALUES / 3, "{most}");
+    }
+}
+
+#[test]
 fn what_could_be_read_of_a_damaged_database_of_inline_values_is_told() {
     let store = filled(false);
     let backend = store.flip(0, 0);

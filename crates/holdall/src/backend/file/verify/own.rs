@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, op
 use super::super::dir::{open_folder, read_small};
 use super::super::layout::{OWN, is_draft};
 use super::super::open::{Live, Opened};
+use super::super::own::is_fingerprint;
 use super::super::repair::{DRAFT, NOTE};
 use crate::backend::health::{Problem, ProblemKind};
 use crate::clock::Clock;
@@ -90,7 +91,7 @@ impl Opened {
         let note = format!("{OWN}/signer");
         match read_small(live.own.as_fd(), "signer", 4_096) {
             Ok(None) => {}
-            Ok(Some(text)) if is_fingerprint(&text) => {}
+            Ok(Some(text)) if std::str::from_utf8(&text).is_ok_and(is_fingerprint) => {}
             Ok(Some(_)) => {
                 let what = "it holds no fingerprint of a key";
                 found.push(Problem::new(ProblemKind::SignerDamaged, what).at(note));
@@ -174,14 +175,6 @@ impl Opened {
         let Ok(folder) = open_folder(live.own.as_fd(), "keys") else { return Vec::new() };
         entries(&folder).into_iter().map(|(name, ..)| name).collect()
     }
-}
-
-/// Sixteen hex digits for each key, on lines.
-fn is_fingerprint(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
-    lines.peek().is_some()
-        && lines.all(|line| line.len() == 16 && line.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn rights(stat: &rustix::fs::Stat, mode: u32, owner: u32, path: &str, found: &mut Vec<Problem>) {
