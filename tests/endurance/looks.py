@@ -21,7 +21,7 @@ from endurance.values import fault
 from holdall import sync
 
 KIB, MIB = 1 << 10, 1 << 20
-FIXED = 384 * KIB
+FIXED = 768 * KIB
 """`store.json`, `clock`, `locks`, `signer`, `writers.lock`, `reserve`, `-shm` files and folders."""
 DATABASE = 64 * KIB
 """Of each database, whatever it holds."""

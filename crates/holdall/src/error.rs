@@ -159,6 +159,14 @@ impl Error {
         self.os_error() == Some(libc::ENOSPC)
     }
 
+    /// For a full disk, says how much is to be freed there.
+    #[must_use]
+    pub(crate) fn needs_room(mut self, bytes: u64) -> Self {
+        let size = bytes.div_ceil(1 << 20);
+        self.0.remedy = Some(format!("free about {size} MiB there, and try again").into());
+        self
+    }
+
     /// Says that what was to be done is done, for all who look, and only not known to be on the disk.
     #[must_use]
     pub(crate) fn after(mut self, done: &'static str) -> Self {

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use super::coherence::ClockFile;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
-use crate::index::{Change, GroupCommit, Index, SqliteIndex};
+use crate::index::{Change, GroupCommit, INDEX_FILE, Index, SqliteIndex};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The index of a store, opened when it is first needed.
@@ -65,6 +65,12 @@ impl Catalog {
     /// The index of an epoch, made by its first call; it is not the current one by that.
     pub(crate) fn index(&self, epoch: u64) -> SqliteIndex {
         SqliteIndex::new(self.folder(epoch), Clock::system())
+    }
+
+    /// Whether there is an index, though it may be one that cannot be opened.
+    pub(crate) fn has_index(&self, clock: &ClockFile) -> bool {
+        let file = self.folder(clock.epoch()).join(INDEX_FILE);
+        file.symlink_metadata().is_ok_and(|file| file.len() > 0)
     }
 
     /// Asks the current index; again if another process has replaced it meanwhile.

@@ -30,16 +30,32 @@ impl Opened {
 /// Gives back to values what the log of the index has taken of a full disk, or all of the index if
 /// that fails: it is a copy, but for the names of foreign files.
 fn give_index_room_back(live: &Live, patience: Duration) {
-    let trimmed = live.catalog.ask(&live.clock, SqliteIndex::give_back_log);
-    let has_foreign = || {
-        let totals = live.catalog.ask(&live.clock, |index| index.totals());
-        totals.is_ok_and(|totals| totals.foreign > 0)
-    };
-    if trimmed.is_err_and(|error| error.is_disk_full())
-        && !has_foreign()
+    if !give_log_back(live)
+        && !has_foreign(live)
         && let Ok(_stripe) = live.locks.lock(vec![0], patience)
     {
         discard_index(live);
+    }
+}
+
+/// As for values that are written, for one that is removed. The caller holds a stripe.
+pub(super) fn make_room_for_removal(live: &Live) {
+    if !give_log_back(live) && !has_foreign(live) {
+        discard_index(live);
+    }
+}
+
+/// Gives back what the log of the index has taken; answers whether there was room for that.
+pub(super) fn give_log_back(live: &Live) -> bool {
+    let trimmed = live.catalog.ask(&live.clock, SqliteIndex::give_back_log);
+    !trimmed.is_err_and(|error| error.is_disk_full())
+}
+
+/// Whether the index knows what no file tells, or may: on a full disk it cannot always be asked.
+fn has_foreign(live: &Live) -> bool {
+    match live.catalog.ask(&live.clock, |index| index.totals()) {
+        Ok(totals) => totals.foreign > 0,
+        Err(error) => error.is_disk_full() && live.catalog.has_index(&live.clock),
     }
 }
 

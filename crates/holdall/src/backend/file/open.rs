@@ -367,16 +367,17 @@ impl Live {
             let _all = self.locks.lock_all(timeout)?;
             self.inline.close()?;
             let is_written = self.found_closed == Some(self.clock.writes());
-            self.catalog.close_last(&self.clock, is_written, |trusted| {
+            let closed = self.catalog.close_last(&self.clock, is_written, |trusted| {
                 if trusted {
                     self.clock.set_closed();
                 }
-            })
+            });
+            unless_full(closed)
         })? {
             return Ok(());
         }
         self.inline.close()?;
-        self.catalog.close(&self.clock)
+        unless_full(self.catalog.close(&self.clock))
     }
 
     /// Does something if this process alone has the store open, and nobody can open it meanwhile.
@@ -390,6 +391,18 @@ impl Live {
         // Still a user: the store may be used again after a close.
         ofd::try_lock(file, byte::USERS, 1, false)?;
         done.map(|()| true)
+    }
+}
+
+/// An index that a full disk does not let be written down is in doubt at the next opening, as after a
+/// crash; values do not suffer from it.
+fn unless_full(closed: Result<()>) -> Result<()> {
+    match closed {
+        Err(error) if error.is_disk_full() => {
+            tracing::warn!("the index was not written down: {error}");
+            Ok(())
+        }
+        closed => closed,
     }
 }
 

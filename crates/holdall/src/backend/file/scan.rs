@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::dir::{open_file, open_folder};
 use super::find::foreign_generation;
-use super::full::discard_index;
+use super::full::{discard_index, give_log_back};
 use super::inline::Settled;
 use super::layout::OWN;
 use super::open::{Live, Opened};
@@ -136,10 +136,18 @@ impl Opened {
         let settled = self.settle_inline(live, &mut scan.found)?;
         live.clock.end_moves();
         let is_doubtful = self.is_doubtful(live, &scan);
-        let kept = self.kept_rows(live, &scan)?;
+        let Some(kept) = self.kept_rows(live, &scan)? else {
+            tracing::warn!("the disk is full: listings read all files until the index can be read");
+            return Ok(Some(self.rows(live, &scan, &[]).collect()));
+        };
         let mut filled = self.fill(live, &scan, &kept);
         if filled.as_ref().is_err_and(Error::is_disk_full) {
-            discard_index(live);
+            // What no file tells would be gone with the old one if the new one fails too.
+            if kept.is_empty() {
+                discard_index(live);
+            } else {
+                give_log_back(live);
+            }
             filled = self.fill(live, &scan, &kept);
         }
         if filled.as_ref().is_err_and(Error::is_disk_full) {
@@ -354,7 +362,8 @@ impl Opened {
 
     /// What the old index knew of the files of other programs, as far as they are still there, of
     /// those that could not be looked at, and of those whose stamps are damaged: repair needs it.
-    fn kept_rows(&self, live: &Live, scan: &Scan) -> Result<Vec<Row>> {
+    /// `None` if there is no room to ask.
+    fn kept_rows(&self, live: &Live, scan: &Scan) -> Result<Option<Vec<Row>>> {
         let mut kept = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -363,13 +372,16 @@ impl Opened {
             let page = match page {
                 Ok(page) => page,
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                Err(error) if error.is_disk_full() && live.catalog.has_index(&live.clock) => {
+                    return Ok(None);
+                }
                 // It is replaced because it cannot be read; the next load of each such file
                 // takes it in again.
-                Err(_) => return Ok(kept),
+                Err(_) => return Ok(Some(kept)),
             };
             after = page.last().map(|row| row.key.clone());
             if after.is_none() {
-                return Ok(kept);
+                return Ok(Some(kept));
             }
             kept.extend(page.into_iter().filter(|row| {
                 let Ok(key) = Key::new(&row.key) else { return false };

@@ -41,6 +41,7 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
             Error::new(ErrorKind::Io, format!("the database cannot be read or written: {error}"))
                 .remedy(LOOK_AT_THE_DISK)
         }
+        ErrorCode::CannotOpen if has_no_inode(database) => system(libc::ENOSPC, database),
         ErrorCode::CannotOpen => {
             Error::new(ErrorKind::Io, format!("the database cannot be opened: {error}"))
                 .remedy("check who may use .holdall and how many files may be open, and try again")
@@ -58,9 +59,17 @@ fn is_damage(extended_code: i32) -> bool {
 /// Whether there was no room for the pages that SQLite has beside an open database, of which it says
 /// no more than that they could not be written.
 fn has_no_shared_memory(extended_code: i32, database: &Path) -> bool {
-    const BYTES: u64 = 32_768;
-    extended_code == ffi::SQLITE_IOERR_SHMSIZE
-        && statvfs(database).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < BYTES)
+    extended_code == ffi::SQLITE_IOERR_SHMSIZE && has_less_than(32_768, database)
+}
+
+/// Whether there was no room for a new file beside a database, of which SQLite says no more than that
+/// it could not be opened. XFS wants some hundred KiB for one.
+fn has_no_inode(database: &Path) -> bool {
+    has_less_than(512 * 1_024, database)
+}
+
+fn has_less_than(bytes: u64, database: &Path) -> bool {
+    statvfs(database).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < bytes)
 }
 
 /// A flipped bit in the header makes SQLite say "read-only" of a file that can be written.

@@ -70,6 +70,8 @@ struct Handles {
     readers: Mutex<Vec<Connection>>,
     /// Only where there is something that must survive a power cut.
     log: Option<SharedFlush>,
+    /// Last, so that no connection is open any more when it is closed.
+    _mapped: Option<File>,
 }
 
 impl SqliteIndex {
@@ -114,7 +116,10 @@ impl SqliteIndex {
         let cuts = sigbus::cuts();
         let folder = open::folder(&self.folder)?;
         let queue = open::queue(&folder)?;
+        room::check(&folder.join(self.role.name))?;
         let database = open::database(&folder, self.role)?;
+        // Before the connection, so that it is closed after it.
+        let mut mapped = None;
         let connection = open::connect(&database, self.role)?;
         let explained = |error| fault::explain(error, &database);
         let ready = || {
@@ -125,6 +130,7 @@ impl SqliteIndex {
             open::verify(&connection, &database, self.role)
         };
         ready().map_err(|error| system::unless_unread(error, &connection, &database))?;
+        room::take_mapped(&database, &mut mapped)?;
         if self.role.is_truth {
             values::count_pages(&connection);
         }
@@ -138,6 +144,7 @@ impl SqliteIndex {
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
             log,
+            _mapped: mapped,
         })
     }
 

@@ -9,11 +9,14 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use super::super::{Kept, Row};
 use super::copied::{self, Copied};
 use super::read::{self, Counters};
-use super::{Fault, SqliteIndex, fault, open, role, write};
+use super::{Fault, SqliteIndex, fault, open, role, room, write};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many rows are read at a time, and how far a damaged place is stepped over.
 const BATCH: i64 = 512;
+
+/// So many pages of the log are folded in while values are copied.
+const LONG_LOG: i64 = 1_024;
 
 /// A row of a database of values as it lies there.
 pub(crate) struct Raw {
@@ -56,11 +59,20 @@ impl SqliteIndex {
     /// damage; [`ErrorKind::Busy`].
     pub(crate) fn salvage(old: &Path, new: &Path, is_whole: IsWhole<'_>) -> Result<u64> {
         let role = &role::VALUES;
+        room::check(&new.join(role.name))?;
         let database = open::database(new, role)?;
         // Before it is open here: to close a file drops the locks on it.
         let first = copied::first_page(&database)?;
+        // Before the connection, so that it is closed after it.
+        let mut mapped = None;
         let mut target = open::connect(&database, role)?;
         let explained = |fault: Fault| fault.at(&database);
+        // Nobody else folds it in, and there may not be room for all values twice.
+        target
+            .pragma_update(None, "wal_autocheckpoint", LONG_LOG)
+            .map_err(|error| explained(error.into()))?;
+        write::flush(&mut target, role).map_err(explained)?;
+        room::take_mapped(&database, &mut mapped)?;
         let old = old.join(role.name);
         let mut expected = None;
         let mut is_whole_read = false;

@@ -55,6 +55,8 @@ pub(crate) struct Inline {
     folding: AtomicBool,
     /// The name of its folder is on the disk, which another process may have made.
     is_named: AtomicBool,
+    /// Some of the room that is kept for removals was given up.
+    is_reserve_short: AtomicBool,
 }
 
 struct Current {
@@ -88,6 +90,7 @@ impl Inline {
             current: RwLock::new(None),
             folding: AtomicBool::new(false),
             is_named: AtomicBool::new(false),
+            is_reserve_short: AtomicBool::new(false),
         })
     }
 
@@ -205,7 +208,7 @@ impl Inline {
                 room::open(&values, &folder).map_err(lost)?;
                 // A process may have been killed while it made one, and somebody is always here.
                 room::sweep(&folder);
-                room::keep(&folder);
+                self.is_reserve_short.store(!room::keep(&folder), Ordering::Release);
                 let into = Arc::clone(&values);
                 let commits = GroupCommit::new(move |changes| into.apply(changes));
                 let stat = rustix::fs::fstat(&folder)
@@ -227,6 +230,7 @@ impl Inline {
     pub(crate) fn suspend(&self) -> SuspendedValues<'_> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *slot = None;
+        self.keep_reserve();
         SuspendedValues { _slot: slot }
     }
 
@@ -234,7 +238,19 @@ impl Inline {
     pub(crate) fn close(&self) -> Result<()> {
         let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = slot.take() else { return Ok(()) };
-        current.values.close().map_err(lost)
+        let closed = room::close(&current.values, || self.give_up_reserve());
+        drop(current);
+        // From the room of the log, before somebody else has it.
+        self.keep_reserve();
+        closed.map_err(lost)
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        *self.current.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        // As when it is closed.
+        self.keep_reserve();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::full::make_room_for_removal;
 use super::super::open::{Live, Opened};
 use super::super::remove::{Doomed, GONE, Removal};
 use super::write::InlineRecord;
@@ -77,7 +78,13 @@ impl Inlines {
         if keys.is_empty() {
             return;
         }
-        for ((at, _), removed) in self.doomed.iter().zip(live.inline.remove(&keys)) {
+        let mut removed = live.inline.remove(&keys);
+        if removed.iter().any(|one| one.as_ref().is_err_and(Error::is_disk_full)) {
+            // The index may have taken what was kept for this, and is a copy.
+            make_room_for_removal(live);
+            removed = live.inline.remove(&keys);
+        }
+        for ((at, _), removed) in self.doomed.iter().zip(removed) {
             if let Err(error) = removed {
                 results[*at] = Err(error);
             }

@@ -2,9 +2,10 @@
 //! anything is free.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Dir, unlinkat};
 
@@ -12,14 +13,18 @@ use super::super::layout::{own_file, own_folder};
 use super::write::removal;
 use super::{FOLDER, Inline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::SqliteIndex;
+use crate::index::{Index as _, SqliteIndex};
 use crate::key::Key;
 
-/// A file whose room is given up for removals when the disk is full, and its bytes.
+/// A file whose room is given up for removals when the disk is full, and its bytes: what SQLite has
+/// beside an open database, and the log of a removal of one value with some dozens of tags.
 const RESERVE: &str = "reserve";
-const RESERVED: usize = 128 * 1_024;
+const RESERVED: u64 = 512 * 1_024;
 
-/// How many keys the reserve suffices for: each touches some pages of the table and its indexes.
+/// How much of it is given up at once. Never all: somebody else would take what is not needed.
+const STEP: u64 = 32 * 1_024;
+
+/// How many keys are removed with one commit on a full disk.
 const FEW: usize = 4;
 
 impl Inline {
@@ -46,25 +51,41 @@ impl Inline {
     /// not give room enough, the reserve does for a few at a time.
     fn remove_on_full_disk(self: &Arc<Self>, keys: &[&Key]) -> Vec<Result<()>> {
         self.begin_log_anew();
-        let mut removed = self.remove_at_once(keys);
-        if removed.as_ref().is_err_and(Error::is_disk_full) {
-            self.release_reserve();
-            self.begin_log_anew();
-            let mut results = Vec::with_capacity(keys.len());
-            for few in keys.chunks(FEW) {
-                removed = self.remove_at_once(few);
-                if removed.as_ref().is_err_and(Error::is_disk_full) {
-                    self.begin_log_anew();
-                    removed = self.remove_at_once(few);
-                }
-                results.extend(few.iter().map(|_| again(&removed)));
-            }
-            if let Ok(folder) = own_folder(&self.own, FOLDER) {
-                keep(&folder);
-            }
-            return results;
+        let removed = self.remove_at_once(keys);
+        if !removed.as_ref().is_err_and(Error::is_disk_full) {
+            return keys.iter().map(|_| again(&removed)).collect();
         }
-        keys.iter().map(|_| again(&removed)).collect()
+        let mut results = Vec::with_capacity(keys.len());
+        let mut size = FEW;
+        while results.len() < keys.len() {
+            let rest = &keys[results.len()..];
+            let few = &rest[..size.min(rest.len())];
+            let removed = self.remove_with_reserve(few);
+            if removed.is_err() && few.len() > 1 {
+                size = 1;
+                continue;
+            }
+            results.extend(few.iter().map(|_| again(&removed)));
+            if removed.as_ref().is_err_and(Error::is_disk_full) {
+                // The others would fare no better.
+                results.resize_with(keys.len(), || again(&removed));
+            }
+        }
+        self.keep_reserve();
+        results
+    }
+
+    /// Gives up as much of the reserve as this commit needs. The log keeps it for the next.
+    fn remove_with_reserve(self: &Arc<Self>, keys: &[&Key]) -> Result<()> {
+        let mut removed = self.remove_at_once(keys);
+        while removed.as_ref().is_err_and(Error::is_disk_full) {
+            self.begin_log_anew();
+            removed = self.remove_at_once(keys);
+            if removed.as_ref().is_err_and(Error::is_disk_full) && !self.give_up_reserve() {
+                break;
+            }
+        }
+        removed
     }
 
     /// Has the room of the log used from its beginning.
@@ -74,45 +95,77 @@ impl Inline {
         }
     }
 
-    /// Gives up the room that is kept for removals, if there is any left.
-    fn release_reserve(&self) {
-        if let Ok(folder) = own_folder(&self.own, FOLDER) {
-            release(&folder);
+    /// Gives up some of the room that is kept for removals; answers whether there was any left.
+    pub(super) fn give_up_reserve(&self) -> bool {
+        self.is_reserve_short.store(true, Ordering::Release);
+        own_folder(&self.own, FOLDER).is_ok_and(|folder| give_up(&folder))
+    }
+
+    /// Takes back what was given up of the reserve, as far as there is room.
+    pub(super) fn keep_reserve(&self) {
+        if self.is_reserve_short.load(Ordering::Acquire)
+            && let Ok(folder) = own_folder(&self.own, FOLDER)
+        {
+            self.is_reserve_short.store(!keep(&folder), Ordering::Release);
         }
     }
 }
 
-fn release(folder: &OwnedFd) {
-    let _ = unlinkat(folder, RESERVE, AtFlags::empty());
+/// Gives up a part of the reserve; answers whether there was any left.
+fn give_up(folder: &OwnedFd) -> bool {
+    let shorter = own_file(folder, RESERVE).and_then(|file| {
+        let file = File::from(file);
+        let length = file.metadata().map_err(io)?.len();
+        file.set_len(length.saturating_sub(STEP)).map_err(io)?;
+        Ok(length > 0)
+    });
+    shorter.unwrap_or_else(|error| {
+        tracing::debug!("no room was given up for removals: {error}");
+        false
+    })
 }
 
 /// Opens the database, which takes some pages beside it: those of the reserve where there are no
 /// others.
 pub(super) fn open(values: &SqliteIndex, folder: &OwnedFd) -> Result<()> {
-    match values.open_now() {
-        Err(error) if error.is_disk_full() => {
-            release(folder);
-            values.open_now()
+    loop {
+        match values.open_now() {
+            Err(error) if error.is_disk_full() && give_up(folder) => {}
+            opened => return opened,
         }
-        opened => opened,
     }
 }
 
-/// Takes the room that a removal needs on a full disk. Without it the store is as good, but for
-/// that.
-pub(super) fn keep(folder: &OwnedFd) {
+/// Folds the log in and closes the database, which writes to the log once more.
+pub(super) fn close(values: &SqliteIndex, give_up: impl Fn() -> bool) -> Result<()> {
+    loop {
+        match values.close() {
+            Err(error) if error.is_disk_full() && give_up() => values.open_now()?,
+            closed => return closed,
+        }
+    }
+}
+
+/// Takes the room that a removal needs on a full disk, or as much of it as there is; answers whether
+/// that is all. Without it the store is as good, but for that.
+pub(super) fn keep(folder: &OwnedFd) -> bool {
     let kept = own_file(folder, RESERVE).and_then(|file| {
-        let mut file = File::from(file);
-        let io = |error| Error::io(error, RESERVE);
-        if file.metadata().map_err(io)?.len() == 0 {
-            file.write_all(&[0; RESERVED]).map_err(io)?;
+        let file = File::from(file);
+        let mut length = file.metadata().map_err(io)?.len();
+        while length < RESERVED {
+            // A block, so that what is left of the disk is found whatever it is.
+            length += file.write_at(&[0; 4_096], length).map_err(io)? as u64;
         }
         Ok(())
     });
-    if let Err(error) = kept {
-        tracing::debug!("no room is kept for removals: {error}");
-        release(folder);
+    if let Err(error) = &kept {
+        tracing::debug!("less room than needed is kept for removals: {error}");
     }
+    kept.is_ok()
+}
+
+fn io(error: std::io::Error) -> Error {
+    Error::io(error, RESERVE)
 }
 
 /// Removes databases that nobody will give a name any more: there is one that has it, or no other

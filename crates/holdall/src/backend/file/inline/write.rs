@@ -336,6 +336,8 @@ fn commit_each(
 ) -> Vec<Pending> {
     let change = |one: &Pending| Change::Keep(Arc::clone(&one.kept));
     let commit = || live.inline.commit(pending.iter().map(change).collect());
+    // Before values have what somebody else has freed.
+    live.inline.keep_reserve();
     let mut together = commit();
     if together.as_ref().is_err_and(Error::is_disk_full) {
         // The log may have room that it does not need.

@@ -5,7 +5,8 @@
 //! which is one step: whoever is killed before has changed nothing, and whoever is killed after it is
 //! done. A `draft` in the new folder tells the two apart.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
@@ -20,7 +21,10 @@ use super::step;
 use crate::backend::health::{Problem, Quarantined, RepairReport};
 use crate::error::{Error, Result};
 use crate::flush::flush;
-use crate::index::SqliteIndex;
+use crate::index::{SqliteIndex, VALUES_FILE};
+
+/// What a new database takes beside its values while they are copied.
+const LOG_BYTES: u64 = 8 << 20;
 
 /// In a folder of a database that is not in its place yet.
 pub(in super::super) const DRAFT: &str = "draft";
@@ -46,14 +50,16 @@ impl Opened {
             file: INLINE,
             stamp: None,
         };
-        let item = Item::make(live, "inline", &note)?;
-        let folder = own_folder(&item.folder, INLINE)?;
-        step();
-        drop(super::super::layout::own_file(&folder, DRAFT)?);
-        let new = self.path.join(&item.path).join(INLINE);
-        let salvaged = SqliteIndex::salvage(&place, &new, &is_whole)?;
-        flush(folder.as_fd()).map_err(|error| Error::io(error.into(), &new))?;
-        item.flush()?;
+        let told = |error: Error| if error.is_disk_full() { needed(error, &place) } else { error };
+        let item = Item::make(live, "inline", &note).map_err(told)?;
+        let aside = self.path.join(&item.path);
+        let drafted = draft(&item, &place, &aside.join(INLINE)).map_err(told);
+        if drafted.is_err()
+            && let Err(error) = std::fs::remove_dir_all(&aside)
+        {
+            tracing::warn!("a database that was not finished is left to the next repair: {error}");
+        }
+        let (folder, salvaged) = drafted?;
         step();
         self.forget_draft(live)?;
         // Before the exchange: whoever has the old one open looks where it is at each call, until
@@ -93,6 +99,25 @@ impl Opened {
             removed => removed.and_then(|()| flush(folder.as_fd())).map_err(io),
         }
     }
+}
+
+/// Makes the new database beside the old one, on the disk. Answers with its folder and how many values
+/// were read.
+fn draft(item: &Item, place: &Path, new: &Path) -> Result<(OwnedFd, u64)> {
+    let folder = own_folder(&item.folder, INLINE)?;
+    step();
+    drop(super::super::layout::own_file(&folder, DRAFT)?);
+    let salvaged = SqliteIndex::salvage(place, new, &is_whole)?;
+    flush(folder.as_fd()).map_err(|error| Error::io(error.into(), new))?;
+    item.flush()?;
+    Ok((folder, salvaged))
+}
+
+/// Says how much is to be freed: all values are copied before the old database goes, and that itself
+/// where it cannot be read as it is.
+fn needed(error: Error, place: &Path) -> Error {
+    let old = place.join(VALUES_FILE).metadata().map_or(0, |old| old.len());
+    error.needs_room(2 * old + LOG_BYTES)
 }
 
 /// Whether an inline value is what was saved, in whichever store: all of them are loaded.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::{OFlags, mkdirat, openat};
+use rustix::fs::{AtFlags, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -57,11 +57,17 @@ impl Item {
         step();
         let folder = open_folder(quarantine.as_fd(), &name).map_err(io)?;
         let item = Self { folder, quarantine, path };
-        item.write_note(note, now)?;
+        let noted = item.write_note(note, now).and_then(|()| {
+            step();
+            item.flush()
+        });
+        if noted.is_err() {
+            // On a full disk each attempt would leave one more.
+            let _ = unlinkat(&item.folder, NOTE, AtFlags::empty());
+            let _ = unlinkat(&item.quarantine, &name, AtFlags::REMOVEDIR);
+        }
         step();
-        item.flush()?;
-        step();
-        Ok(item)
+        noted.map(|()| item)
     }
 
     fn write_note(&self, note: &Note<'_>, now: u64) -> Result<()> {

@@ -157,11 +157,12 @@ impl Opened {
         } else if plan.is_rebuilt || live.clock.needs_scan() {
             let all = live.locks.lock_all(terms.lock_timeout)?;
             step();
-            self.rebuild(live)?;
+            report.rebuilt = self.rebuild(live)?.is_none();
             step();
             drop(all);
-            report.rebuilt = true;
-            report.mended.extend(plan.rebuild.iter().map(|one| (*one).clone()));
+            // On a full disk there is no index until there is room for one.
+            let told = if report.rebuilt { &mut report.mended } else { &mut report.kept };
+            told.extend(plan.rebuild.iter().map(|one| (*one).clone()));
             for key in &found.adopted {
                 if let Ok(Some((_, record))) = self.read_head(key, u64::MAX)
                     && record.foreign
