@@ -202,6 +202,21 @@ async def test_a_load_does_not_replace_what_was_saved_and_deleted_meanwhile(
         )
 
 
+async def test_without_a_disk_what_memory_forgets_is_not_brought_back_by_a_load(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BLOB_STORAGE_ENABLED", "false")
+    async with StorageManager(tmp_path) as storage:
+
+        async def load():
+            await storage.cache_set("k", "older")
+            assert await storage.cache_delete("k")
+            return "loaded"
+
+        assert await asyncio.wait_for(storage.get_or_set("k", load), 30) == "loaded"
+        assert await storage.get("k") is None
+
+
 # -- without a loop -----------------------------------------------------------------------------
 
 

@@ -191,8 +191,12 @@ class StorageCore:
 
     async def cache_delete(self, key: str) -> bool:
         """Removes an entry from memory; the disk keeps its value."""
+        check_key(key, "delete")
         tier = await self._memory()
-        return tier.delete(check_key(key, "delete"))
+        if not self._on_disk:
+            # It was the only copy: what is being loaded is older.
+            await self._driver.overtake(self._flights, ("make", key))
+        return tier.delete(key)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -107,6 +107,9 @@ fn conditions_and_ends_are_not_judged_by_an_older_value() {
     assert!(record.generation > older.generation);
     assert_eq!(it.get("k").expect("read").expect("there").content, b"newest");
     assert!(!it.path("k.txt").exists() && !it.path("k.json").exists());
+    let it = left_behind(false, None);
+    assert_eq!(it.backend.clear(Durability::Process).expect("cleared"), 4);
+    assert!(!it.path("k.txt").exists() && !it.path("k.json").exists());
 }
 
 #[test]
