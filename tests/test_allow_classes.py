@@ -254,7 +254,10 @@ def test_what_is_not_allowed_is_refused_in_every_way_to_name_it(module, name):
         if data.endswith(b"\x85\x94."):
             assert read(data)
             continue
-        assert refused(data, Recipe).name == f"{module}.{name}".replace("__builtin__", "builtins")
+        wanted = f"{module}.{name}".replace("__builtin__", "builtins")
+        # Nobody would allow that by its own name.
+        wanted = wanted.replace("numpy.core.multiarray._reconstruct", "numpy.ndarray")
+        assert refused(data, Recipe).name == wanted
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 
+import numpy as np
 import pytest
 
 import holdall
@@ -131,3 +132,21 @@ async def test_expire_leaves_a_value_whose_record_is_damaged_to_repair(folder):
         await blobs.repair()
         assert await blobs.expire() == 1
         assert not path.exists()
+
+
+@pytest.mark.parametrize("format", ["pickle", "joblib"])
+@pytest.mark.parametrize(
+    "value",
+    [np.arange(3), np.array([{}, None], dtype=object), np.float64(1)],
+    ids=["numbers", "objects", "scalar"],
+)
+async def test_a_refused_array_names_the_class_to_be_allowed(folder, format, value):
+    async with BlobManager(folder, signing_key=SECRET) as blobs:
+        await blobs.save("k", value, format=format)
+    walled = BlobManager(folder, signing_key=SECRET, allow_classes=[dict])
+    async with walled as blobs:
+        message = "add numpy.ndarray to allow_classes"
+        with pytest.raises(holdall.PickleRefusedError, match=message) as caught:
+            await blobs.load("k")
+    async with BlobManager(folder, signing_key=SECRET, allow_classes=[caught.value.name]) as blobs:
+        assert np.array_equal(await blobs.load("k"), value)

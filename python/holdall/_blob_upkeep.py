@@ -240,7 +240,10 @@ class BlobUpkeep(BlobCore):
         return removed
 
     async def expire(self) -> int:
-        """Removes the files of values that have expired, now; how many."""
+        """Removes the files of values that have expired, now; how many.
+
+        A file whose record is damaged stays for `repair()`: nobody knows for sure when it ends.
+        """
         store = await self._open("expire")
         return await self._wait(store.expire())
 

@@ -45,6 +45,13 @@ _ARRAYS: Final = frozenset(
 COMPANIONS: Final[Mapping[str, frozenset[str]]] = {"numpy.ndarray": _ARRAYS}
 """What the pickles of a class name besides the class."""
 
+_ONLY_FOR: Final = {
+    companion: owner
+    for owner, companions in COMPANIONS.items()
+    for companion in companions - {"numpy.dtype"}
+}
+"""Names that nobody writes down: what they are there for is what is to be allowed."""
+
 _OLD: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """The names in protocols 0 to 2, which Python 3 writes too."""
 
@@ -111,10 +118,13 @@ class Allowed:
 
 def refuse(full: str, cause: str | None = None) -> NoReturn:
     """The error for something that is not allowed."""
+    wanted = _ONLY_FOR.get(full, full)
+    named = full[:200] if wanted is full else f"{full[:200]} for a {wanted}"
     raise PickleRefusedError(
-        cause or f"the pickle names {full[:200]}, which allow_classes does not have",
-        "add it to allow_classes if you trust it with any arguments, or save plain data",
-        name=full,
+        cause or f"the pickle names {named}, which allow_classes does not have",
+        f"add {'it' if wanted is full else wanted} to allow_classes if you trust it with any"
+        " arguments, or save plain data",
+        name=wanted,
     )
 
 
