@@ -202,7 +202,20 @@ async def test_a_wall_stands_before_trusted_files_too(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["pickle", b"x", Recipe, 7, [7], ["numpy.*"], ["numpy"], ["*"], [""], ["a..b"], [lambda: 1]],
+    [
+        "pickle",
+        b"x",
+        Recipe,
+        7,
+        [7],
+        ["numpy.*"],
+        ["numpy"],
+        ["*"],
+        [""],
+        ["a..b"],
+        [lambda: 1],
+        [list[int]],
+    ],
 )
 def test_names_are_exact_and_nothing_else_is_taken(tmp_path, wrong):
     with pytest.raises(holdall.InvalidArgumentError, match="exact names"):

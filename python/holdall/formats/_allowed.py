@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from holdall.errors import InvalidArgumentError, PickleRefusedError
+from holdall.formats._codec import is_class
 
 BASE: Final = frozenset(
     f"{module}.{name}"
@@ -71,7 +72,7 @@ class Allowed:
         names = set(BASE)
         for item in given:
             name = _name(item)
-            if isinstance(item, type):
+            if is_class(item):
                 self._classes[name] = item
             names |= {name} | COMPANIONS.get(name, frozenset())
         self._names = frozenset(names)
@@ -148,7 +149,7 @@ def _latin(text: str, encoding: str) -> bytes:
 
 
 def _name(item: object) -> str:
-    if isinstance(item, type):
+    if is_class(item):
         name = f"{item.__module__}.{item.__qualname__}"
     elif isinstance(item, str):
         name = item

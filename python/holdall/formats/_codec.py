@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from types import GenericAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 
 from holdall.errors import DeserializationError, OptionError
 
@@ -14,12 +15,17 @@ Options: TypeAlias = Mapping[str, Any]
 NO_OPTIONS: frozenset[str] = frozenset()
 
 
+def is_class(item: object) -> TypeGuard[type[Any]]:
+    """Whether it is a class; `list[int]`, which Python 3.10 takes for one, is none."""
+    return isinstance(item, type) and not isinstance(item, GenericAlias)
+
+
 def instance(value: Any, options: Options) -> Any:
     """An object that came back as what it was, if it is one of the class asked for."""
     wanted = options.get("model_class")
     if wanted is None:
         return value
-    if not isinstance(wanted, type):
+    if not is_class(wanted):
         raise OptionError(
             f"an object that was saved whole has a class, and {wanted!r} is none",
             "give a class, or leave model_class out",
