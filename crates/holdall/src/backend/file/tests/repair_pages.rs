@@ -101,26 +101,33 @@ fn a_flipped_bit_above_the_rows_of_the_inline_values_costs_none() {
     }
 }
 
-#[test]
-fn no_removed_and_no_older_inline_value_comes_back_from_a_page_that_is_not_used() {
+/// Saves values of one content under the keys with these numbers.
+fn save(it: &Fixture, numbers: std::ops::Range<usize>, content: &str) {
+    let puts = numbers.map(|number| put(name(number).as_str(), Format::Json, content));
+    let puts = it.backend.put_many(puts.collect());
+    puts.into_iter().for_each(|placed| drop(placed.expect("put")));
+}
+
+/// A closed store with unused pages in its database, and the keys that were removed.
+fn with_unused_pages() -> (Fixture, PathBuf, Vec<Key>) {
     let it = inline_fixture();
-    let all = |number: &usize| !number.is_multiple_of(3);
-    let save = |numbers: &mut dyn Iterator<Item = usize>, content: &str| {
-        let puts = numbers.map(|number| put(name(number).as_str(), Format::Json, content));
-        let puts = it.backend.put_many(puts.collect());
-        puts.into_iter().for_each(|placed| drop(placed.expect("put")));
-    };
-    save(&mut (0..VALUES), "1");
+    save(&it, 0..VALUES, "1");
     // The rows grow and their pages are divided; then most of them go, and pages with them.
-    save(&mut (0..VALUES), &"2".repeat(90));
-    let removed: Vec<Key> = (40..260).filter(all).map(name).collect();
+    save(&it, 0..VALUES, &"2".repeat(90));
+    let is_removed = |number: &usize| !number.is_multiple_of(3);
+    let removed: Vec<Key> = (40..260).filter(is_removed).map(name).collect();
     let done = it.backend.delete_many(&removed, Durability::Process);
     assert!(done.into_iter().all(|removed| removed.expect("removed")));
-    save(&mut (0..40), "3");
+    save(&it, 0..40, "3");
     it.backend.close().expect("closed");
     let database = it.path(".holdall/inline/values.sqlite");
-    let unused = fs::read(&database).expect("read")[39];
-    assert!(unused > 0, "no page is unused");
+    (it, database, removed)
+}
+
+#[test]
+fn no_removed_inline_value_comes_back_from_a_page_that_is_not_used() {
+    let (it, database, removed) = with_unused_pages();
+    assert!(fs::read(&database).expect("read")[39] > 0, "no page is unused");
     let file = fs::File::options().write(true).open(&database).expect("opened");
     file.write_all_at(&[4], (root(&database, "entry") - 1) * PAGE + 3).expect("damaged");
     let done = repaired(&it.backend, false);
@@ -132,6 +139,46 @@ fn no_removed_and_no_older_inline_value_comes_back_from_a_page_that_is_not_used(
         let found = it.backend.get(&name(number), None).expect("read").expect("there");
         assert_eq!(found.content, b"3");
     }
+}
+
+/// The pages with rows in which a key occurs, counted from 0.
+fn leaves_with(database: &[u8], key: &Key) -> Vec<usize> {
+    let has = |page: &[u8]| {
+        let text = key.as_str().as_bytes();
+        page[0] == 13 && page.windows(text.len()).any(|window| window == text)
+    };
+    let pages = database.chunks(PAGE as usize).enumerate();
+    pages.filter(|(_, page)| has(page)).map(|(number, _)| number).collect()
+}
+
+#[test]
+fn no_older_inline_value_comes_back_from_a_page_that_is_not_used() {
+    let old = inline_fixture();
+    save(&old, 0..VALUES, "1");
+    old.backend.close().expect("closed");
+    let old = fs::read(old.path(".holdall/inline/values.sqlite")).expect("read");
+    let key = name(5);
+    let before = leaves_with(&old, &key)[0] * PAGE as usize;
+    let (it, database, _) = with_unused_pages();
+    let mut content = fs::read(&database).expect("read");
+    // The list of unused pages has them in its own first page.
+    let number = |content: &[u8], at: usize| {
+        u32::from_be_bytes(content[at..at + 4].try_into().expect("four")) as usize
+    };
+    let trunk = (number(&content, 32) - 1) * PAGE as usize;
+    assert!(number(&content, trunk + 4) > 0, "the list has no other page");
+    let unused = number(&content, trunk + 8) - 1;
+    let used = leaves_with(&content, &key).into_iter().filter(|page| *page != unused);
+    for page in used.collect::<Vec<_>>() {
+        content[page * PAGE as usize..][..PAGE as usize].fill(0);
+    }
+    // As it may have been left there when the rows went elsewhere.
+    let page = &old[before..][..PAGE as usize];
+    content[unused * PAGE as usize..][..PAGE as usize].copy_from_slice(page);
+    fs::write(&database, content).expect("damaged");
+    let done = repaired(&it.backend, false);
+    assert!(done.salvaged.is_some_and(|read| read > 100), "{done:?}");
+    assert!(it.backend.get(&key, None).expect("read").is_none(), "it is the older value");
 }
 
 #[test]
