@@ -99,6 +99,9 @@ def _inject_one(options, report, syscall, n):
         note = run_writer(options, folder, options.seed, history, life, prefix=prefix)
         log = trace.read().splitlines()
         if not any("INJECTED" in line or "SIGKILL" in line for line in log):
+            if not any("exited with 0" in line for line in log):
+                # Whether there was such a call is not known, and the sweep would end too early.
+                raise RuntimeError(f"{syscall} {when}: neither hit nor at its end: {note}")
             return False  # the writer makes fewer calls than that
         calls = [line for line in log if "INJECTED" in line or "(" in line]
         state = f"call {when}: {calls[-1][:160]}"

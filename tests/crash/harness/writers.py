@@ -31,6 +31,10 @@ def run_writer(options, store, seed, history, seconds, position=lambda: 0, prefi
             start_new_session=True,
         )
         _listen(process.stdout.fileno(), process.pid, history, seconds, position)
+        if prefix:
+            # A tracer notes the last call, and the death, after the writer is gone.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
         kill_group(process.pid)
         process.stdout.close()
         process.wait()
