@@ -132,6 +132,56 @@ fn what_another_process_saves_meanwhile_is_read_where_nothing_can_be_written() {
 }
 
 #[test]
+fn the_first_inline_value_of_a_store_is_no_miss_for_a_reader_that_was_there_before() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let store = store(&folder.path().join("store"));
+    save(&store, "file", 1_000);
+    let mut reader = reader(around, folder.path());
+    assert_eq!(ask(&mut reader, "file"), "1000");
+    assert_eq!(ask(&mut reader, "missing"), "0");
+    save(&store, "first", 20);
+    save(&store, "file", 30);
+    store.close().expect("closed");
+    assert_eq!(ask(&mut reader, "first"), "20");
+    assert_eq!(ask(&mut reader, "file"), "30");
+    assert_eq!(ask(&mut reader, "missing"), "0");
+    reader.close();
+    assert!(reader.finish());
+}
+
+#[test]
+fn what_was_never_there_is_a_miss_where_the_database_could_not_be_made_and_no_miss_where_it_is_gone()
+ {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let plain = store(&folder.path().join("store"));
+    save(&plain, "file", 1_000);
+    plain.close().expect("closed");
+    drop(plain);
+    let inline = folder.path().join("store/.holdall/inline");
+    fs::create_dir(&inline).expect("as an opening that found the disk full");
+    let mut before = reader(around, folder.path());
+    assert_eq!(ask(&mut before, "missing"), "0");
+    assert_eq!(ask(&mut before, "file"), "1000");
+    let store = store(&folder.path().join("store"));
+    save(&store, "k7", 10);
+    store.close().expect("closed");
+    drop(store);
+    assert_eq!(ask(&mut before, "k7"), "10");
+    for lost in [inline.join("values.sqlite"), inline] {
+        fs::rename(&lost, folder.path().join("lost")).expect("there");
+        let refused = ask(&mut before, "k7");
+        assert!(refused.contains("is gone"), "{refused}");
+        assert_eq!(ask(&mut before, "file"), "1000");
+        fs::rename(folder.path().join("lost"), &lost).expect("there");
+        assert_eq!(ask(&mut before, "k7"), "10");
+    }
+    before.close();
+    assert!(before.finish());
+}
+
+#[test]
 fn a_user_without_the_right_to_write_has_inline_values() {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {

@@ -34,6 +34,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(super) use self::formats::{NOTES, notes_database};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::stripes::STRIPES;
 use crate::sigbus::{self, Watch};

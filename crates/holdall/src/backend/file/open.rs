@@ -46,8 +46,6 @@ pub(crate) struct Opened {
     pub(crate) stamps: Stamps,
     pub(crate) flushed: FlushedFolders,
     hints: Box<[AtomicU8]>,
-    /// There are inline values, though the store can only be read.
-    pub(crate) sealed_inline: bool,
     /// What is needed for writing and for memory; absent on a read-only or network file system.
     live: Option<Live>,
     /// Why it is absent.
@@ -136,7 +134,6 @@ impl Opened {
                 stamps,
                 flushed: FlushedFolders::default(),
                 hints,
-                sealed_inline: false,
                 live: Some(live),
                 read_only: None,
             })),
@@ -148,9 +145,6 @@ impl Opened {
                 tracing::warn!(path = %path.display(), "the store is read without memory: {error}");
                 let own = open_folder(base.as_fd(), OWN).ok();
                 let store = own.as_ref().map(StoreFile::read).transpose()?.flatten();
-                let sealed_inline = own
-                    .as_ref()
-                    .is_some_and(|own| open_folder(own.as_fd(), inline::FOLDER).is_ok());
                 let stamps = own.and_then(|own| open_folder(own.as_fd(), "stamps").ok());
                 let stamps = stamps.map_or(Stamps::Attributes, Stamps::Folder);
                 Ok(Arc::new(Self {
@@ -161,7 +155,6 @@ impl Opened {
                     stamps,
                     flushed: FlushedFolders::default(),
                     hints,
-                    sealed_inline,
                     live: None,
                     read_only: Some(refused),
                 }))

@@ -38,7 +38,7 @@ impl Opened {
         let Some(live) = self.maybe_live() else {
             return match look(Search::All) {
                 // Nobody says that a value has moved to a file meanwhile.
-                Ok(None) if self.sealed_inline => whole(look(Search::All)),
+                Ok(None) if self.may_have_inline() => whole(look(Search::All)),
                 found => whole(found),
             };
         };

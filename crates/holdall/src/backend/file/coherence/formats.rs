@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::ClockFile;
+use super::{ClockFile, MAGIC};
 use crate::format::{Ending, Format};
 
 const FORMATS: usize = 36;
@@ -18,6 +18,22 @@ const ALL_KNOWN: u32 = 1 << 31;
 const INLINE: u32 = 1 << 29;
 /// Set once the database of inline values is on the disk, which is never taken away again.
 const DATABASE: u32 = 1 << 30;
+
+/// How many bytes of a clock file [`notes_database`] needs.
+pub(crate) const NOTES: usize = INVERTED + 4;
+
+/// As [`ClockFile::had_database`], of the beginning of a clock file that is only read.
+pub(crate) fn notes_database(head: &[u8; NOTES]) -> bool {
+    let half = |at: usize| {
+        let bytes = head.iter().skip(at).take(4).rev();
+        bytes.fold(0_u32, |half, byte| half << 8 | u32::from(*byte))
+    };
+    head.starts_with(&MAGIC.to_le_bytes()) && has_database(half(FORMATS), half(INVERTED))
+}
+
+fn has_database(seen: u32, unseen: u32) -> bool {
+    seen & DATABASE != 0 && unseen & DATABASE == 0
+}
 
 impl ClockFile {
     /// Notes, before it gets its name, that there is a file of this format. Cheap if that is known.
@@ -39,7 +55,7 @@ impl ClockFile {
     /// must not make a store look as if it had lost it.
     pub(crate) fn had_database(&self) -> bool {
         let (seen, unseen) = self.seen();
-        seen & DATABASE != 0 && unseen & DATABASE == 0
+        has_database(seen, unseen)
     }
 
     fn note(&self, bit: u32) {

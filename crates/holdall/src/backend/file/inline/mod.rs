@@ -10,6 +10,7 @@ mod merge;
 mod read;
 mod remove;
 mod room;
+mod sealed;
 mod settle;
 mod write;
 

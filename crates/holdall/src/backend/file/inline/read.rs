@@ -2,9 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::layout::OWN;
 use super::super::open::Opened;
-use super::{FOLDER, lost};
 use crate::backend::Object;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::SqliteIndex;
@@ -24,10 +22,7 @@ impl Opened {
         }
         let found = match self.maybe_live() {
             Some(live) => live.inline.ask(|values| values.value(key.as_str())),
-            None => {
-                let folder = self.path.join(OWN).join(FOLDER);
-                SqliteIndex::sealed_value(&folder, key.as_str()).map_err(lost)
-            }
+            None => self.sealed_value(key),
         };
         let found = found.map_err(reported)?;
         let Some((row, content)) = found else { return Ok(None) };
@@ -79,7 +74,10 @@ impl Opened {
 
     /// Whether the store may have inline values.
     pub(crate) fn may_have_inline(&self) -> bool {
-        self.maybe_live().map_or(self.sealed_inline, |live| live.clock.has_inline())
+        match self.maybe_live() {
+            Some(live) => live.clock.has_inline(),
+            None => self.may_have_sealed(),
+        }
     }
 }
 
