@@ -56,8 +56,7 @@ class Other(Recipe):
     """Another class."""
 
 
-RAN: list[object] = []
-"""What a payload leaves behind."""
+RAN: list[object] = []  # what a payload leaves behind
 
 
 def run(*arguments):
@@ -488,8 +487,7 @@ def test_an_array_in_joblib_that_is_another_kind_is_refused():
 
 @pytest.mark.parametrize("compress", ["zlib", "gzip", "bz2", "xz"])
 def test_what_joblib_has_compressed_is_refused_unread(compress):
-    file = io.BytesIO()
-    joblib.dump([1], file, compress=(compress, 1))
+    joblib.dump([1], file := io.BytesIO(), compress=(compress, 1))
     assert "compressed by joblib" in str(refused(file.getvalue(), format="joblib"))
 
 
