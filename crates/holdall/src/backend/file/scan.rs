@@ -185,7 +185,8 @@ impl Opened {
         let has_inline = |stem: &&str| {
             let key = self.scanned_key(live, stem, None);
             // Of what cannot be asked or has no text it is not known.
-            key.is_none_or(|key| self.inline_record(&key).is_ok_and(|found| found.is_there))
+            let may_be = |key| self.inline_record(&key).map_or(true, |found| found.is_there);
+            key.is_none_or(may_be)
         };
         !unknown.is_empty()
             && (scan
