@@ -28,7 +28,10 @@ impl Opened {
 }
 
 /// Gives back to values what the log of the index has taken of a full disk, or all of the index if
-/// that fails: it is a copy, but for the names of foreign files.
+/// that fails: it is a copy, but for the names of foreign files, which are looked for first, and for the
+/// records of files whose stamps are damaged or lost (rules 1.12 and 1.13). To find those would take
+/// a look at every file, so they go: repair cannot heal the one any more, and the other is read as a
+/// foreign file.
 fn give_index_room_back(live: &Live, patience: Duration) {
     if !give_log_back(live)
         && !has_foreign(live)
