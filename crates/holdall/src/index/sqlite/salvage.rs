@@ -1,5 +1,6 @@
 //! Reading what can be read of a damaged database of values into a new one.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,8 +79,8 @@ impl SqliteIndex {
         let mut is_whole_read = false;
         if let Some(source) = source(&old, role)? {
             expected = read::counters(&source).ok().map(|counters| counters.entries);
-            let mut salvage = Salvage { source, target: &mut target, is_whole, scope: Scope::Old };
-            is_whole_read = salvage.all().map_err(explained)?;
+            let mut salvage = Salvage::new(source, &mut target, is_whole, Scope::Old);
+            is_whole_read = salvage.listed(expected).map_err(explained)?;
         }
         let count = |target: &Connection| Ok(read::counters(target).map_err(explained)?.entries);
         if !(is_whole_read && expected == Some(count(&target)?))
@@ -124,8 +125,8 @@ fn salvage_copied(
     let expected = read::counters(&source).ok().map(|counters| counters.entries);
     let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'entry'";
     let root = source.query_row(root, [], |row| row.get::<_, u32>(0));
-    let mut salvage = Salvage { source, target, is_whole, scope: Scope::Copy };
-    if salvage.all()? && expected == Some(read::counters(salvage.target)?.entries) {
+    let mut salvage = Salvage::new(source, target, is_whole, Scope::Copy);
+    if salvage.listed(expected)? && expected == Some(read::counters(salvage.target)?.entries) {
         return Ok(());
     }
     let folded = salvage.source.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -134,8 +135,7 @@ fn salvage_copied(
     for leaf in copied.leaves(root)?.unwrap_or_default() {
         copied.put_at_root(root, leaf)?;
         let source = open::connect(&copied.path, role)?;
-        let mut salvage = Salvage { source, target, is_whole, scope: Scope::Leaf };
-        salvage.all()?;
+        Salvage::new(source, target, is_whole, Scope::Leaf).all()?;
     }
     Ok(())
 }
@@ -151,6 +151,26 @@ struct Salvage<'a> {
     target: &'a mut Connection,
     is_whole: IsWhole<'a>,
     scope: Scope,
+    /// Rows that the index of the keys does not have are taken too.
+    takes_unlisted: bool,
+    /// Whether any of those was left.
+    has_unlisted: Cell<bool>,
+    /// All rows that were seen.
+    walked: Cell<Numbers>,
+}
+
+/// How many rows there are, and which, in any order.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Numbers {
+    count: u64,
+    sum: u64,
+}
+
+impl Numbers {
+    fn and(self, id: i64) -> Self {
+        let one = xxhash_rust::xxh3::xxh3_64(&id.to_le_bytes());
+        Self { count: self.count + 1, sum: self.sum.wrapping_add(one) }
+    }
 }
 
 /// What is read.
@@ -171,7 +191,55 @@ struct Found {
     content: Bytes,
 }
 
-impl Salvage<'_> {
+impl<'a> Salvage<'a> {
+    fn new(
+        source: Connection,
+        target: &'a mut Connection,
+        is_whole: IsWhole<'a>,
+        scope: Scope,
+    ) -> Self {
+        let (has_unlisted, walked) = (Cell::default(), Cell::default());
+        Self { source, target, is_whole, scope, takes_unlisted: false, has_unlisted, walked }
+    }
+
+    /// Copies what the index of the keys has too: a damaged tree may lead to a page that is not used,
+    /// on which removed values still lie. The others follow if it is the index that is damaged.
+    /// Answers as [`Salvage::all`].
+    fn listed(&mut self, expected: Option<u64>) -> Result<bool, Fault> {
+        let is_sound = self.all()?;
+        if !self.has_unlisted.get() || !self.is_index_wrong(is_sound, expected)? {
+            return Ok(is_sound);
+        }
+        self.takes_unlisted = true;
+        self.all()
+    }
+
+    /// Whether the index of the keys, where it can be read, is not the one of these rows: it is out of
+    /// order, has another number of keys than there are, or has the very rows that were read, under
+    /// other keys.
+    fn is_index_wrong(&self, is_sound: bool, expected: Option<u64>) -> Result<bool, Fault> {
+        let mut listed = Numbers::default();
+        let mut read = || -> rusqlite::Result<bool> {
+            let sql =
+                "SELECT key, id FROM entry INDEXED BY entry_key WHERE key >= x'' ORDER BY key";
+            let mut statement = self.source.prepare_cached(sql)?;
+            let mut rows = statement.query([])?;
+            let mut before: Option<Vec<u8>> = None;
+            while let Some(columns) = rows.next()? {
+                let key = columns.get_ref(0)?.as_blob().unwrap_or_default();
+                if before.as_deref().is_some_and(|before| before >= key) {
+                    return Ok(true);
+                }
+                before = Some(key.to_vec());
+                listed = listed.and(columns.get(1)?);
+            }
+            Ok(expected.is_some_and(|expected| expected != listed.count)
+                || (is_sound && listed == self.walked.get()))
+        };
+        // What cannot be read of it tells nothing of the rest, in which a key was looked up.
+        read().or_else(|error| Ok(unless_damaged(fault::explain(error, Path::new("")), false)?))
+    }
+
     /// Copies all that can be read; whether no damage was in the way.
     fn all(&mut self) -> Result<bool, Fault> {
         let Some(last) = self.last()? else { return Ok(false) };
@@ -238,7 +306,7 @@ impl Salvage<'_> {
         let read = self.read(begin, end, &mut found, &mut last);
         let is_damaged = match read {
             Ok(()) => false,
-            Err(error) => unless_damaged(fault::explain(error, Path::new("")), true)?,
+            Err(fault) => unless_damaged(fault.at(Path::new("")), true)?,
         };
         self.keep(found)?;
         Ok((last, is_damaged))
@@ -250,19 +318,22 @@ impl Salvage<'_> {
         end: i64,
         found: &mut Vec<Found>,
         last: &mut Option<i64>,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), Fault> {
         let mut statement = self.source.prepare_cached(
             "SELECT id, key, row, content FROM entry WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3",
         )?;
         let mut rows = statement.query((begin, end, BATCH))?;
         while let Some(columns) = rows.next()? {
-            *last = Some(columns.get(0)?);
+            let id: i64 = columns.get(0)?;
+            *last = Some(id);
+            self.walked.set(self.walked.get().and(id));
             let bytes = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
             let (Some(key), Some(row), Some(content)) = (bytes(1)?, bytes(2)?, bytes(3)?) else {
                 continue;
             };
             let Ok(decoded) = Row::decode(key, row) else { continue };
-            if self.scope == Scope::Leaf && !self.is_listed(key, columns.get(0)?) {
+            if !self.takes_unlisted && !self.is_listed(key, id)? {
+                self.has_unlisted.set(true);
                 continue;
             }
             if (self.is_whole)(&decoded.key, row, content) {
@@ -273,10 +344,16 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    fn is_listed(&self, key: &[u8], id: i64) -> bool {
+    /// Whether the index of the keys has a row. Where it cannot be read it may have had it, but no page
+    /// to which nothing leads is believed for that.
+    fn is_listed(&self, key: &[u8], id: i64) -> Result<bool> {
         let sql = "SELECT id FROM entry INDEXED BY entry_key WHERE key = ?1";
         let listed = self.source.prepare_cached(sql);
-        listed.and_then(|mut sql| sql.query_row([key], |row| row.get(0))) == Ok(id)
+        match listed.and_then(|mut sql| sql.query_row([key], |row| row.get(0)).optional()) {
+            Ok(listed) => Ok(listed == Some(id)),
+            Err(_) if self.scope == Scope::Leaf => Ok(false),
+            Err(error) => unless_damaged(fault::explain(error, Path::new("")), true),
+        }
     }
 
     fn keep(&mut self, found: Vec<Found>) -> Result<(), Fault> {

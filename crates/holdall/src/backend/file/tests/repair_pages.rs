@@ -181,6 +181,71 @@ fn no_older_inline_value_comes_back_from_a_page_that_is_not_used() {
     assert!(it.backend.get(&key, None).expect("read").is_none(), "it is the older value");
 }
 
+/// The pages that the list of unused ones names, by what the database says itself.
+fn unused_pages(database: &[u8]) -> Vec<u32> {
+    let number = |at: usize| u32::from_be_bytes(database[at..at + 4].try_into().expect("four"));
+    let (mut trunk, mut unused) = (number(32), Vec::new());
+    while trunk != 0 {
+        let at = (trunk as usize - 1) * PAGE as usize;
+        unused.push(trunk);
+        unused.extend((0..number(at + 4) as usize).map(|leaf| number(at + 8 + 4 * leaf)));
+        trunk = number(at);
+    }
+    unused
+}
+
+/// Where the upper pages of a tree lead, and at which bytes they say so.
+fn pointers(database: &[u8], page: u32) -> Vec<(usize, u32)> {
+    let begin = (page as usize - 1) * PAGE as usize;
+    let short =
+        |at: usize| usize::from(u16::from_be_bytes(database[at..at + 2].try_into().expect("two")));
+    if database[begin] != 5 {
+        return Vec::new();
+    }
+    let cells = (0..short(begin + 3)).map(|cell| begin + short(begin + 12 + 2 * cell));
+    let places = cells
+        .chain([begin + 8])
+        .map(|at| (at, u32::from_be_bytes(database[at..at + 4].try_into().expect("four"))));
+    places.flat_map(|found| [vec![found], pointers(database, found.1)].concat()).collect()
+}
+
+#[test]
+fn no_removed_inline_value_comes_back_where_a_flipped_bit_leads_to_a_page_that_is_not_used() {
+    const MANY: usize = 2_000;
+    let name = |number: usize| key(&format!("{number:05}"));
+    let it = inline_fixture();
+    let content = "1".repeat(90);
+    let puts = (0..MANY).map(|number| put(name(number).as_str(), Format::Json, &content));
+    it.backend.put_many(puts.collect()).into_iter().for_each(|placed| drop(placed.expect("put")));
+    let removed: Vec<Key> = (MANY / 4..MANY * 3 / 4).map(name).collect();
+    let done = it.backend.delete_many(&removed, Durability::Process);
+    assert!(done.into_iter().all(|removed| removed.expect("removed")));
+    it.backend.close().expect("closed");
+    let database = it.path(".holdall/inline/values.sqlite");
+    let root = u32::try_from(root(&database, "entry")).expect("short");
+    let whole = fs::read(&database).expect("read");
+    let rows = unused_pages(&whole);
+    let rows: Vec<u32> =
+        rows.into_iter().filter(|page| whole[(*page as usize - 1) * PAGE as usize] == 13).collect();
+    let places = pointers(&whole, root).into_iter();
+    let flips = places.flat_map(|(at, old)| rows.iter().map(move |new| (at, old, *new)));
+    let flips: Vec<_> = flips.filter(|(_, old, new)| (old ^ new).count_ones() == 1).collect();
+    assert!(flips.len() > 3, "{} of {} pages", flips.len(), rows.len());
+    for (at, _, new) in flips.iter().step_by(flips.len().div_ceil(5)) {
+        fs::remove_dir_all(it.path(".holdall/quarantine")).unwrap_or_default();
+        let mut flipped = whole.clone();
+        flipped[*at..at + 4].copy_from_slice(&new.to_be_bytes());
+        fs::write(&database, flipped).expect("damaged");
+        let backend = on(it.dir.path(), BELOW);
+        let done = repaired(&backend, false);
+        for key in &removed {
+            assert!(backend.get(key, None).expect("read").is_none(), "{at}: {key:?}, {done:?}");
+        }
+        assert_eq!(done.salvaged, Some((MANY - removed.len()) as u64), "{at}");
+        backend.close().expect("closed");
+    }
+}
+
 #[test]
 fn a_database_of_inline_values_that_is_cut_short_is_repaired_wherever_it_ends() {
     for has_log in [false, true] {
