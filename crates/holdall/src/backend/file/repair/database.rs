@@ -114,10 +114,12 @@ fn draft(item: &Item, place: &Path, new: &Path) -> Result<(OwnedFd, u64)> {
 }
 
 /// Says how much is to be freed: all values are copied before the old database goes, and that itself
-/// where it cannot be read as it is.
+/// where it cannot be read as it is. What its log has may be all new: then it is there in the new
+/// database, in the log that is copied too, and in the copy into which that is folded.
 fn needed(error: Error, place: &Path) -> Error {
-    let old = place.join(VALUES_FILE).metadata().map_or(0, |old| old.len());
-    error.needs_room(2 * old + LOG_BYTES)
+    let length = |name: &str| place.join(name).metadata().map_or(0, |found| found.len());
+    let (old, log) = (length(VALUES_FILE), length(&format!("{VALUES_FILE}-wal")));
+    error.needs_room(2 * old + 3 * log + LOG_BYTES)
 }
 
 /// Whether an inline value is what was saved, in whichever store: all of them are loaded.
@@ -127,4 +129,24 @@ fn is_whole(key: &str, row: &[u8], content: &[u8]) -> bool {
     stamp.key_hash == xxhash_rust::xxh3::xxh3_64(key.as_bytes())
         && stamp.record.length == content.len() as u64
         && stamp.record.checksum == xxhash_rust::xxh3::xxh3_64(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_that_is_needed_counts_the_log() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let write = |name: &str, mib: u64| {
+            let file = std::fs::File::create(place.path().join(name)).expect("made");
+            file.set_len(mib << 20).expect("enlarged");
+        };
+        let told =
+            || needed(Error::io(Errno::NOSPC.into(), place.path()), place.path()).to_string();
+        write(VALUES_FILE, 10);
+        assert!(told().contains("about 28 MiB"), "{}", told());
+        write(&format!("{VALUES_FILE}-wal"), 64);
+        assert!(told().contains("about 220 MiB"), "{}", told());
+    }
 }
