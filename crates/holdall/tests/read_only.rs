@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use holdall::signing::KeySource;
 use holdall::{BlobManager, BlobOptions, ErrorKind, Format, SaveOptions};
 
 #[path = "common/helper.rs"]
@@ -60,6 +61,19 @@ fn helper_that_reads() {
     assert!(!store.verify(|_| ()).expect("verified").notices.is_empty());
 }
 
+/// Not a test: loads a signed value with a file for its keys.
+#[test]
+#[ignore = "run by the tests below, in its own process"]
+fn helper_that_lacks_the_key() {
+    let (folder, _) = given();
+    let base_path = folder.join("store");
+    let signing_key = KeySource::file(folder.join("signing.key"));
+    let options = BlobOptions { base_path, signing_key, ..BlobOptions::default() };
+    let store = BlobManager::with_options(options);
+    let answer = store.try_load_bytes("signed", None);
+    say(&answer.map_or_else(|error| format!("{:?}: {error}", error.kind()), |_| "loaded".into()));
+}
+
 fn ask(reader: &mut Helper, key: &str) -> String {
     reader.tell(key);
     reader.hear().expect("it answers")
@@ -69,6 +83,28 @@ fn ask(reader: &mut Helper, key: &str) -> String {
 fn reader(around: &[&str], folder: &Path) -> Helper {
     let line = "mount --bind \"$FOLDER\" \"$FOLDER\" && mount -o remount,bind,ro \"$FOLDER\"";
     run_in_shell(around, line, "helper_that_reads", folder)
+}
+
+#[test]
+fn no_signing_key_is_made_for_a_store_that_names_one_where_it_can_only_be_read() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let base_path = folder.path().join("store");
+    let signing_key = KeySource::text("a secret that is long enough").expect("a key");
+    let options = BlobOptions { base_path, signing_key, ..BlobOptions::default() };
+    let store = BlobManager::with_options(options);
+    let parts = vec![b"\x80\x04K\x01.".to_vec().into()];
+    store.save_parts("signed", Format::Pickle, parts, SaveOptions::default()).expect("saved");
+    store.close().expect("closed");
+    // Only the store: a key could be made beside it.
+    let line = "mount --bind \"$FOLDER/store\" \"$FOLDER/store\" && \
+                mount -o remount,bind,ro \"$FOLDER/store\"";
+    let mut reader = run_in_shell(around, line, "helper_that_lacks_the_key", folder.path());
+    let answer = reader.hear().expect("it answers");
+    assert!(answer.starts_with("Untrusted") && answer.contains("is not here"), "{answer}");
+    reader.close();
+    assert!(reader.finish());
+    assert!(!folder.path().join("signing.key").exists(), "a key was made");
 }
 
 fn check(mut reader: Helper) {

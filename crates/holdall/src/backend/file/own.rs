@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, linkat, unlinkat};
@@ -72,9 +72,17 @@ impl Opened {
 }
 
 impl Opened {
-    /// As [`Live::signer`]; a store that can only be read does not say.
+    /// As [`Live::signer`], also where the store can only be read. Where this user may not even open
+    /// the store's own folder, it does not say.
     pub(crate) fn signer(&self) -> Result<Option<String>> {
-        let signer = self.maybe_live().map_or(Ok(None), Live::signer);
+        let signer = match self.maybe_live() {
+            Some(live) => live.signer(),
+            None => match open_folder(self.base.as_fd(), OWN) {
+                Ok(own) => noted(own.as_fd()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
+                Err(error) => Err(Error::io(error.into(), OWN)),
+            },
+        };
         signer.map_err(|error| error.below(&self.path))
     }
 }
@@ -85,19 +93,7 @@ impl Live {
     /// # Errors
     /// [`ErrorKind::Untrusted`] if the note of it is damaged; [`ErrorKind::Io`].
     pub(crate) fn signer(&self) -> Result<Option<String>> {
-        let path = || format!("{OWN}/{SIGNER}");
-        let text =
-            read_small(self.own.as_fd(), SIGNER, 64).map_err(|error| Error::io(error, path()))?;
-        let Some(text) = text else { return Ok(None) };
-        match String::from_utf8(text).ok().filter(|text| is_fingerprint(text)) {
-            Some(text) => Ok(Some(text.trim().to_owned())),
-            None => {
-                let cause = "the note of who signs in this store is damaged";
-                Err(Error::new(ErrorKind::Untrusted, cause).at(path()).remedy(
-                    "run repair, which keeps it aside: the next value that is signed notes it anew",
-                ))
-            }
-        }
+        noted(self.own.as_fd())
     }
 
     /// Notes who signs, unless that is known; of two processes at once the first one counts. Nothing
@@ -228,11 +224,28 @@ impl Live {
     }
 }
 
-/// Sixteen hex digits for each key, on lines.
-pub(super) fn is_fingerprint(text: &str) -> bool {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
-    lines.peek().is_some()
-        && lines.all(|line| line.len() == 16 && line.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// What the note in a store's own folder says.
+fn noted(own: BorrowedFd<'_>) -> Result<Option<String>> {
+    let path = || format!("{OWN}/{SIGNER}");
+    let text = read_small(own, SIGNER, 64).map_err(|error| Error::io(error, path()))?;
+    let Some(text) = text else { return Ok(None) };
+    match std::str::from_utf8(&text).ok().and_then(fingerprint_in) {
+        Some(fingerprint) => Ok(Some(fingerprint.to_owned())),
+        None => {
+            let cause = "the note of who signs in this store is damaged";
+            Err(Error::new(ErrorKind::Untrusted, cause).at(path()).remedy(
+                "run repair, which keeps it aside: the next value that is signed notes it anew",
+            ))
+        }
+    }
+}
+
+/// The fingerprint that a note of who signs holds: 16 hex digits, as they are written here, on one
+/// line and nothing else.
+pub(super) fn fingerprint_in(text: &str) -> Option<&str> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (line.len() == 16 && line.bytes().all(is_digit)).then_some(line)
 }
 
 /// The store does not say who signs: whoever comes next would note another key.

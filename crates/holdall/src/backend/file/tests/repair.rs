@@ -256,3 +256,32 @@ fn the_text_of_a_long_key_comes_back_from_the_index() {
     assert_eq!(it.backend.list("k", None, 9).expect("listed").len(), 1);
     assert!(live.catalog.ask(&live.clock, |index| index.get(&long)).expect("read").is_some());
 }
+
+#[test]
+fn a_note_of_who_signs_is_one_fingerprint_on_one_line() {
+    let it = fixture();
+    let note = it.path(".holdall/signer");
+    let one = crate::signing::fingerprint(&[0xaf; 8]);
+    it.backend.note_signer(&one).expect("noted");
+    for text in [fs::read_to_string(&note).expect("read"), one.clone()] {
+        fs::write(&note, text).expect("written");
+        assert_eq!(it.backend.signer().expect("read").as_deref(), Some(one.as_str()));
+        assert_eq!(kinds(&verified(&it.backend)), []);
+    }
+    let damaged = [
+        format!("{one}\n{one}\n"),
+        format!("{}\n", one.to_uppercase()),
+        format!(" {one}\n"),
+        format!("{one}\n\n"),
+        format!("{one}0\n"),
+        String::new(),
+        "\n".to_owned(),
+        format!("{one}\n{}", " ".repeat(99)),
+    ];
+    for text in damaged {
+        fs::write(&note, &text).expect("written");
+        let error = it.backend.signer().expect_err(&text);
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{text:?}: {error}");
+        assert_eq!(kinds(&verified(&it.backend)), [("signer_damaged", None)], "{text:?}");
+    }
+}

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, op
 use super::super::dir::{open_folder, read_small};
 use super::super::layout::{OWN, is_draft};
 use super::super::open::{Live, Opened};
-use super::super::own::is_fingerprint;
+use super::super::own::fingerprint_in;
 use super::super::repair::{DRAFT, NOTE};
 use crate::backend::health::{Problem, ProblemKind};
 use crate::clock::Clock;
@@ -91,7 +91,8 @@ impl Opened {
         let note = format!("{OWN}/signer");
         match read_small(live.own.as_fd(), "signer", 4_096) {
             Ok(None) => {}
-            Ok(Some(text)) if std::str::from_utf8(&text).is_ok_and(is_fingerprint) => {}
+            Ok(Some(text))
+                if std::str::from_utf8(&text).is_ok_and(|text| fingerprint_in(text).is_some()) => {}
             Ok(Some(_)) => {
                 let what = "it holds no fingerprint of a key";
                 found.push(Problem::new(ProblemKind::SignerDamaged, what).at(note));
