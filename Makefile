@@ -1,6 +1,6 @@
 # Every command that a person or CI needs; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test rust python crash hostile fuzz bench bench-peers endurance faults audit valgrind mutations lock races schedules clean
+.PHONY: help demo test rust python crash hostile fuzz bench bench-peers endurance faults audit valgrind miri mutations lock races schedules clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -60,6 +60,9 @@ audit: ## licences, sources and known weaknesses of all that is pinned (asks the
 valgrind: ## look for memory errors and leaks, in Rust and through Python (needs valgrind)
 	@scripts/setup dev
 	@scripts/memory-checks
+
+miri: ## run what shares memory without a lock under Miri (needs a nightly compiler with miri)
+	@scripts/miri $(ARGS)
 
 mutations: ## break every rule of the disk on purpose and see its tests fail; ARGS="2.7 3.5" for some
 	@scripts/setup dev
