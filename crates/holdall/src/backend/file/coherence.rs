@@ -310,6 +310,17 @@ impl ClockFile {
         let _ = in_order.compare_exchange(0, UNSETTLED, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// Says how a scan has left it: whether another one could do better, else whether a key may stay
+    /// in two places. In one step: a reader that saw calm in between would take the older value.
+    pub(crate) fn end_scan(&self, needs_another: bool, is_unsettled: bool) {
+        let left = match (needs_another, is_unsettled) {
+            (true, _) => 1,
+            (false, true) => UNSETTLED,
+            (false, false) => 0,
+        };
+        self.half(DIVERGED).store(left, Ordering::Release);
+    }
+
     /// Says whether files and index may differ.
     pub(crate) fn set_diverged(&self, diverged: bool) {
         self.half(DIVERGED).store(u32::from(diverged), Ordering::Release);

@@ -159,17 +159,17 @@ impl Opened {
         if scan.unread.is_empty() {
             self.forget_other_keys(live, scan.found.keys());
         }
+        // Before it is the current one, which another thread opens: to close a file drops this
+        // process's locks on it, also those that SQLite holds by another descriptor.
+        drop(index);
         // In this order: the old index must not pass for one that is in order, nor what it lacks for
         // a write that has ended.
         live.clock.next_epoch();
         live.clock.settle();
         // Else a file may be older than another one, or than an inline value that cannot be read now.
         let is_whole = scan.unread.is_empty() && !scan.is_unsettled;
-        live.clock.set_diverged(settled == Settled::NotNow || !is_whole);
-        if settled == Settled::Never || is_doubtful {
-            live.clock.note_unsettled();
-        }
-        drop(index);
+        let needs_another = settled == Settled::NotNow || !is_whole;
+        live.clock.end_scan(needs_another, settled == Settled::Never || is_doubtful);
         if let Err(error) = remove_all_but(live.catalog.folders(), &folder) {
             tracing::warn!("an old index was not removed: {error}");
         }

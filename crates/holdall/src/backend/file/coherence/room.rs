@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, Result};
 
@@ -26,7 +26,7 @@ pub(super) fn has_holes(file: &OwnedFd, length: usize) -> Result<bool> {
 
 /// Gives such parts their blocks, and leaves alone what is there: others may have it mapped.
 pub(super) fn fill(file: &OwnedFd, length: usize) -> Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length as u64) {
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, length as u64)) {
         Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
             Err(Error::io(error.into(), ".holdall/clock"))
         }

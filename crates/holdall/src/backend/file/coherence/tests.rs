@@ -126,3 +126,27 @@ fn a_torn_clock_file_is_made_anew() {
     clock.leap_if_made(false);
     assert!(clock.epoch() > 1_000);
 }
+
+#[test]
+fn nobody_sees_a_moment_of_calm_when_a_scan_ends_that_could_not_tell_which_value_is_newer() {
+    let rounds = if cfg!(miri) { 20 } else { 100_000 };
+    let clock = ClockFile::private([7; 16]).expect("there is memory");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                assert!(clock.diverged());
+            }
+        });
+        for _ in 0..rounds {
+            clock.set_diverged(true);
+            clock.end_scan(false, true);
+        }
+        is_over.store(true, Ordering::Release);
+    });
+    assert!(clock.diverged() && !clock.needs_scan());
+    clock.end_scan(true, true);
+    assert!(clock.needs_scan());
+    clock.end_scan(false, false);
+    assert!(!clock.diverged());
+}
