@@ -154,9 +154,9 @@ impl Error {
         self
     }
 
-    /// Whether there is no room on the disk.
+    /// Whether there is no room on the disk, or none for this user.
     pub(crate) fn is_disk_full(&self) -> bool {
-        self.os_error() == Some(libc::ENOSPC)
+        matches!(self.os_error(), Some(libc::ENOSPC | libc::EDQUOT))
     }
 
     /// For a full disk, says how much is to be freed there.
@@ -332,6 +332,9 @@ mod tests {
 
     #[test]
     fn a_message_names_operation_key_cause_path_and_next_step() {
+        for number in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(Error::io(io::Error::from_raw_os_error(number), "/store").is_disk_full());
+        }
         let full = io::Error::from_raw_os_error(libc::ENOSPC);
         let error = Error::io(full, "/data/store").on_key("recipe").during("save");
         assert_eq!(

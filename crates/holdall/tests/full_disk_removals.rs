@@ -138,11 +138,57 @@ fn on_a_full_disk_every_inline_value_can_be_removed_one_by_one_and_all_at_once()
 
 #[test]
 fn where_the_blocks_of_a_full_disk_are_small_no_mapping_ends_the_process() {
+    on_small_blocks(0, "helper_that_removes_all_inline_values_on_a_full_disk");
+}
+
+#[test]
+#[ignore = "run by the test below, in its own process"]
+fn helper_that_has_what_is_left_to_root() {
+    let (disk, _) = given();
+    end_with_parent();
+    let base_path = disk.join("store");
+    let options = BlobOptions { base_path, inline_below: 1_000, ..BlobOptions::default() };
+    let store = BlobManager::with_options(options.clone());
+    for number in 0..200 {
+        bytes(&store, &format!("k{number}"), 10).expect("saved");
+    }
+    store.close().expect("closed");
+    drop(store);
+    let mut ballast = fs::File::create(disk.join("ballast")).expect("made");
+    while rustix::fs::statvfs(&disk).expect("asked").f_bavail > 0 {
+        std::io::Write::write_all(&mut ballast, &[1; 16_384]).expect("written");
+        ballast.sync_all().expect("written");
+    }
+    // Deep in what is left to root: a reserve that is given up changes nothing for others.
+    std::io::Write::write_all(&mut ballast, &[1; 1 << 20]).expect("written");
+    ballast.sync_all().expect("written");
+    let store = BlobManager::with_options(options);
+    assert_eq!(store.get_stats().expect("counted").entries, 200);
+    assert!(store.try_load_bytes("k7", None).expect("loaded").is_some());
+    bytes(&store, "new", 10).expect("saved");
+    assert!(store.delete("k7", None).expect("deleted"));
+    let reserve = fs::metadata(disk.join("store/.holdall/inline/reserve")).expect("there");
+    assert_eq!(reserve.len(), 512 * 1_024, "it was not given up");
+}
+
+#[test]
+fn on_a_disk_that_is_full_for_others_only_root_can_do_everything() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root has what is left to root");
+    }
+    on_small_blocks(30, "helper_that_has_what_is_left_to_root");
+}
+
+/// Runs a helper on a file system with blocks of 1 KiB, of which so many percent are left to root.
+fn on_small_blocks(percent: u32, helper: &str) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let Some(around) = own_mounts(folder.path()) else { return };
     // In memory, where a flush takes no time.
-    let line = "mount -t tmpfs -o size=20m tmpfs \"$FOLDER\" && truncate -s 12M \"$FOLDER/image\" && \
-                mkfs.ext4 -q -b 1024 -m 0 \"$FOLDER/image\" && mount -o loop \"$FOLDER/image\" \"$FOLDER\"";
+    let line = &format!(
+        "mount -t tmpfs -o size=20m tmpfs \"$FOLDER\" && truncate -s 12M \"$FOLDER/image\" && \
+         mkfs.ext4 -q -b 1024 -m {percent} \"$FOLDER/image\" && \
+         mount -o loop \"$FOLDER/image\" \"$FOLDER\" && chmod 700 \"$FOLDER\""
+    );
     let probe = [around, &["sh", "-c", line]].concat();
     let mut command = std::process::Command::new(probe[0]);
     command.args(&probe[1..]).env("FOLDER", folder.path());
@@ -150,7 +196,6 @@ fn where_the_blocks_of_a_full_disk_are_small_no_mapping_ends_the_process() {
     if !command.status().is_ok_and(|status| status.success()) {
         return println!("skipped: no file system of ext4 can be made and mounted here");
     }
-    let helper = "helper_that_removes_all_inline_values_on_a_full_disk";
     assert!(run_in_shell(around, line, helper, folder.path()).finish());
 }
 

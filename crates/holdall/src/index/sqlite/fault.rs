@@ -6,8 +6,9 @@ use std::path::Path;
 use rusqlite::Error as Sqlite;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 
+use super::room;
 use crate::error::{Error, ErrorKind, LOOK_AT_THE_DISK};
 
 /// Our error for one of SQLite's. What cannot come from a sound database that we made, such as a
@@ -69,7 +70,7 @@ fn has_no_inode(database: &Path) -> bool {
 }
 
 fn has_less_than(bytes: u64, database: &Path) -> bool {
-    statvfs(database).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < bytes)
+    database.parent().is_some_and(|folder| room::lacks(folder, bytes))
 }
 
 /// A flipped bit in the header makes SQLite say "read-only" of a file that can be written.

@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, Mode, OFlags, StatVfs, fallocate, open, statvfs};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Fault, SqliteIndex, system};
 use crate::error::{Error, Result as Answer};
@@ -21,7 +21,8 @@ const LONG_LOG: u64 = 256 * 1_024;
 /// SQLite maps a file beside the database, and takes its room by one byte in so many: on a disk with
 /// smaller blocks the rest is holes, and a write into a hole on a full disk ends the process.
 const STEP: u64 = 4_096;
-/// What it maps for a log as long as ours get, and what is needed before it maps anything, bytes.
+/// What it maps for a log of 80 MB, which only one commit of more makes longer, and what is needed
+/// before it maps anything, bytes.
 const MAPPED: u64 = 5 * 32 * 1_024;
 const FREE: u64 = MAPPED + 64 * 1_024;
 
@@ -63,8 +64,7 @@ pub(super) fn check(database: &Path) -> Answer<()> {
     }
     let mapped = fs::symlink_metadata(mapped(database));
     let is_there = mapped.is_ok_and(|file| file.len() > 0 && file.blocks() * 512 >= file.len());
-    let is_full = |disk: rustix::fs::StatVfs| disk.f_bavail.saturating_mul(disk.f_frsize) < FREE;
-    if !is_there && statvfs(folder).is_ok_and(is_full) {
+    if !is_there && lacks(folder, FREE) {
         return Err(Error::io(Errno::NOSPC.into(), database));
     }
     Ok(())
@@ -83,9 +83,29 @@ pub(super) fn take_mapped(database: &Path, kept: &mut Option<File>) -> Answer<()
     let mut options = File::options();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     let file = kept.insert(options.open(&path).map_err(|error| Error::io(error, &path))?);
-    match fallocate(file, FallocateFlags::empty(), 0, MAPPED) {
+    match retry_on_intr(|| fallocate(&*file, FallocateFlags::empty(), 0, MAPPED)) {
         Err(error @ (Errno::NOSPC | Errno::DQUOT)) => Err(Error::io(error.into(), path)),
         _ => Ok(()),
+    }
+}
+
+/// Whether this process cannot have so many bytes more there. That is tried with a file that has no
+/// name: of what is left to root, and of quotas, the numbers of the file system say nothing.
+pub(super) fn lacks(folder: &Path, bytes: u64) -> bool {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let tried = retry_on_intr(|| {
+        let file = open(folder, flags, Mode::RUSR | Mode::WUSR)?;
+        fallocate(file, FallocateFlags::empty(), 0, bytes)
+    });
+    match tried {
+        Err(Errno::NOSPC | Errno::DQUOT) => true,
+        // There is no such file there, or it cannot be given room.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
+            let has_less = |disk: StatVfs| disk.f_bavail.saturating_mul(disk.f_frsize) < bytes;
+            statvfs(folder).is_ok_and(has_less)
+        }
+        // Whatever else is in the way is not the disk's room.
+        _ => false,
     }
 }
 

@@ -249,5 +249,5 @@ impl Handles {
 
 /// Whether a checkpoint that failed so may have failed to flush the log.
 fn loses_flush(error: &Error) -> bool {
-    error.kind() == ErrorKind::Io && error.os_error() != Some(libc::ENOSPC)
+    error.kind() == ErrorKind::Io && !error.is_disk_full()
 }

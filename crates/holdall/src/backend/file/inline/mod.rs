@@ -206,7 +206,7 @@ impl Inline {
                 // Refuses a link in its place.
                 let folder = own_folder(&self.own, FOLDER)?;
                 let values = Arc::new(SqliteIndex::values(&self.path, Clock::system()));
-                room::open(&values, &folder).map_err(lost)?;
+                room::open(&values, || room::give_up(&folder)).map_err(lost)?;
                 // A process may have been killed while it made one, and somebody is always here.
                 room::sweep(&folder);
                 self.is_reserve_short.store(!room::keep(&folder), Ordering::Release);

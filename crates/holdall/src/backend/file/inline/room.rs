@@ -2,12 +2,12 @@
 //! anything is free.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{AtFlags, Dir, unlinkat};
+use rustix::fs::{AtFlags, Dir, OFlags, fcntl_setfl, unlinkat};
 
 use super::super::layout::{own_file, own_folder};
 use super::write::removal;
@@ -112,7 +112,7 @@ impl Inline {
 }
 
 /// Gives up a part of the reserve; answers whether there was any left.
-fn give_up(folder: &OwnedFd) -> bool {
+pub(super) fn give_up(folder: &OwnedFd) -> bool {
     let shorter = own_file(folder, RESERVE).and_then(|file| {
         let file = File::from(file);
         let length = file.metadata().map_err(io)?.len();
@@ -127,10 +127,10 @@ fn give_up(folder: &OwnedFd) -> bool {
 
 /// Opens the database, which takes some pages beside it: those of the reserve where there are no
 /// others.
-pub(super) fn open(values: &SqliteIndex, folder: &OwnedFd) -> Result<()> {
+pub(super) fn open(values: &SqliteIndex, give_up: impl Fn() -> bool) -> Result<()> {
     loop {
         match values.open_now() {
-            Err(error) if error.is_disk_full() && give_up(folder) => {}
+            Err(error) if error.is_disk_full() && give_up() => {}
             opened => return opened,
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn open(values: &SqliteIndex, folder: &OwnedFd) -> Result<()> {
 pub(super) fn close(values: &SqliteIndex, give_up: impl Fn() -> bool) -> Result<()> {
     loop {
         match values.close() {
-            Err(error) if error.is_disk_full() && give_up() => values.open_now()?,
+            Err(error) if error.is_disk_full() && give_up() => open(values, &give_up)?,
             closed => return closed,
         }
     }
@@ -150,11 +150,13 @@ pub(super) fn close(values: &SqliteIndex, give_up: impl Fn() -> bool) -> Result<
 /// that is all. Without it the store is as good, but for that.
 pub(super) fn keep(folder: &OwnedFd) -> bool {
     let kept = own_file(folder, RESERVE).and_then(|file| {
-        let file = File::from(file);
-        let mut length = file.metadata().map_err(io)?.len();
-        while length < RESERVED {
+        // At the end, wherever that is by then: another process may give up a part meanwhile, and
+        // behind that would be a hole.
+        fcntl_setfl(&file, OFlags::APPEND).map_err(|error| io(error.into()))?;
+        let mut file = File::from(file);
+        while file.metadata().map_err(io)?.len() < RESERVED {
             // A block, so that what is left of the disk is found whatever it is.
-            length += file.write_at(&[0; 4_096], length).map_err(io)? as u64;
+            file.write_all(&[0; 4_096]).map_err(io)?;
         }
         Ok(())
     });
@@ -185,4 +187,31 @@ pub(in super::super) fn sweep(folder: &OwnedFd) {
 
 fn again(result: &Result<()>) -> Result<()> {
     result.as_ref().map_err(Error::again).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::SeekFrom;
+
+    use super::*;
+
+    #[test]
+    fn a_reserve_that_one_process_takes_and_another_gives_up_has_no_holes() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let folder = || OwnedFd::from(File::open(dir.path()).expect("there"));
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                let one = scope.spawn(|| keep(&folder()));
+                for _ in 0..20 {
+                    give_up(&folder());
+                }
+                one.join().expect("no panic");
+            });
+            assert!(keep(&folder()));
+            let file = File::open(dir.path().join(RESERVE)).expect("there");
+            let hole = rustix::fs::seek(&file, SeekFrom::Hole(0)).expect("asked");
+            assert_eq!(hole, file.metadata().expect("there").len());
+            std::fs::remove_file(dir.path().join(RESERVE)).expect("there");
+        }
+    }
 }
