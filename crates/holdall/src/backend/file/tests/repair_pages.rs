@@ -199,7 +199,7 @@ fn pointers(database: &[u8], page: u32) -> Vec<(usize, u32)> {
     let begin = (page as usize - 1) * PAGE as usize;
     let short =
         |at: usize| usize::from(u16::from_be_bytes(database[at..at + 2].try_into().expect("two")));
-    if database[begin] != 5 {
+    if !matches!(database[begin], 2 | 5) {
         return Vec::new();
     }
     let cells = (0..short(begin + 3)).map(|cell| begin + short(begin + 12 + 2 * cell));
@@ -244,6 +244,31 @@ fn no_removed_inline_value_comes_back_where_a_flipped_bit_leads_to_a_page_that_i
         assert_eq!(done.salvaged, Some((MANY - removed.len()) as u64), "{at}");
         backend.close().expect("closed");
     }
+}
+
+#[test]
+fn a_flipped_bit_in_the_index_of_the_keys_of_inline_values_costs_none() {
+    let store = filled(false);
+    let whole = &store.files[0].1;
+    let index = u32::try_from(root(&store.database(), "entry_key")).expect("short");
+    let places = pointers(whole, index);
+    assert!(places.len() > 2, "{places:?}");
+    // To other pages of this index, and to other pages.
+    for (at, bit) in [(places[0].0, 0), (places[0].0, 1), (places[1].0, 2), (index_end(index), 1)] {
+        assert_eq!(left(&store.flip(at as u64 + 3, bit), at as u64), VALUES, "byte {at}");
+    }
+    let key = name(VALUES / 2);
+    let has = |at: &usize| whole[*at..].starts_with(key.as_str().as_bytes());
+    let keys = (0..whole.len()).filter(|at| matches!(whole[at / 4_096 * 4_096], 2 | 10) && has(at));
+    for at in keys.collect::<Vec<_>>() {
+        let at = at as u64 + 8;
+        assert_eq!(left(&store.flip(at, 0), at), VALUES, "byte {at}");
+    }
+}
+
+/// Where an upper page says which page comes last.
+fn index_end(page: u32) -> usize {
+    (page as usize - 1) * PAGE as usize + 8
 }
 
 #[test]
