@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::super::open::Opened;
 use super::super::write::Terms;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::index::{Index, Row, Totals};
 use crate::key::KeyPage;
 use crate::sync::thread;
@@ -63,11 +63,29 @@ impl Opened {
 
     /// Asks both without a move between the two questions, in which a value could be missed; with
     /// `once`, at a moment at which none is in both.
+    ///
+    /// An index that turns out to be damaged is filled anew and asked once more: the files are whole.
     fn both<T: Default>(
         &self,
         terms: Terms<'_>,
         once: bool,
         question: impl Fn(&dyn Index) -> Result<T>,
+    ) -> Result<(T, T)> {
+        match self.both_as_they_are(terms, once, &question) {
+            // The catalog notes it of the index, nobody of the inline values.
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.live()?.clock.needs_scan() => {
+                tracing::warn!("the index is damaged: {error}");
+                self.both_as_they_are(terms, once, &question)
+            }
+            answers => answers,
+        }
+    }
+
+    fn both_as_they_are<T: Default>(
+        &self,
+        terms: Terms<'_>,
+        once: bool,
+        question: &impl Fn(&dyn Index) -> Result<T>,
     ) -> Result<(T, T)> {
         let apart = self.ensure_index(terms)?;
         let live = self.live()?;

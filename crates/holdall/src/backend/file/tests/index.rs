@@ -96,6 +96,32 @@ fn a_lost_clock_leaves_no_index_behind_and_no_generation_is_given_twice() {
     assert!(it.put("other", Format::Json, "1").generation > last.generation);
 }
 
+/// Damages the row of `k`.
+fn damage_a_row(it: &Fixture) {
+    let folder = fs::read_dir(it.path(".holdall/index")).expect("there").next();
+    let file = folder.expect("one").expect("read").path().join("index.sqlite");
+    let index = rusqlite::Connection::open(file).expect("opened");
+    let damage = "UPDATE entry SET row = x'00' WHERE key = x'6b'";
+    assert_eq!(index.execute(damage, []).expect("written"), 1);
+}
+
+#[test]
+fn the_listing_that_meets_a_damaged_index_answers_from_the_files() {
+    let listings: [fn(&FileBackend) -> usize; 3] = [
+        |backend| backend.keys("", None, 10).expect("keys").iter().count(),
+        |backend| backend.list("", None, 10).expect("listed").len(),
+        |backend| backend.every(None, 10).expect("every").len(),
+    ];
+    for listing in listings {
+        let it = fixture();
+        it.put("k", Format::Json, "1");
+        it.put("other", Format::Json, "1");
+        let it = reopened(it);
+        damage_a_row(&it);
+        assert_eq!(listing(&it.backend), 2);
+    }
+}
+
 /// Two openings of one store, as of two processes.
 fn two_openings(it: &Fixture) -> [Arc<Opened>; 2] {
     let options =
