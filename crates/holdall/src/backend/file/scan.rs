@@ -197,7 +197,12 @@ impl Opened {
     }
 
     /// The key of a file with this name, if its text is known.
-    fn scanned_key(&self, live: &Live, stem: &str, stamped: Option<String>) -> Option<Key> {
+    pub(super) fn scanned_key(
+        &self,
+        live: &Live,
+        stem: &str,
+        stamped: Option<String>,
+    ) -> Option<Key> {
         match parse_name(stem, self.case_rule())? {
             ParsedName::Key(key) => Some(key),
             ParsedName::Hashed => {

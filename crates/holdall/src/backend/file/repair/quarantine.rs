@@ -38,19 +38,24 @@ impl Opened {
         let Some(path) = self.below(problem) else { return Ok(()) };
         let Some((stem, ..)) = split_suffix(path) else { return Ok(()) };
         let paths = Self::paths_of(stem);
-        let Some(stripe) = self.stripe_of_name(stem, &paths) else { return Ok(()) };
-        let guard = live.locks.lock(vec![stripe], terms.lock_timeout)?;
+        let stripe = self.stripe_of_name(stem, &paths);
+        let guard = match stripe {
+            Some(stripe) => live.locks.lock(vec![stripe], terms.lock_timeout)?,
+            // Only the index may know whose it is.
+            None => live.locks.lock_all(terms.lock_timeout)?,
+        };
         let look = self.look(stem, &paths, context)?;
+        let stripe = stripe.or_else(|| look.key.as_ref().map(Key::stripe));
         let still = |one: &&Problem| one.kind == problem.kind && self.names(one, path);
         let Some(now) = look.problems.iter().find(still) else { return Ok(()) };
-        begin(live, &[stripe]);
+        begin(live, stripe.as_slice());
         let done = if records::can_be_restored(now) {
             let restored = self.restore_record(live, path, look.key.as_ref());
             restored.map(|()| report.mended.push(problem.clone()))
         } else {
             self.set_aside_files(live, path, problem, &look, report)
         };
-        finish(live, &[stripe]);
+        finish(live, stripe.as_slice());
         drop(guard);
         done
     }

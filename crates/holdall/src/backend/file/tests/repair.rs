@@ -79,6 +79,49 @@ fn records_that_the_index_has_come_back() {
     assert_eq!(stamp_of(&it.path("a.json")), before);
 }
 
+/// A value under a key that no file name can hold, whose record is damaged; its file, and the record.
+fn long_and_damaged(it: &Fixture, length: usize) -> (String, PathBuf, Record) {
+    let text = format!("long/{}", "x".repeat(length));
+    let mut tagged = put(&text, Format::String, "text");
+    tagged.tags = vec!["t".into()];
+    let record = it.backend.put(tagged).expect("put").record;
+    let file = fs::read_dir(it.path("long")).expect("there").next().expect("one").expect("read");
+    let mut stamp = stamp_of(&file.path());
+    stamp[12] ^= 1;
+    set_stamp(&file.path(), &stamp);
+    (text, file.path(), record)
+}
+
+#[test]
+fn records_of_long_keys_that_the_index_has_come_back() {
+    for length in [500, 1_500] {
+        let it = filled();
+        let (text, _, record) = long_and_damaged(&it, length);
+        assert_eq!(kinds(&verified(&it.backend)), [("stamp_damaged", Some(&*text))], "{length}");
+        let done = cured(&it.backend);
+        assert_eq!((done.mended.len(), done.quarantined.len()), (1, 0), "{length}");
+        assert_eq!(it.get(&text).expect("read").expect("there").record, record, "{length}");
+    }
+}
+
+#[test]
+fn a_long_key_whose_record_nobody_knows_costs_the_file_its_place() {
+    for length in [500, 1_500] {
+        let it = filled();
+        let (text, file, _) = long_and_damaged(&it, length);
+        let opened = it.backend.opened().expect("open");
+        let live = opened.live().expect("writable");
+        live.catalog.drop_index();
+        fs::remove_dir_all(live.catalog.folder(live.clock.epoch())).expect("removed");
+        live.clock.set_diverged(true);
+        assert_eq!(it.get(&text).expect_err("damaged").kind(), ErrorKind::Corrupt);
+        let done = cured(&it.backend);
+        assert_eq!(done.quarantined.len(), 1, "{length}");
+        assert!(done.quarantined[0].folder.join("value.txt").exists() && !file.exists());
+        assert!(it.get(&text).expect("a miss").is_none());
+    }
+}
+
 #[test]
 fn a_record_that_nobody_knows_costs_the_file_its_place() {
     let it = filled();

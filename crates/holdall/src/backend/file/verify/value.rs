@@ -13,12 +13,15 @@ use crate::backend::Reading;
 use crate::backend::health::{Finding, Inspect, Problem, ProblemKind};
 use crate::error::{ErrorKind, Result};
 use crate::format::Ending;
-use crate::index::{Index as _, Row};
+use crate::index::{Index as _, Row, SqliteIndex};
 use crate::key::{Key, ParsedName, parse_name};
 use crate::record::{Record, Stamp};
 
 /// What is said of a damaged record that the index has.
 pub(in super::super) const KNOWN: &str = "its record cannot be read; the index has it";
+
+/// What is said of one that it has not.
+const UNKNOWN: &str = "its record cannot be read, and nobody else knows it";
 
 /// What is said of a value beside one whose record is damaged.
 const DOUBTFUL: &str = "it may be older than a file of the key whose record cannot be read";
@@ -82,16 +85,20 @@ impl Opened {
     pub(in super::super) fn stripe_of_name(&self, stem: &str, paths: &[String]) -> Option<usize> {
         match parse_name(stem, self.case_rule())? {
             ParsedName::Key(key) => Some(key.stripe()),
-            ParsedName::Hashed => paths.iter().find_map(|path| {
-                let file = open_file(self.base.as_fd(), path).ok()??;
-                let stat = rustix::fs::fstat(&file).ok()?;
-                let stamp = self
-                    .stamps
-                    .get(file.as_fd(), stat.st_ino, || self.path.join(path))
-                    .ok()?
-                    .whole()?;
-                Some((stamp.key_hash % crate::key::STRIPES as u64) as usize)
-            }),
+            ParsedName::Hashed => {
+                let stamped = paths.iter().find_map(|path| {
+                    let file = open_file(self.base.as_fd(), path).ok()??;
+                    let stat = rustix::fs::fstat(&file).ok()?;
+                    let stamp = self
+                        .stamps
+                        .get(file.as_fd(), stat.st_ino, || self.path.join(path))
+                        .ok()?
+                        .whole()?;
+                    Some((stamp.key_hash % crate::key::STRIPES as u64) as usize)
+                });
+                let kept = || self.scanned_key(self.maybe_live()?, stem, None);
+                stamped.or_else(|| Some(kept()?.stripe()))
+            }
         }
     }
 
@@ -132,7 +139,7 @@ impl Opened {
                 }
             }
         }
-        look.key = self.key_of(stem, &parsed, &marks);
+        look.key = self.key_of(stem, &parsed, &marks)?;
         let blocked = look.problems.len();
         for one in &mut look.problems[..blocked] {
             one.key = look.key.as_ref().map(|key| key.as_str().to_owned());
@@ -173,16 +180,52 @@ impl Opened {
         }
     }
 
-    fn key_of(&self, stem: &str, parsed: &ParsedName, marks: &[Option<Vec<u8>>]) -> Option<Key> {
+    fn key_of(
+        &self,
+        stem: &str,
+        parsed: &ParsedName,
+        marks: &[Option<Vec<u8>>],
+    ) -> Result<Option<Key>> {
         if let ParsedName::Key(key) = parsed {
-            return Some(key.clone());
+            return Ok(Some(key.clone()));
         }
         let stamps = marks.iter().flatten().filter_map(|bytes| Stamp::decode(bytes));
         let told = stamps.filter_map(|stamp| stamp.key);
         let kept = self.maybe_live().and_then(|live| live.long_key(stem));
-        told.chain(kept)
+        let known = told
+            .chain(kept)
             .filter_map(|text| Key::new(&text).ok())
-            .find(|key| key.name(self.case_rule()) == stem)
+            .find(|key| key.name(self.case_rule()) == stem);
+        let is_damaged =
+            |bytes: &Vec<u8>| Stamp::decode(bytes).is_none() && !Stamp::is_newer(bytes);
+        if known.is_none() && marks.iter().flatten().any(is_damaged) {
+            return self.listed_key(stem);
+        }
+        Ok(known)
+    }
+
+    /// The key with this name, if the index lists it. All of its keys are read for that, so only damage
+    /// is worth it.
+    fn listed_key(&self, stem: &str) -> Result<Option<Key>> {
+        let Some(live) = self.maybe_live().filter(|live| live.coherent) else { return Ok(None) };
+        let mut after: Option<String> = None;
+        loop {
+            crate::cancel::check()?;
+            let ask = |index: &SqliteIndex| {
+                index.keys("", after.as_deref(), super::STEP_VALUES, &|_| false)
+            };
+            let page = match live.catalog.ask(&live.clock, ask) {
+                Ok(page) => page,
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                Err(_) => return Ok(None),
+            };
+            let mut keys = page.iter().filter_map(|text| Key::new(text).ok());
+            if let Some(key) = keys.find(|key| key.name(self.case_rule()) == stem) {
+                return Ok(Some(key));
+            }
+            let Some(last) = page.iter().last() else { return Ok(None) };
+            after = Some(last.to_owned());
+        }
     }
 
     fn specimen(
@@ -222,6 +265,9 @@ impl Opened {
         for one in specimens {
             let path = &one.found.path;
             match (&one.found.stamp, &one.content) {
+                (None, _) if matches!(one.mark, Mark::Damaged) => {
+                    look.add(ProblemKind::StampDamaged, UNKNOWN, path);
+                }
                 (None, _) => look.foreign += 1,
                 (Some(stamp), content) => {
                     look.generation = look.generation.max(stamp.record.generation);
@@ -344,11 +390,7 @@ impl Opened {
             }
             Mark::None => true,
             Mark::Damaged => {
-                let what = if is_known {
-                    KNOWN
-                } else {
-                    "its record cannot be read, and nobody else knows it"
-                };
+                let what = if is_known { KNOWN } else { UNKNOWN };
                 look.add(ProblemKind::StampDamaged, what, path);
                 false
             }
