@@ -159,6 +159,17 @@ impl Error {
         matches!(self.os_error(), Some(libc::ENOSPC | libc::EDQUOT))
     }
 
+    /// Says what to do if a folder of the store is gone that it has open.
+    #[must_use]
+    pub(crate) fn unless_removed(self) -> Self {
+        match self.os_error() {
+            Some(libc::ENOENT) => self.remedy(
+                "make a new manager, which makes anew what somebody has removed there, and run verify",
+            ),
+            _ => self,
+        }
+    }
+
     /// For a full disk, says how much is to be freed there.
     #[must_use]
     pub(crate) fn needs_room(mut self, bytes: u64) -> Self {

@@ -350,11 +350,15 @@ impl Live {
             format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed))
         };
         Temp::create_one(&self.temporary, name)
-            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")))
+            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")).unless_removed())
     }
 
     /// Writes the index down and, if nobody else has the store open, notes that all is well.
     pub(crate) fn close(&self, timeout: Duration) -> Result<()> {
+        self.close_all(timeout).map_err(Error::unless_removed)
+    }
+
+    fn close_all(&self, timeout: Duration) -> Result<()> {
         if self.as_last_user(|| {
             // No write may be under way: it would be taken for one that is on the disk.
             let _all = self.locks.lock_all(timeout)?;

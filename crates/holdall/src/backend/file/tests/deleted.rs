@@ -46,3 +46,19 @@ fn a_store_that_somebody_else_has_made_in_its_place_is_found_by_a_read() {
     // The same number of writes, but not the same store: nothing in memory may look fresh.
     assert_ne!(it.backend.version(&key("k")), version);
 }
+
+#[test]
+fn a_folder_of_the_store_that_somebody_has_removed_is_an_error_with_a_next_step() {
+    let said = |error: Error| {
+        let text = error.to_string();
+        assert!(text.contains("; make a new manager"), "{text}");
+    };
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    fs::remove_dir_all(it.path(".holdall/tmp")).expect("removed");
+    said(it.backend.put(put("k", Format::Json, "2")).expect_err("nowhere to write"));
+    let it = fixture();
+    it.put("k", Format::Json, "1");
+    fs::remove_dir_all(it.path(".holdall/index")).expect("removed");
+    said(it.backend.close().expect_err("nothing to write down"));
+}
