@@ -450,3 +450,17 @@ async def test_a_read_under_way_keeps_its_manager(tmp_path):
     gc.collect()
     assert await task == [1]
     assert await get("cold") == [1]
+
+
+async def test_a_call_after_the_close_says_which_and_of_what_key(tmp_path):
+    storage = StorageManager(tmp_path)
+    await storage.close()
+    for call, operation in [
+        (storage.get, "get"),
+        (storage.delete, "delete"),
+        (storage.exists, "look for"),
+    ]:
+        with pytest.raises(holdall.StoreClosedError) as raised:
+            await call("f")
+        assert (raised.value.operation, raised.value.key) == (operation, "f")
+        assert str(raised.value).startswith(f'could not {operation} "f": the manager was closed')

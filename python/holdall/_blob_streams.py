@@ -114,14 +114,14 @@ class BlobStreams(BlobCore):
         check_key(key, "read")
         start = check_span("start", start, "read", key)
         length = check_span("length", length, "read", key)
-        store = await self._open("read")
+        store = await self._open("read", key)
         data: bytes = await self._wait(store.read_range(key, start, length))
         return data
 
     async def _reader(self, key: str) -> BlobReader:
-        store = await self._open("open")
+        store = await self._open("open", key)
         return BlobReader(await self._wait(store.reader(key)), key, self._wait)
 
     async def _writer(self, key: str, format: str, about: Mapping[str, Any]) -> BlobWriter:
-        store = await self._open("open")
+        store = await self._open("open", key)
         return BlobWriter(await self._wait(store.writer(key, format, **about)), key, self._wait)

@@ -32,7 +32,7 @@ class BlobUpkeep(BlobCore):
     async def exists(self, key: str) -> bool:
         """Whether there is a value under the key that has not expired; it is not read."""
         check_key(key, "look for")
-        store = await self._open("look for")
+        store = await self._open("look for", key)
         return await self._wait(store.exists(key))
 
     async def metadata(self, key: str) -> BlobMetadata:
@@ -42,7 +42,7 @@ class BlobUpkeep(BlobCore):
             BlobNotFoundError: There is no value.
         """
         check_key(key, "describe")
-        store = await self._open("describe")
+        store = await self._open("describe", key)
         return await self._wait(store.head(key))
 
     async def keys(
@@ -130,7 +130,7 @@ class BlobUpkeep(BlobCore):
         """
         check_key(key, "delete")
         check_text("if_match", if_match, "delete")
-        store = await self._open("delete")
+        store = await self._open("delete", key)
         return await self._wait(store.delete(key, if_match))
 
     async def delete_many(self, keys: Iterable[str]) -> int:
@@ -161,7 +161,7 @@ class BlobUpkeep(BlobCore):
         """
         check_key(key, "touch")
         ttl = check_ttl(ttl, "touch", key)
-        store = await self._open("touch")
+        store = await self._open("touch", key)
         return await self._wait(store.touch(key, ttl))
 
     async def rename(self, source: str, target: str, *, overwrite: bool = False) -> BlobMetadata:
@@ -174,7 +174,7 @@ class BlobUpkeep(BlobCore):
         check_key(source, "rename")
         check_key(target, "rename")
         check_flag("overwrite", overwrite, "rename")
-        store = await self._open("rename")
+        store = await self._open("rename", source)
         return await self._wait(store.rename(source, target, overwrite))
 
     async def copy(self, source: str, target: str, *, overwrite: bool = False) -> BlobMetadata:
@@ -182,7 +182,7 @@ class BlobUpkeep(BlobCore):
         check_key(source, "copy")
         check_key(target, "copy")
         check_flag("overwrite", overwrite, "copy")
-        store = await self._open("copy")
+        store = await self._open("copy", source)
         return await self._wait(store.copy(source, target, overwrite))
 
     async def migrate(self, key: str, to_format: Format) -> BlobMetadata:
@@ -201,7 +201,7 @@ class BlobUpkeep(BlobCore):
         if record is None or record.format == target:
             return await self.metadata(key)
         name, parts = await self._encoded(value, to_format, {}, "migrate", key)
-        store = await self._open("migrate")
+        store = await self._open("migrate", key)
         return await self._wait(
             store.put(
                 key,

@@ -155,7 +155,7 @@ class BlobCore:
             self._settings = load_settings()
         return self._settings
 
-    async def _ready(self, operation: str) -> Settings:
+    async def _ready(self, operation: str, key: str | None = None) -> Settings:
         """The settings, read while the event loop runs; an error if the manager was closed."""
         if self._closed:
             raise told(
@@ -163,25 +163,27 @@ class BlobCore:
                 "the manager was closed",
                 "make a new one",
                 operation=operation,
+                key=key,
             )
         if self._settings is not None:
             return self._settings
         return await self._driver.offload(self._configured)
 
-    async def _open(self, operation: str) -> Store:
+    async def _open(self, operation: str, key: str | None = None) -> Store:
         """The store; the first call reads the settings, no call waits for a disk."""
         if self._store is not None:
             return self._store
-        settings = await self._ready(operation)
+        settings = await self._ready(operation, key)
         if self._closed:
             # While the settings were read.
-            return await self._open(operation)
+            return await self._open(operation, key)
         if not settings.blob_storage_enabled:
             raise told(
                 StorageDisabledError,
                 "blob storage is switched off",
                 "set BLOB_STORAGE_ENABLED=true",
                 operation=operation,
+                key=key,
             )
         store = Store(
             _absolute(self.base_path),
@@ -195,7 +197,7 @@ class BlobCore:
             # By another thread, just now.
             self._store = None
             self._made.clear()
-            await self._ready(operation)
+            await self._ready(operation, key)
         return store
 
     async def _wait(self, work: Awaitable[T]) -> T:
@@ -296,7 +298,7 @@ class BlobCore:
     ) -> tuple[Any, BlobMetadata | None]:
         """Value and record of a key; `MISSING` and `None` if there is none and that is fine."""
         name = None if format is None else named(format, "load", key)
-        store = await self._open("load")
+        store = await self._open("load", key)
         found = await self._wait(store.get(key, name, missing_ok, True))
         if found is not None and type(found[0]) is LargeValue:
             large, record = found
@@ -316,7 +318,7 @@ class BlobCore:
     async def _map(self, key: str, format: str | None) -> Any:
         """A read-only mapping of an array file."""
         name = None if format is None else named(format, "load", key)
-        store = await self._open("load")
+        store = await self._open("load", key)
         for _ in range(_MAP_ATTEMPTS):
             path, record = await self._wait(store.locate(key, name))
             if record.format != "npy":

@@ -141,7 +141,8 @@ class StorageCore:
     def blobs(self) -> BlobManager:
         """The disk below: `keys`, `metadata`, `touch`, `rename`, `evict`, `expire` and the rest.
 
-        What is changed there, memory sees at its next `get`. It is closed with the manager.
+        What is changed there, memory sees at its next `get`; a loader of `get_or_set` that runs
+        meanwhile does not. It is closed with the manager.
         """
         return self._blobs
 
@@ -153,12 +154,13 @@ class StorageCore:
         """The class and the folder, if it is known without reading settings."""
         return repr(self._blobs).replace(type(self._blobs).__name__, type(self).__name__, 1)
 
-    async def _memory(self) -> Tier:
+    async def _memory(self, operation: str, key: str | None = None) -> Tier:
         """The memory; the first call reads the settings and makes the store's handle."""
         if self._tier is not None:
             return self._tier
-        settings = await self._blobs._ready("open")
-        store = await self._blobs._open("open") if settings.blob_storage_enabled else None
+        settings = await self._blobs._ready(operation, key)
+        on_disk = settings.blob_storage_enabled
+        store = await self._blobs._open(operation, key) if on_disk else None
         size = settings.cache_max_size if self._max_size is DEFAULT else self._max_size
         ttl = settings.cache_default_ttl if self._default_ttl is DEFAULT else self._default_ttl
         tier = Tier(store, size if settings.cache_enabled else 0, ttl, **self._options)
@@ -175,8 +177,8 @@ class StorageCore:
 
     async def cache_get(self, key: str, default: Any = None, *, copy: bool | None = None) -> Any:
         """What memory holds, or `default`; the disk is not asked."""
-        tier = await self._memory()
-        value = tier.get(check_key(key, "get"), MISSING)
+        tier = await self._memory("get", check_key(key, "get"))
+        value = tier.get(key, MISSING)
         if value is MISSING:
             return default
         return self._out(value.value if isinstance(value, Held) else value, copy)
@@ -186,13 +188,12 @@ class StorageCore:
     ) -> None:
         """Keeps a value in this process's memory alone, for `ttl` seconds or a `timedelta`."""
         ttl = check_ttl(ttl, "set", key)
-        tier = await self._memory()
-        tier.pin(check_key(key, "set"), self._in(value, copy, key), ttl)
+        tier = await self._memory("set", check_key(key, "set"))
+        tier.pin(key, self._in(value, copy, key), ttl)
 
     async def cache_delete(self, key: str) -> bool:
         """Removes an entry from memory; the disk keeps its value."""
-        check_key(key, "delete")
-        tier = await self._memory()
+        tier = await self._memory("delete", check_key(key, "delete"))
         if not self._on_disk:
             # It was the only copy: what is being loaded is older.
             await self._driver.overtake(self._flights, ("make", key))
@@ -220,7 +221,7 @@ class StorageCore:
         """
         tier = self._tier
         if tier is None:
-            tier = await self._memory()
+            tier = await self._memory("get", key)
         value = hit(tier.peek if looked else tier.get, key, model_class)
         if value is not MISSING:
             return value

@@ -117,7 +117,7 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
         try:
             name, parts = await self._encoded(value, format, options, "save", key)
             about = None if metadata is None else described(metadata, key)
-            store = self._store or await self._open("save")
+            store = self._store or await self._open("save", key)
             with writing(key):
                 return await self._wait(
                     store.put(

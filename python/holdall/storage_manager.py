@@ -150,7 +150,7 @@ class StorageManager(StorageCore):
         check_key(key, "set")
         ttl = check_ttl(ttl, "set", key)
         check_terms("set", custom_encoder, if_absent, if_match, durability)
-        tier = await self._memory()
+        tier = await self._memory("set", key)
         kept = self._in(value, copy, key)
         if not self._on_disk:
             with writing(key):
@@ -184,7 +184,7 @@ class StorageManager(StorageCore):
             BatchError: Some could not be read: `.errors` by key; `.succeeded` has the others.
         """
         wanted = check_keys(keys, "get")
-        tier = await self._memory()
+        tier = await self._memory("get")
         found = {key: hit(tier.get, key, model_class) for key in wanted}
         missing = [key for key, value in found.items() if value is MISSING]
         errors: dict[str, HoldallError] = {}
@@ -214,7 +214,7 @@ class StorageManager(StorageCore):
         check_mapping("items", items, "set")
         check_terms("set", custom_encoder, False, None, durability)
         ttl = check_ttl(ttl, "set")
-        tier = await self._memory()
+        tier = await self._memory("set")
         if not self._on_disk:
             for key in items:
                 check_key(key, "set")
@@ -277,7 +277,7 @@ class StorageManager(StorageCore):
 
         If the key is set while the load runs, that is the value. If this manager deletes it or is
         cleared, the loaded value is returned and not kept, and whoever asks after that does not
-        wait for it.
+        wait for it. A delete through `blobs` or by others is not noticed by a load that runs.
 
         Args:
             key: The key.
@@ -344,7 +344,7 @@ class StorageManager(StorageCore):
         Waits for the save of what this manager's `get_or_set` has loaded, if that has begun.
         """
         check_key(key, "delete")
-        tier = await self._memory()
+        tier = await self._memory("delete", key)
         await self._driver.overtake(self._flights, ("make", key))
         if not self._on_disk:
             return tier.delete(key)
@@ -356,8 +356,8 @@ class StorageManager(StorageCore):
 
     async def exists(self, key: str) -> bool:
         """Whether there is a value in memory or on the disk; it is not read."""
-        tier = await self._memory()
-        if tier.contains(check_key(key, "look for")):
+        tier = await self._memory("look for", check_key(key, "look for"))
+        if tier.contains(key):
             return True
         return self._on_disk and await self._blobs.exists(key)
 
@@ -365,7 +365,7 @@ class StorageManager(StorageCore):
 
     async def get_stats(self) -> StorageStats:
         """What `BlobManager.get_stats` returns, and `cache` with the statistics of the memory."""
-        tier = await self._memory()
+        tier = await self._memory("get statistics")
         blobs: Any = {"entries": 0, "total_size": 0, "folder": str(self.base_path)}
         if self._on_disk:
             blobs = await self._blobs.get_stats()
@@ -373,7 +373,7 @@ class StorageManager(StorageCore):
 
     async def clear(self) -> int:
         """Removes every value that holdall placed, then all of memory; how many values."""
-        tier = await self._memory()
+        tier = await self._memory("clear")
         await self._driver.overtake(self._flights, None)
         removed = await self._blobs.clear() if self._on_disk else 0
         forgotten = tier.clear()
