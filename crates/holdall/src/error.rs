@@ -161,7 +161,7 @@ impl Error {
 
     /// Says what to do if a folder of the store is gone that it has open.
     #[must_use]
-    pub(crate) fn unless_removed(self) -> Self {
+    pub(crate) fn help_if_gone(self) -> Self {
         match self.os_error() {
             Some(libc::ENOENT) => self.remedy(
                 "make a new manager, which makes anew what somebody has removed there, and run verify",

@@ -350,12 +350,12 @@ impl Live {
             format!("{:016x}", xxh3_64_with_seed(&count.to_le_bytes(), self.seed))
         };
         Temp::create_one(&self.temporary, name)
-            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")).unless_removed())
+            .map_err(|error| Error::io(error.into(), format!("{OWN}/tmp")).help_if_gone())
     }
 
     /// Writes the index down and, if nobody else has the store open, notes that all is well.
     pub(crate) fn close(&self, timeout: Duration) -> Result<()> {
-        self.close_all(timeout).map_err(Error::unless_removed)
+        self.close_all(timeout).map_err(Error::help_if_gone)
     }
 
     fn close_all(&self, timeout: Duration) -> Result<()> {
