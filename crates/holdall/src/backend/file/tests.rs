@@ -25,6 +25,7 @@ mod lost_stamps;
 mod repair;
 mod repair_harms;
 mod repair_killed;
+mod repair_loads;
 mod repair_pages;
 mod repair_whole;
 mod rules;
