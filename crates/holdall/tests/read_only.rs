@@ -236,4 +236,13 @@ fn a_user_without_the_right_to_write_has_inline_values() {
     }
     command.args(arguments("helper_that_reads")).uid(NOBODY).gid(NOBODY);
     check(Helper::run(command, folder.path(), 0));
+    // As it is made: then the files are read, and nothing is known of the rest.
+    let own = folder.path().join("store/.holdall");
+    fs::set_permissions(own, Permissions::from_mode(0o700)).expect("ours");
+    let mut command = Command::new(std::env::current_exe().expect("it has a path"));
+    command.args(arguments("helper_that_reads")).uid(NOBODY).gid(NOBODY);
+    let mut reader = Helper::run(command, folder.path(), 1);
+    for (key, length) in [("file", "1000"), ("missing", "0")] {
+        assert_eq!(ask(&mut reader, key), length, "{key}");
+    }
 }

@@ -72,13 +72,17 @@ impl Opened {
 }
 
 impl Opened {
-    /// As [`Live::signer`], also where the store can only be read. Where this user may not even open
-    /// the store's own folder, it does not say.
+    /// As [`Live::signer`], also where the store can only be read. Where this user may not open
+    /// the store's own folder or the note, it does not say.
     pub(crate) fn signer(&self) -> Result<Option<String>> {
         let signer = match self.maybe_live() {
             Some(live) => live.signer(),
             None => match open_folder(self.base.as_fd(), OWN) {
-                Ok(own) => noted(own.as_fd()),
+                // The note is its owner's alone, as all files are.
+                Ok(own) => noted(own.as_fd()).or_else(|error| {
+                    let is_refused = error.os_error() == Some(Errno::ACCESS.raw_os_error());
+                    if is_refused { Ok(None) } else { Err(error) }
+                }),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
                 Err(error) => Err(Error::io(error.into(), OWN)),
             },

@@ -32,6 +32,8 @@ impl Opened {
         match open_beneath(self.base.as_fd(), &database, OFlags::PATH) {
             // A folder alone is what an opening leaves that finds the disk full.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.had_sealed_database(),
+            // Who may not even enter the store's own folder reads its files alone, as ever.
+            Err(Errno::ACCESS) if self.store.is_none() => false,
             // Where it cannot be looked at, a value must not seem to be missing.
             _ => true,
         }

@@ -34,8 +34,9 @@ pub(super) struct Salvage<'a> {
     scope: Scope,
     /// Rows that the index of the keys does not have are taken too.
     takes_unlisted: bool,
-    /// Whether any of those was left.
-    has_unlisted: bool,
+    /// How many of those were left, and how many of them it has under another number.
+    unlisted: u64,
+    elsewhere: u64,
     /// All rows that were seen.
     walked: Numbers,
     /// How many rows may still be seen: damaged pages may lead in a circle.
@@ -100,7 +101,8 @@ impl<'a> Salvage<'a> {
             is_whole,
             scope,
             takes_unlisted: false,
-            has_unlisted: false,
+            unlisted: 0,
+            elsewhere: 0,
             walked: Numbers::default(),
             rows_left: 8 * ROWS_OF_A_PAGE * (pages + 1),
             tries_left: 256 + 16 * pages,
@@ -117,7 +119,7 @@ impl<'a> Salvage<'a> {
             return Ok(true);
         }
         let is_sound = self.all()?;
-        if !self.has_unlisted || !self.is_index_wrong(is_sound, expected)? {
+        if self.unlisted == 0 || !self.is_index_wrong(is_sound, expected)? {
             return Ok(is_sound);
         }
         self.takes_unlisted = true;
@@ -125,8 +127,8 @@ impl<'a> Salvage<'a> {
     }
 
     /// Whether the index of the keys, where it can be read, is not the one of these rows: it is out of
-    /// order, has another number of keys than there are, or has the very rows that were read, under
-    /// other keys.
+    /// order, has another number of keys than there are, has the very rows that were read, under
+    /// other keys, or has one wrong number. Of a page to which nothing leads any more there are more.
     fn is_index_wrong(&self, is_sound: bool, expected: Option<u64>) -> Result<bool, Fault> {
         let mut listed = Numbers::default();
         let mut read = || -> rusqlite::Result<bool> {
@@ -142,7 +144,11 @@ impl<'a> Salvage<'a> {
                 listed = listed.and(columns.get(1)?);
             }
             Ok(expected.is_some_and(|expected| expected != listed.count)
-                || (is_sound && listed == self.walked))
+                || (is_sound && listed == self.walked)
+                || (is_sound
+                    && expected == Some(listed.count)
+                    && listed.count == self.walked.count
+                    && (self.unlisted, self.elsewhere) == (1, 1)))
         };
         // What cannot be read of it tells nothing of the rest, in which a key was looked up.
         Ok(readable(read())?.unwrap_or(false))
@@ -151,6 +157,7 @@ impl<'a> Salvage<'a> {
     /// Copies all that can be read, from both ends and then between; whether no damage was in the way.
     pub(super) fn all(&mut self) -> Result<bool, Fault> {
         self.walked = Numbers::default();
+        (self.unlisted, self.elsewhere) = (0, 0);
         let (seen, is_damaged) = self.batch(FORWARD, i64::MIN, i64::MAX)?;
         if !is_damaged {
             return Ok(true);
@@ -173,6 +180,8 @@ impl<'a> Salvage<'a> {
             }
             let (seen, is_damaged) = self.batch(FORWARD, begin, end)?;
             let rest = seen.map_or(begin, |seen| seen.saturating_add(1));
+            // A damaged page may tell of numbers that nobody has asked for.
+            let rest = rest.max(begin);
             if !is_damaged || rest > end || (seen.is_none() && begin == end) {
                 continue;
             }
@@ -207,9 +216,17 @@ impl<'a> Salvage<'a> {
                     continue;
                 };
                 let Some(one) = whole(self.is_whole, key, row, content) else { continue };
-                if !self.takes_unlisted && !is_listed(&self.source, self.scope, key, id)? {
-                    self.has_unlisted = true;
-                    continue;
+                if !self.takes_unlisted {
+                    match listed(&self.source, key)? {
+                        Some(Some(listed)) if listed == id => {}
+                        // It may have had it; no page to which nothing leads is believed for that.
+                        None if self.scope == Scope::Tree => {}
+                        other => {
+                            self.unlisted += 1;
+                            self.elsewhere += u64::from(matches!(other, Some(Some(_))));
+                            continue;
+                        }
+                    }
                 }
                 found.push(one);
                 if found.len() >= BATCH {
@@ -233,13 +250,12 @@ fn whole(is_whole: IsWhole<'_>, key: &[u8], row: &[u8], content: &[u8]) -> Optio
     Some(Found { row: decoded, bytes: row.to_vec(), content })
 }
 
-/// Whether the index of the keys has a row. Where it cannot be read it may have had it, but no page
-/// to which nothing leads is believed for that.
-fn is_listed(source: &Connection, scope: Scope, key: &[u8], id: i64) -> Result<bool> {
+/// The number that the index of the keys has for a key, if it has one; `None` where it cannot be read.
+fn listed(source: &Connection, key: &[u8]) -> Result<Option<Option<i64>>> {
     let sql = "SELECT id FROM entry INDEXED BY entry_key WHERE key = ?1";
     let asked = source.prepare_cached(sql);
     let asked = asked.and_then(|mut sql| sql.query_row([key], |row| row.get(0)).optional());
-    Ok(readable(asked)?.map_or(scope == Scope::Tree, |listed| listed == Some(id)))
+    readable(asked)
 }
 
 fn keep(target: &mut Connection, found: Vec<Found>) -> Result<(), Fault> {
