@@ -1,0 +1,60 @@
+//! `holdall du`: how much lies below each part of the keys.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::exit::{Exit, Outcome};
+use crate::output::{count, shown, size};
+use crate::select::Filter;
+
+/// Arguments of `du`.
+#[derive(Debug, Args)]
+pub(crate) struct Du {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// How many parts of a key, between slashes, are told apart
+    #[arg(short, long, default_value_t = 1, value_name = "PARTS")]
+    depth: usize,
+}
+
+impl Du {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let blobs = context.open()?;
+        let mut parts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut all = (0, 0);
+        for about in self.filter.values(&blobs, None) {
+            let about = about?;
+            let part = self.part_of(&about.key);
+            let here = parts.entry(part.to_owned()).or_default();
+            for sum in [here, &mut all] {
+                sum.0 += 1;
+                sum.1 += about.size;
+            }
+        }
+        let mut parts: Vec<_> = parts.into_iter().collect();
+        parts.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));
+        for (part, (entries, bytes)) in parts {
+            if context.out.json {
+                let line = json!({"prefix": part, "entries": entries, "total_size": bytes});
+                context.out.object(&line)?;
+            } else {
+                context.out.line(format!("{:>11}  {entries:>9}  {}", size(bytes), shown(&part)))?;
+            }
+        }
+        context.out.summary(format!("{:>11}  {}", size(all.1), count(all.0, "value")))?;
+        Ok(Exit::Success)
+    }
+
+    /// The key up to and with the slash at this depth; the whole key if it has fewer.
+    fn part_of<'a>(&self, key: &'a str) -> &'a str {
+        let rest = key.get(self.filter.prefix.len()..).unwrap_or_default();
+        match rest.match_indices('/').nth(self.depth.saturating_sub(1)) {
+            Some((at, _)) => &key[..self.filter.prefix.len() + at + 1],
+            None => key,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `holdall put`: a file, or the standard input, as a value.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use holdall::{BlobManager, BlobOptions, Condition, Durability, Format, SaveOptions, Ttl};
+use serde::de::IgnoredAny;
+
+use super::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{count, shown, value};
+
+/// Arguments of `put`.
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// The key
+    key: String,
+
+    /// The file; without one the standard input
+    file: Option<PathBuf>,
+
+    /// The format of the bytes; without it what the file's name says, else bytes
+    #[arg(short, long, value_parser = format)]
+    format: Option<Format>,
+
+    /// How long it lives: seconds, or 90m, 12h, 7d; without it for ever
+    #[arg(long, value_parser = ttl, value_name = "TIME")]
+    ttl: Option<Ttl>,
+
+    /// A word to find or evict it by; may be given again
+    #[arg(short, long, value_name = "TAG")]
+    tag: Vec<String>,
+
+    /// A note beside it, as JSON
+    #[arg(short, long, value_parser = note, value_name = "JSON")]
+    metadata: Option<serde_json::Value>,
+
+    /// Only if there is no such key
+    #[arg(long, conflicts_with = "if_match")]
+    if_absent: bool,
+
+    /// Only if the value that is there has this ETag
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
+
+    /// Answer when it survives a power cut
+    #[arg(long)]
+    durable: bool,
+}
+
+impl Put {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let format = self.format.or_else(|| self.by_name()).unwrap_or(Format::Bytes);
+        if format.is_signed() {
+            let message = format!(
+                "a {format} is not taken from outside: loading it runs what it holds; \
+                 save it from Python, or put it into the folder and look at `holdall trust`"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let payload = self.read()?;
+        check(format, &payload)?;
+        let condition = match (self.if_absent, self.if_match) {
+            (true, _) => Condition::Absent,
+            (false, Some(etag)) => Condition::Matches(etag),
+            (false, None) => Condition::Any,
+        };
+        let options = SaveOptions {
+            ttl: self.ttl.unwrap_or(Ttl::Never),
+            tags: self.tag,
+            metadata: self.metadata.map(|noted| noted.to_string().into_bytes()),
+            condition,
+            durability: self.durable.then_some(Durability::Disk),
+        };
+        // As in the library, the first value makes the store.
+        let options_of_store =
+            BlobOptions { base_path: context.folder()?, ..BlobOptions::default() };
+        let blobs = BlobManager::with_options(options_of_store);
+        let saved = blobs.save_parts(&self.key, format, vec![payload.into()], options)?;
+        blobs.close()?;
+        if context.out.json {
+            context.out.document(&value::to_json(&saved))?;
+        }
+        let size = count(saved.size, "byte");
+        context.out.summary(format!("saved {} as {format}, {size}", shown(&self.key)))?;
+        Ok(Exit::Success)
+    }
+
+    fn by_name(&self) -> Option<Format> {
+        let name = self.file.as_ref()?.extension()?.to_str()?;
+        Format::from_suffix(&format!(".{name}"))
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        let (read, name) = match &self.file {
+            Some(path) if path.as_os_str() != "-" => {
+                (std::fs::read(path), path.display().to_string())
+            }
+            _ => {
+                let mut bytes = Vec::new();
+                let read = std::io::stdin().lock().read_to_end(&mut bytes);
+                (read.map(|_| bytes), "the standard input".to_owned())
+            }
+        };
+        read.map_err(|error| Failure::new(Exit::System, format!("could not read {name}: {error}")))
+    }
+}
+
+/// Refuses bytes that are not what they are said to be: nobody could load them.
+fn check(format: Format, payload: &[u8]) -> Result<(), Failure> {
+    let fault = match format {
+        Format::Json | Format::CustomJson => {
+            serde_json::from_slice::<IgnoredAny>(payload).err().map(|error| error.to_string())
+        }
+        Format::String => std::str::from_utf8(payload).err().map(|error| error.to_string()),
+        Format::Npy => (!payload.starts_with(b"\x93NUMPY")).then(|| "no NumPy file".to_owned()),
+        _ => None,
+    };
+    match fault {
+        Some(fault) => Err(Failure::new(Exit::Usage, format!("this is no {format}: {fault}"))),
+        None => Ok(()),
+    }
+}
+
+fn format(name: &str) -> Result<Format, String> {
+    Format::from_name(name).map_err(|error| error.to_string())
+}
+
+/// Seconds, or a text with units.
+pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
+    let seconds = text.parse::<f64>().ok().map(std::time::Duration::try_from_secs_f64);
+    let after = match seconds {
+        Some(seconds) => seconds.map_err(|error| error.to_string())?,
+        None => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    if after.is_zero() { Err("it has to be more than zero".into()) } else { Ok(Ttl::After(after)) }
+}
+
+fn note(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))
+}

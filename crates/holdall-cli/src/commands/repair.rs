@@ -1,0 +1,93 @@
+//! `holdall repair`: sets right what a verification finds.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use holdall::{Problem, RepairReport};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::verify::{examined, problem};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
+use crate::output::{Output, count, style};
+use crate::store;
+
+/// Arguments of `repair`.
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    /// The folder, in place of --store
+    dir: Option<PathBuf>,
+
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl Repair {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let blobs = store::open(&folder)?;
+        let found = examined(&blobs, &context.out)?;
+        let done = interrupt::listen().run(|| blobs.mend(&found, self.dry_run))?;
+        if !self.dry_run {
+            blobs.close()?;
+        }
+        if context.out.json {
+            context.out.document(&to_json(&done))?;
+        } else {
+            tell(&done, &mut context.out)?;
+        }
+        Ok(if done.kept.is_empty() { Exit::Success } else { Exit::Findings })
+    }
+}
+
+fn tell(done: &RepairReport, out: &mut Output) -> Result<(), Failure> {
+    let (warning, good) = (style::WARNING, style::GOOD);
+    let would = if done.dry_run { "would be " } else { "" };
+    if done.rebuilt {
+        out.line(format!("the index {would}made anew from the files"))?;
+    }
+    for (verb, problems) in [("mended", &done.mended), ("swept", &done.swept)] {
+        for problem in problems {
+            out.line(format!("{would}{verb}  {}", about(problem)))?;
+        }
+    }
+    for aside in &done.quarantined {
+        let (what, folder) = (about(&aside.problem), aside.folder.display());
+        out.line(format!("{warning}{would}set aside{warning:#}  {what} -> {folder}"))?;
+    }
+    for problem in &done.kept {
+        out.line(format!("{warning}left as it is{warning:#}  {problem}"))?;
+    }
+    let changed = done.mended.len() + done.swept.len() + done.quarantined.len();
+    let kept = count(done.kept.len() as u64, "problem");
+    match (done.is_unchanged(), done.kept.is_empty()) {
+        (true, true) => out.summary(format!("{good}nothing to do{good:#}")),
+        (_, true) => out.summary(format!("{would}set right: {}", count(changed as u64, "problem"))),
+        (_, false) => out.summary(format!("{kept} left for somebody to decide")),
+    }
+}
+
+/// What was found and where, without the remedy: that is what was done.
+fn about(problem: &Problem) -> String {
+    let bare = Problem { remedy: String::new(), ..problem.clone() };
+    bare.to_string().trim_end_matches("; ").to_owned()
+}
+
+fn to_json(done: &RepairReport) -> Value {
+    let list = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
+    let aside = done.quarantined.iter().map(|aside| {
+        let mut object = problem(&aside.problem);
+        object["folder"] = json!(aside.folder);
+        object
+    });
+    json!({
+        "dry_run": done.dry_run,
+        "rebuilt": done.rebuilt,
+        "mended": list(&done.mended),
+        "swept": list(&done.swept),
+        "quarantined": aside.collect::<Vec<_>>(),
+        "kept": list(&done.kept),
+    })
+}

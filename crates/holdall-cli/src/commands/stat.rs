@@ -1,0 +1,58 @@
+//! `holdall stat`: what is known of a value.
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::exit::{Exit, Outcome};
+use crate::output::{count, shown, size, time, value};
+
+/// Arguments of `stat`.
+#[derive(Debug, Args)]
+pub(crate) struct Stat {
+    /// The key
+    key: String,
+}
+
+impl Stat {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let blobs = context.open()?;
+        let about = blobs.metadata(&self.key)?;
+        // An inline value has no file.
+        let path = blobs.locate(&self.key, None).ok().map(|(path, _)| path);
+        if context.out.json {
+            let mut object = value::to_json(&about);
+            object["path"] = json!(path);
+            context.out.document(&object)?;
+            return Ok(Exit::Success);
+        }
+        let record = about.record();
+        let mut lines = vec![("key", shown(&about.key).into_owned())];
+        let kept = value::compression(record.codec).map_or(String::new(), |c| format!(", {c}"));
+        lines.push(("format", format!("{}{kept}", about.format)));
+        lines.push(("size", format!("{} ({})", size(about.size), count(about.size, "byte"))));
+        lines.push(("created", time(about.created_at)));
+        lines.push(("updated", time(about.updated_at)));
+        lines.push(("expires", about.expires_at.map_or("never".into(), time)));
+        lines.push(("etag", about.etag.clone()));
+        if !record.tags.is_empty() {
+            let tags: Vec<_> = record.tags.iter().map(|tag| shown(tag)).collect();
+            lines.push(("tags", tags.join(", ")));
+        }
+        if let Some(noted) = &record.metadata {
+            lines.push(("metadata", value::metadata(Some(noted)).to_string()));
+        }
+        let place = match path {
+            Some(path) => shown(&path.to_string_lossy()).into_owned(),
+            None => "inline, in the store's database".into(),
+        };
+        lines.push(("where", place));
+        if record.foreign {
+            lines.push(("origin", "another program".into()));
+        }
+        for (name, text) in lines {
+            context.out.line(format!("{name:<9} {text}"))?;
+        }
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,36 @@
+//! `holdall stats`: how much there is.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::exit::{Exit, Outcome};
+use crate::output::{count, size};
+use crate::store;
+
+/// Arguments of `stats`.
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The folder, in place of --store
+    dir: Option<PathBuf>,
+}
+
+impl Stats {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let stats = store::open(&folder)?.get_stats()?;
+        if context.out.json {
+            context.out.document(&json!({
+                "folder": folder,
+                "entries": stats.entries,
+                "total_size": stats.total_size,
+            }))?;
+        } else {
+            let (entries, bytes) = (count(stats.entries, "value"), size(stats.total_size));
+            context.out.line(format!("{entries}, {bytes}, in {}", folder.display()))?;
+        }
+        Ok(Exit::Success)
+    }
+}

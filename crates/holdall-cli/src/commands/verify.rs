@@ -1,0 +1,91 @@
+//! `holdall verify`: reads everything and names what is damaged.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use holdall::{Problem, VerifyReport};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
+use crate::output::progress::Progress;
+use crate::output::{Output, count, size, style};
+use crate::store;
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The folder, in place of --store
+    dir: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let blobs = store::open(&folder)?;
+        let report = examined(&blobs, &context.out)?;
+        if context.out.json {
+            context.out.document(&to_json(&report))?;
+        } else {
+            tell(&report, &mut context.out)?;
+        }
+        Ok(if report.is_ok() { Exit::Success } else { Exit::Findings })
+    }
+}
+
+/// Reads everything, with progress; Ctrl-C ends it.
+pub(crate) fn examined(
+    blobs: &holdall::BlobManager,
+    out: &Output,
+) -> Result<VerifyReport, Failure> {
+    let mut bar = Progress::begin("verifying", None, !out.quiet && !out.json);
+    let report = interrupt::listen().run(|| blobs.verify(|at| bar.at(at.checked, at.total)));
+    bar.finish();
+    Ok(report?)
+}
+
+fn tell(report: &VerifyReport, out: &mut Output) -> Result<(), Failure> {
+    let (error, warning, good) = (style::ERROR, style::WARNING, style::GOOD);
+    for problem in &report.problems {
+        out.line(format!("{error}damage{error:#}  {problem}"))?;
+    }
+    for notice in &report.notices {
+        out.line(format!("{warning}notice{warning:#}  {notice}"))?;
+    }
+    let (values, bytes) = (count(report.checked, "value"), size(report.bytes));
+    let seconds = report.seconds;
+    match report.problems.len() as u64 {
+        0 => out.summary(format!("{good}all is well{good:#}: {values}, {bytes}, {seconds:.1} s")),
+        found => {
+            let found = count(found, "problem");
+            out.summary(format!(
+                "{error}{found}{error:#} in {values}, {bytes}, {seconds:.1} s; \
+                 see what `holdall repair --dry-run` would do"
+            ))
+        }
+    }
+}
+
+/// A problem as JSON.
+pub(crate) fn problem(found: &Problem) -> Value {
+    json!({
+        "kind": found.kind.name(),
+        "key": found.key,
+        "path": found.path,
+        "what": found.what,
+        "remedy": found.remedy,
+    })
+}
+
+fn to_json(report: &VerifyReport) -> Value {
+    json!({
+        "ok": report.is_ok(),
+        "checked": report.checked,
+        "bytes": report.bytes,
+        "foreign": report.foreign,
+        "seconds": report.seconds,
+        "problems": report.problems.iter().map(problem).collect::<Vec<_>>(),
+        "notices": report.notices.iter().map(problem).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,285 @@
+//! What a pickle holds, read as data: nothing is imported and nothing is called.
+//!
+//! The opcodes are those of CPython's `Lib/pickletools.py`. A stack of descriptions takes the place of
+//! objects: constants, containers by their lengths, calls by the name of what would be called.
+
+use std::collections::BTreeSet;
+
+use super::npy;
+use stack::{Item, Stack};
+
+mod stack;
+
+/// An array inside of a pickle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Array {
+    pub(crate) dtype: String,
+    pub(crate) shape: String,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Pickle {
+    pub(crate) protocol: u8,
+    /// The object as a whole, a phrase.
+    pub(crate) holds: String,
+    /// What loading it would import, sorted.
+    pub(crate) classes: BTreeSet<String>,
+    pub(crate) arrays: Vec<Array>,
+    /// Why the end was not reached, a clause.
+    pub(crate) stopped: Option<&'static str>,
+}
+
+type Read<T> = Result<T, &'static str>;
+
+const CUT: &str = "it is cut off";
+
+impl Pickle {
+    /// Reads as far as it can be read.
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let mut reader = Reader { bytes, at: 0, stack: Stack::default(), found: Self::default() };
+        let stopped = reader.run().err();
+        let Reader { stack, mut found, .. } = reader;
+        found.holds = stack.describe(bytes);
+        found.stopped = stopped;
+        found
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Stack,
+    found: Pickle,
+}
+
+impl<'a> Reader<'a> {
+    fn run(&mut self) -> Read<()> {
+        if matches!(self.bytes.first(), None | Some(0x78 | 0x1f | 0x42 | 0xfd | 0x04)) {
+            return Err("it is compressed by joblib, or no pickle");
+        }
+        loop {
+            let opcode = self.number(1)?;
+            if opcode == u64::from(b'.') {
+                return Ok(());
+            }
+            self.step(u8::try_from(opcode).unwrap_or_default())?;
+        }
+    }
+
+    fn step(&mut self, opcode: u8) -> Read<()> {
+        let stack = &mut self.stack;
+        match opcode {
+            0x80 => self.found.protocol = self.number(1)? as u8,
+            0x95 => drop(self.take(8)?),
+            0x98 => {}
+            b'(' => stack.mark(),
+            b'0' => drop(stack.pop()?),
+            b'1' => drop(stack.pop_mark()?),
+            b'2' => stack.duplicate()?,
+            // Constants.
+            b'N' => stack.push(Item::Word("None")),
+            0x88 => stack.push(Item::Word("True")),
+            0x89 => stack.push(Item::Word("False")),
+            b'K' => self.integer(1)?,
+            b'M' => self.integer(2)?,
+            b'J' => {
+                let value = self.number(4)? as u32 as i32;
+                self.stack.push(Item::Int(value.into()));
+            }
+            0x8a => self.long(1)?,
+            0x8b => self.long(4)?,
+            b'G' => {
+                let value = f64::from_bits(self.number(8)?.swap_bytes());
+                self.stack.push(Item::Float(value));
+            }
+            b'I' | b'L' | b'F' => {
+                let line = self.line()?;
+                self.stack.push(number_of(line));
+            }
+            b'S' | b'V' => {
+                let (from, to) = self.span_of_line()?;
+                self.stack.push(Item::Text(from, to));
+            }
+            0x8c => self.text(1)?,
+            b'X' => self.text(4)?,
+            0x8d => self.text(8)?,
+            b'U' | b'C' => self.binary(1)?,
+            b'T' | b'B' => self.binary(4)?,
+            0x8e | 0x96 => self.binary(8)?,
+            0x97 => stack.push(Item::Word("a buffer outside of the pickle")),
+            b'P' => {
+                self.line()?;
+                self.stack.push(Item::Word("a persistent object"));
+            }
+            b'Q' => stack.replace(1, Item::Word("a persistent object"))?,
+            // Containers.
+            b']' | 0x8f | b'}' => stack.push(Item::container(opcode)),
+            b')' => stack.push(Item::Tuple(Vec::new())),
+            b'l' | b'd' | 0x91 => stack.container_of_mark(opcode)?,
+            b't' => stack.tuple_of_mark()?,
+            0x85 => stack.tuple(1)?,
+            0x86 => stack.tuple(2)?,
+            0x87 => stack.tuple(3)?,
+            b'a' => stack.extend(1)?,
+            b's' => stack.extend(2)?,
+            b'e' | b'u' | 0x90 => stack.extend_by_mark()?,
+            // The memo.
+            b'p' => {
+                let number = self.line()?.parse().map_err(|_| "a number of the memo is no number")?;
+                self.stack.memoize(Some(number))?;
+            }
+            b'q' | b'r' => {
+                let number = self.number(if opcode == b'q' { 1 } else { 4 })?;
+                self.stack.memoize(Some(number))?;
+            }
+            0x94 => stack.memoize(None)?,
+            b'g' => {
+                let number = self.line()?.parse().map_err(|_| "a number of the memo is no number")?;
+                self.stack.recall(number)?;
+            }
+            b'h' | b'j' => {
+                let number = self.number(if opcode == b'h' { 1 } else { 4 })?;
+                self.stack.recall(number)?;
+            }
+            // Classes and calls.
+            b'c' | b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                let class = format!("{module}.{name}");
+                if opcode == b'i' {
+                    self.stack.pop_mark()?;
+                }
+                self.class(class, opcode == b'i');
+            }
+            0x93 => {
+                let name = self.stack.pop_text(self.bytes)?;
+                let module = self.stack.pop_text(self.bytes)?;
+                self.class(format!("{module}.{name}"), false);
+            }
+            0x82..=0x84 => {
+                self.take(1 << (opcode - 0x82))?;
+                self.class("(an extension code)".into(), false);
+            }
+            b'o' => self.stack.object_of_mark()?,
+            b'R' | 0x81 => self.call(2)?,
+            0x92 => self.call(3)?,
+            b'b' => self.build()?,
+            _ => return Err("it has an opcode that no pickle has"),
+        }
+        Ok(())
+    }
+
+    fn class(&mut self, name: String, called: bool) {
+        self.found.classes.insert(name.clone());
+        let class = self.stack.name(name);
+        self.stack.push(if called { Item::Call(class, Vec::new()) } else { Item::Class(class) });
+    }
+
+    /// A call, or a new object: what is called stands below its arguments.
+    fn call(&mut self, items: usize) -> Read<()> {
+        self.stack.call(items)?;
+        if let Some((dtype, shape)) = self.stack.array_of_call(self.bytes) {
+            self.found.arrays.push(Array { dtype: npy::dtype(&dtype), shape });
+        }
+        Ok(())
+    }
+
+    /// An object is given its state. One of joblib's arrays has its bytes right behind that.
+    fn build(&mut self) -> Read<()> {
+        let state = self.stack.pop()?;
+        let Some(array) = self.stack.array_of_state(state, self.bytes) else {
+            return self.stack.keep_state(state);
+        };
+        let (dtype, shape) = (npy::dtype(&array.dtype), array.shape);
+        self.found.arrays.push(Array { dtype, shape });
+        if array.is_of_joblib {
+            if array.is_aligned {
+                let padding = self.number(1)? as usize;
+                self.take(padding)?;
+            }
+            match array.bytes {
+                Some(bytes) => drop(self.take(bytes)?),
+                None => return Err("it goes on with an array of objects"),
+            }
+        }
+        self.stack.keep_state(state)
+    }
+
+    fn integer(&mut self, bytes: usize) -> Read<()> {
+        let value = self.number(bytes)?;
+        self.stack.push(Item::Int(value as i64));
+        Ok(())
+    }
+
+    fn long(&mut self, width: usize) -> Read<()> {
+        let length = self.number(width)? as usize;
+        let bytes = self.take(length)?;
+        let item = match bytes.len() {
+            0..=8 => {
+                let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+                let mut wide = [if negative { 0xff } else { 0 }; 8];
+                wide[..bytes.len()].copy_from_slice(bytes);
+                Item::Int(i64::from_le_bytes(wide))
+            }
+            _ => Item::Word("a long integer"),
+        };
+        self.stack.push(item);
+        Ok(())
+    }
+
+    fn text(&mut self, width: usize) -> Read<()> {
+        let length = self.number(width)? as usize;
+        let from = self.at;
+        self.take(length)?;
+        self.stack.push(Item::Text(from, self.at));
+        Ok(())
+    }
+
+    fn binary(&mut self, width: usize) -> Read<()> {
+        let length = self.number(width)? as usize;
+        self.take(length)?;
+        self.stack.push(Item::Bytes(length));
+        Ok(())
+    }
+
+    fn take(&mut self, length: usize) -> Read<&'a [u8]> {
+        let end = self.at.checked_add(length).ok_or(CUT)?;
+        let taken = self.bytes.get(self.at..end).ok_or(CUT)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    /// A number of up to eight bytes, little-endian.
+    fn number(&mut self, bytes: usize) -> Read<u64> {
+        let mut wide = [0; 8];
+        wide[..bytes].copy_from_slice(self.take(bytes)?);
+        Ok(u64::from_le_bytes(wide))
+    }
+
+    fn span_of_line(&mut self) -> Read<(usize, usize)> {
+        let rest = self.bytes.get(self.at..).ok_or(CUT)?;
+        let length = rest.iter().position(|byte| *byte == b'\n').ok_or(CUT)?;
+        let span = (self.at, self.at + length);
+        self.at = span.1 + 1;
+        Ok(span)
+    }
+
+    fn line(&mut self) -> Read<&'a str> {
+        let (from, to) = self.span_of_line()?;
+        std::str::from_utf8(&self.bytes[from..to]).map_err(|_| "a line of it is no text")
+    }
+}
+
+fn number_of(line: &str) -> Item {
+    let line = line.trim_end_matches('L');
+    match (line, line.parse::<i64>(), line.parse::<f64>()) {
+        ("00", ..) => Item::Word("False"),
+        ("01", ..) => Item::Word("True"),
+        (_, Ok(value), _) => Item::Int(value),
+        (_, _, Ok(value)) => Item::Float(value),
+        _ => Item::Word("a number"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

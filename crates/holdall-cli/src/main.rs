@@ -1,0 +1,28 @@
+//! The command `holdall`: looks into a store, moves values in and out, keeps it healthy.
+//!
+//! The library does the work. Here arguments become calls, results become lines, and errors
+//! become one sentence and an exit code (`exit.rs`). One file for each command in `commands/`.
+
+mod arguments;
+mod commands;
+mod describe;
+mod exit;
+mod interrupt;
+mod output;
+mod select;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    arguments.color.hold_for_all();
+    match commands::run(arguments) {
+        Ok(code) => code.into(),
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Everything that is written: lines, JSON, sizes and times, progress.
+
+pub(crate) mod progress;
+pub(crate) mod style;
+pub(crate) mod value;
+
+use std::borrow::Cow;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anstream::AutoStream;
+use serde_json::Value;
+
+use crate::exit::Failure;
+
+/// The standard output, buffered, and how it was asked to look.
+pub(crate) struct Output {
+    stream: BufWriter<AutoStream<io::StdoutLock<'static>>>,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) terminal: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let stream = AutoStream::auto(io::stdout()).lock();
+        Self { stream: BufWriter::with_capacity(64 * 1_024, stream), json, quiet, terminal }
+    }
+
+    /// A line of text.
+    pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        Ok(writeln!(self.stream, "{text}")?)
+    }
+
+    /// One object of a listing, on a line of its own.
+    pub(crate) fn object(&mut self, value: &Value) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stream, value).map_err(io::Error::from)?;
+        Ok(self.stream.write_all(b"\n")?)
+    }
+
+    /// A document, over several lines where somebody reads it.
+    pub(crate) fn document(&mut self, value: &Value) -> Result<(), Failure> {
+        if !self.terminal {
+            return self.object(value);
+        }
+        serde_json::to_writer_pretty(&mut self.stream, value).map_err(io::Error::from)?;
+        Ok(self.stream.write_all(b"\n")?)
+    }
+
+    /// A line about what was done, for people: not with `--json` or `--quiet`.
+    pub(crate) fn summary(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        if self.json || self.quiet { Ok(()) } else { self.line(text) }
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        // Not through the stream that takes colours out: a value may have bytes like theirs.
+        self.stream.flush()?;
+        Ok(io::stdout().write_all(bytes)?)
+    }
+
+    /// Hands everything to the system.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.stream.flush()?;
+        Ok(io::stdout().flush()?)
+    }
+}
+
+/// A key as one line shows it: control characters and backslashes escaped, the rest as it is.
+pub(crate) fn shown(key: &str) -> Cow<'_, str> {
+    let must_escape = |char: char| char.is_control() || char == '\\' || is_invisible(char);
+    if !key.contains(must_escape) {
+        return Cow::Borrowed(key);
+    }
+    let mut shown = String::with_capacity(key.len() + 8);
+    for char in key.chars() {
+        if must_escape(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
+    }
+    Cow::Owned(shown)
+}
+
+/// Characters that turn the direction of a line or hide in it.
+fn is_invisible(char: char) -> bool {
+    matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// `12.3 KiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `1,234 values`, `1 value`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", indicatif::HumanCount(number))
+}
+
+/// `2026-11-26T04:01:02.123Z`, of milliseconds since 1970.
+pub(crate) fn time(millis: u64) -> String {
+    // The last moment that has a year of four digits.
+    const LAST: u64 = 253_402_300_799_999;
+    let since = std::time::Duration::from_millis(millis.min(LAST));
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,39 @@
+//! Which store a command is about, and its opening.
+
+use std::path::{Path, PathBuf};
+
+use holdall::config::Settings;
+use holdall::{BlobManager, BlobOptions};
+
+use crate::exit::{Exit, Failure};
+
+/// The folder that was asked for, else that of the configuration.
+pub(crate) fn folder(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match asked {
+        Some(folder) => Ok(folder),
+        None => Ok(Settings::from_env()?.base_path),
+    }
+}
+
+/// Opens the store in this folder; one that is not there is not made.
+pub(crate) fn open(folder: &Path) -> Result<BlobManager, Failure> {
+    open_with(BlobOptions { base_path: folder.to_path_buf(), ..BlobOptions::default() })
+}
+
+/// As [`open`], with options.
+pub(crate) fn open_with(options: BlobOptions) -> Result<BlobManager, Failure> {
+    let folder = &options.base_path;
+    if !holds_store(folder) {
+        let what = if folder.exists() { "holds no store" } else { "does not exist" };
+        return Err(Failure::new(
+            Exit::NoStore,
+            format!("{} {what}; name one with --store DIR", folder.display()),
+        ));
+    }
+    Ok(BlobManager::with_options(options))
+}
+
+/// Whether a store was ever opened for writing in this folder.
+pub(crate) fn holds_store(folder: &Path) -> bool {
+    folder.join(".holdall").symlink_metadata().is_ok_and(|found| found.is_dir())
+}
