@@ -9,6 +9,7 @@ mod describe;
 mod exit;
 mod interrupt;
 mod output;
+mod python;
 mod select;
 mod store;
 

@@ -6,6 +6,7 @@ mod evict;
 mod expire;
 mod get;
 mod ls;
+pub(crate) mod migrate;
 mod put;
 mod repair;
 mod rm;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Expire(expire::Expire),
     /// Remove the values with a tag
     Evict(evict::Evict),
+    /// Bring values to another format or compression
+    Migrate(migrate::Migrate),
     /// Print the completions for a shell
     Completions(completions::Completions),
 }
@@ -84,6 +87,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Repair(repair) => repair.run(&mut context),
         Command::Expire(expire) => expire.run(&mut context),
         Command::Evict(evict) => evict.run(&mut context),
+        Command::Migrate(migrate) => migrate.run(&mut context),
         Command::Completions(completions) => completions.run(&mut context),
     }?;
     context.out.finish()?;

@@ -10,6 +10,7 @@
 
 mod bytes;
 mod compression;
+mod conversion;
 mod finite;
 mod json;
 mod suffix;
@@ -24,6 +25,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use conversion::converts;
+pub(crate) use conversion::convert;
 pub(crate) use compression::{compress, decompress, plausible, unpacks};
 pub(crate) use suffix::Ending;
 pub use suffix::{Codec, split_suffix};

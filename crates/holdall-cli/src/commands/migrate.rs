@@ -1,0 +1,153 @@
+//! `holdall migrate`: brings values to another format or compression, while the store is in use.
+
+use clap::Args;
+use holdall::format::{Codec, converts};
+use holdall::{Error, ErrorKind, Format, Migrate as Asked, MigrationReport};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
+use crate::output::progress::Progress;
+use crate::output::{Output, count, shown, size};
+use crate::python;
+use crate::select::Filter;
+
+/// Arguments of `migrate`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// The format that they get
+    #[arg(long, group = "what", value_parser = format, value_name = "FORMAT")]
+    to: Option<Format>,
+
+    /// The compression that they get: zstd, lz4 or none
+    #[arg(long, group = "what", value_parser = codec, value_name = "CODEC")]
+    compression: Option<Codec>,
+
+    /// Only values of this format
+    #[arg(long, value_parser = format, value_name = "FORMAT")]
+    from: Option<Format>,
+
+    /// Convert, and write nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// What was done, by whomever.
+pub(crate) struct Done {
+    pub(crate) checked: u64,
+    pub(crate) converted: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) bytes: (u64, u64),
+    /// Keys and what is wrong with them.
+    pub(crate) failed: Vec<(String, String)>,
+    pub(crate) is_interrupted: bool,
+}
+
+impl Migrate {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let total = context.open()?.get_stats()?.entries;
+        let bar = Progress::begin("migrating", Some(total), !context.out.quiet);
+        let done = match self.needs_python() {
+            false => self.here(context, bar)?,
+            true => python::migrate(&self.asked(), &context.folder()?, bar)?,
+        };
+        tell(&done, self.dry_run, &mut context.out)?;
+        Ok(if done.is_interrupted { Exit::Interrupted } else { super::done(done.failed.len() as u64) })
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            prefix: self.filter.prefix.clone(),
+            tag: self.filter.tag.clone(),
+            from: self.from,
+            format: self.to,
+            compression: self.compression,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// Whether one of the formats takes Python to read or write.
+    fn needs_python(&self) -> bool {
+        let Some(to) = self.to else { return false };
+        match self.from {
+            Some(from) => !converts(from, to),
+            None => true,
+        }
+    }
+
+    fn here(&self, context: &Context, mut bar: Progress) -> Result<Done, Failure> {
+        let blobs = context.open()?;
+        let mut migration = blobs.migration(self.asked());
+        let token = interrupt::listen();
+        let outcome = token.run(|| -> holdall::Result<()> {
+            while migration.step()? {
+                bar.at(migration.so_far().checked, None);
+            }
+            Ok(())
+        });
+        bar.finish();
+        let is_interrupted = match outcome {
+            Ok(()) => false,
+            Err(error) if error.kind() == ErrorKind::Cancelled => true,
+            Err(error) => return Err(error.into()),
+        };
+        let MigrationReport { checked, converted, unchanged, bytes, failed, .. } =
+            migration.finish();
+        blobs.close()?;
+        let told = |(key, error): (String, Error)| (key, error.to_string());
+        let failed = failed.into_iter().map(told).collect();
+        Ok(Done { checked, converted, unchanged, bytes, failed, is_interrupted })
+    }
+}
+
+fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
+    if out.json {
+        return out.document(&to_json(done, dry_run));
+    }
+    const LISTED: usize = 20;
+    for (key, error) in done.failed.iter().take(LISTED) {
+        out.line(format!("{}: {error}", shown(key)))?;
+    }
+    if done.failed.len() > LISTED {
+        out.line(format!("and {} more; --json has all", done.failed.len() - LISTED))?;
+    }
+    let verb = if dry_run { "would convert" } else { "converted" };
+    let (before, after) = (size(done.bytes.0), size(done.bytes.1));
+    let converted = count(done.converted, "value");
+    let mut line = format!("{verb} {converted}, {before} -> {after}");
+    line += &format!("; {} as they were", count(done.unchanged, "value"));
+    if !done.failed.is_empty() {
+        line += &format!("; {} could not be converted", count(done.failed.len() as u64, "value"));
+    }
+    if done.is_interrupted {
+        line += "; interrupted: run it again to go on";
+    }
+    out.summary(line)
+}
+
+fn to_json(done: &Done, dry_run: bool) -> Value {
+    let failed = done.failed.iter().map(|(key, error)| json!({"key": key, "error": error}));
+    json!({
+        "dry_run": dry_run,
+        "checked": done.checked,
+        "converted": done.converted,
+        "unchanged": done.unchanged,
+        "bytes_before": done.bytes.0,
+        "bytes_after": done.bytes.1,
+        "failed": failed.collect::<Vec<_>>(),
+        "interrupted": done.is_interrupted,
+    })
+}
+
+fn format(name: &str) -> Result<Format, String> {
+    Format::from_name(name).map_err(|error| error.to_string())
+}
+
+fn codec(name: &str) -> Result<Codec, String> {
+    Codec::from_name(name).map_err(|error| error.to_string())
+}

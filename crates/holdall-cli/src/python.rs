@@ -1,0 +1,88 @@
+//! What takes Python is asked of it: a migration from or to formats that only Python reads.
+//!
+//! The child is `python -m holdall._migrate`; it writes a line of JSON after each step, and a report
+//! in the end.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use holdall::Migrate;
+use serde_json::{Value, json};
+
+use crate::commands::migrate::Done;
+use crate::exit::{Exit, Failure};
+use crate::interrupt;
+use crate::output::progress::Progress;
+
+/// Migrates in a child; this process shows how far it is.
+pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Result<Done, Failure> {
+    let request = json!({
+        "store": folder,
+        "prefix": asked.prefix,
+        "tag": asked.tag,
+        "from_format": asked.from.map(|format| format.name()),
+        "to_format": asked.format.map(|format| format.name()),
+        "compression": asked.compression.map(|codec| codec.name()),
+        "dry_run": asked.dry_run,
+    });
+    // Both get a Ctrl-C; the child ends after the value that it is at, and says so.
+    interrupt::listen();
+    let mut child = Command::new(interpreter())
+        .args(["-m", "holdall._migrate", &request.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| none(&error.to_string()))?;
+    let mut last = Value::Null;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let Ok(line) = line else { break };
+            last = serde_json::from_str(&line).unwrap_or(Value::Null);
+            bar.at(number(&last, "checked"), None);
+        }
+    }
+    bar.finish();
+    let status = child.wait().map_err(|error| none(&error.to_string()))?;
+    if let Some(message) = last.get("error").and_then(Value::as_str) {
+        return Err(Failure::new(Exit::System, message));
+    }
+    if !last.get("finished").is_some_and(Value::is_boolean) {
+        return Err(none(&format!("it ended with {status}")));
+    }
+    let failed = last["failed"].as_object().into_iter().flatten();
+    let text = |error: &Value| error.as_str().unwrap_or_default().to_owned();
+    Ok(Done {
+        checked: number(&last, "checked"),
+        converted: number(&last, "converted"),
+        unchanged: number(&last, "unchanged"),
+        bytes: (number(&last, "bytes_before"), number(&last, "bytes_after")),
+        failed: failed.map(|(key, error)| (key.clone(), text(error))).collect(),
+        is_interrupted: last["finished"] == false,
+    })
+}
+
+fn number(report: &Value, name: &str) -> u64 {
+    report[name].as_u64().unwrap_or_default()
+}
+
+/// The interpreter that called, else the one beside this program, else the first of the path.
+fn interpreter() -> OsString {
+    if let Some(named) = std::env::var_os("HOLDALL_PYTHON").filter(|named| !named.is_empty()) {
+        return named;
+    }
+    let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
+    let found = beside.map(|folder| folder.join("python3")).filter(|python| python.is_file());
+    found.map_or_else(|| "python3".into(), PathBuf::into_os_string)
+}
+
+fn none(what: &str) -> Failure {
+    Failure::new(
+        Exit::System,
+        format!(
+            "this conversion takes Python with holdall in it, which could not be run ({what}); \
+             run `python -m holdall migrate` with such a Python, or set HOLDALL_PYTHON"
+        ),
+    )
+}

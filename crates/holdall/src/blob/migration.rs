@@ -1,0 +1,274 @@
+//! Values are brought to another format or compression, while the store is in use.
+
+use std::sync::Arc;
+
+use super::{BlobManager, BlobMetadata, BlobOptions, Save, SaveOptions};
+use crate::backend::{Condition, Put};
+use crate::cancel;
+use crate::clock::Ttl;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Codec, Format, convert};
+use crate::record::Record;
+
+/// The most values that are looked at, and bytes that are placed, in one step.
+const MOST_VALUES: usize = 256;
+const MOST_BYTES: u64 = 16 << 20;
+/// How often a value is looked at anew that somebody else has saved meanwhile.
+const RETRIES: usize = 8;
+
+/// Which values are migrated, and to what.
+#[derive(Debug, Clone, Default)]
+pub struct Migrate {
+    /// Only keys that start so. Default: all.
+    pub prefix: String,
+    /// Only values with this tag. Default: all.
+    pub tag: Option<String>,
+    /// Only values of this format. Default: all.
+    pub from: Option<Format>,
+    /// The format that they get. Default: each keeps its own.
+    pub format: Option<Format>,
+    /// The compression that they get where it makes them smaller. Default: each keeps its own.
+    pub compression: Option<Codec>,
+    /// Convert, and place nothing.
+    pub dry_run: bool,
+}
+
+impl Migrate {
+    /// Whether a value has to be looked at: it is of the formats asked for, and not yet as it
+    /// should be.
+    fn wants(&self, about: &BlobMetadata) -> bool {
+        let record = about.record();
+        self.from.is_none_or(|from| from == record.format) && !self.is_done(record)
+    }
+
+    fn is_done(&self, record: &Record) -> bool {
+        let has_format = self.format.is_none_or(|format| format == record.format);
+        has_format && self.compression.is_none_or(|codec| codec == record.codec)
+    }
+}
+
+/// What a migration has done so far, or in all.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct MigrationReport {
+    /// Values that were looked at.
+    pub checked: u64,
+    /// Of those, how many were converted; of a dry run, how many would be.
+    pub converted: u64,
+    /// Of those, how many were left as they are: already as asked, or not smaller when compressed.
+    pub unchanged: u64,
+    /// Bytes of the converted values before, and after.
+    pub bytes: (u64, u64),
+    /// Keys of values that could not be converted, and why. Each is as it was.
+    pub failed: Vec<(String, Error)>,
+}
+
+/// A migration that goes on step by step.
+#[derive(Debug)]
+pub struct Migration {
+    /// With the compression that is asked for.
+    manager: BlobManager,
+    asked: Migrate,
+    /// The keys up to here are done.
+    after: Option<String>,
+    is_over: bool,
+    done: MigrationReport,
+}
+
+/// A value that is about to be placed.
+struct Ready {
+    put: Put,
+    before: u64,
+    tries: usize,
+}
+
+impl BlobManager {
+    /// Brings values to another format or compression, step by step, for those who do other things
+    /// between its steps.
+    ///
+    /// A value keeps its key, tags, metadata, time of creation and what is left of its life; its
+    /// ETag and time of change are new, as after a save. It is replaced as by a save, whole or not at
+    /// all, and one that somebody else saves meanwhile stays theirs and is looked at again. A
+    /// signature is verified before, and made anew. Stopped anywhere, it is simply run again: what
+    /// is done is passed over by its record alone.
+    ///
+    /// ```
+    /// use holdall::{BlobManager, Format, Migrate};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = BlobManager::new(folder.path());
+    /// store.save("a", "text", Format::String)?;
+    /// let asked = Migrate { format: Some(Format::Json), ..Migrate::default() };
+    /// let done = store.migrate(asked, |_| ())?;
+    /// assert_eq!((done.converted, done.failed.len()), (1, 0));
+    /// assert_eq!(store.load::<String>("a")?, "text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn migration(&self, asked: Migrate) -> Migration {
+        let compression = asked.compression.unwrap_or_default();
+        let options = BlobOptions { compression, ..(*self.options).clone() };
+        let manager = Self { options: Arc::new(options), ..self.clone() };
+        Migration { manager, asked, after: None, is_over: false, done: MigrationReport::default() }
+    }
+
+    /// As [`BlobManager::migration`], to its end; `progress` is told after every step. Blocks all
+    /// that time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the keys cannot be listed, [`ErrorKind::Cancelled`]. Failures of single
+    /// values are in the report.
+    pub fn migrate(
+        &self,
+        asked: Migrate,
+        mut progress: impl FnMut(&MigrationReport),
+    ) -> Result<MigrationReport> {
+        let mut migration = self.migration(asked);
+        while migration.step()? {
+            progress(migration.so_far());
+        }
+        Ok(migration.finish())
+    }
+}
+
+impl Migration {
+    /// What was done so far.
+    #[must_use]
+    pub fn so_far(&self) -> &MigrationReport {
+        &self.done
+    }
+
+    /// What was done in all.
+    #[must_use]
+    pub fn finish(self) -> MigrationReport {
+        self.done
+    }
+
+    /// Goes on for some values; answers whether there is more to do.
+    ///
+    /// # Errors
+    /// As for [`BlobManager::migrate`]; another call goes on from there.
+    pub fn step(&mut self) -> Result<bool> {
+        self.go_on().map_err(|error| error.during("migrate the store"))?;
+        Ok(!self.is_over)
+    }
+
+    fn go_on(&mut self) -> Result<()> {
+        if self.is_over {
+            return Ok(());
+        }
+        cancel::check()?;
+        let after = self.after.as_deref();
+        let page = match &self.asked.tag {
+            Some(tag) => self.manager.tagged(tag, after, MOST_VALUES)?,
+            None => self.manager.list(&self.asked.prefix, after, MOST_VALUES)?,
+        };
+        let is_last = page.len() < MOST_VALUES;
+        let mut ready = Vec::new();
+        let mut bytes = 0;
+        for about in page {
+            if !about.key.starts_with(&self.asked.prefix) {
+                continue;
+            }
+            self.done.checked += 1;
+            if !self.asked.wants(&about) {
+                self.done.unchanged += u64::from(self.asked.is_done(about.record()));
+            } else if let Some(one) = self.prepared(&about.key, 0) {
+                bytes += one.put.length();
+                ready.push(one);
+            }
+            if bytes >= MOST_BYTES {
+                self.place(std::mem::take(&mut ready));
+                cancel::check()?;
+                bytes = 0;
+            }
+            self.after = Some(about.key);
+        }
+        self.place(ready);
+        self.is_over = is_last;
+        Ok(())
+    }
+
+    /// Loads a value and converts it; `None` if there is nothing to be placed.
+    fn prepared(&mut self, key: &str, tries: usize) -> Option<Ready> {
+        match self.converted(key) {
+            Ok(Some((put, before))) => Some(Ready { put, before, tries }),
+            Ok(None) => {
+                self.done.unchanged += 1;
+                None
+            }
+            Err(error) => {
+                self.report(key, error);
+                None
+            }
+        }
+    }
+
+    fn converted(&self, key: &str) -> Result<Option<(Put, u64)>> {
+        let Some(blob) = self.manager.try_load_bytes(key, None)? else { return Ok(None) };
+        let record = blob.metadata.record();
+        if self.asked.is_done(record) {
+            return Ok(None);
+        }
+        let format = self.asked.format.unwrap_or(record.format);
+        let payload = convert(record.format, format, blob.payload)?;
+        let clock = &self.manager.options.clock;
+        let left = record.expiry.map(|expiry| expiry.remaining(clock).max(1));
+        let options = SaveOptions {
+            ttl: left.map_or(Ttl::Never, |left| std::time::Duration::from_millis(left).into()),
+            tags: record.tags.clone(),
+            metadata: record.metadata.clone(),
+            condition: Condition::Matches(record.etag()),
+            durability: None,
+        };
+        let mut manager = &self.manager;
+        let keeping;
+        if self.asked.compression.is_none() && record.codec != Codec::None {
+            let options = BlobOptions { compression: record.codec, ..(*manager.options).clone() };
+            keeping = BlobManager { options: Arc::new(options), ..manager.clone() };
+            manager = &keeping;
+        }
+        let key = key.to_owned();
+        let put = manager.prepare(Save { key, format, parts: vec![payload.into()], options })?;
+        // What does not get smaller stays as it is.
+        let is_same = (put.format, put.codec) == (record.format, record.codec);
+        Ok((!is_same).then_some((put, record.length)))
+    }
+
+    fn place(&mut self, mut ready: Vec<Ready>) {
+        while !ready.is_empty() {
+            let about: Vec<_> = ready
+                .iter()
+                .map(|one| (one.put.key.as_str().to_owned(), one.before, one.tries, one.put.length()))
+                .collect();
+            let placed = match self.asked.dry_run {
+                true => about.iter().map(|_| Ok(None)).collect::<Vec<_>>(),
+                false => {
+                    let puts = ready.into_iter().map(|one| one.put).collect();
+                    let placed = self.manager.put_signed(puts).into_iter();
+                    placed.map(|placed| placed.map(|placed| Some(placed.record.length))).collect()
+                }
+            };
+            let mut again = Vec::new();
+            for ((key, before, tries, planned), placed) in about.into_iter().zip(placed) {
+                match placed {
+                    Ok(length) => {
+                        self.done.converted += 1;
+                        self.done.bytes.0 += before;
+                        self.done.bytes.1 += length.unwrap_or(planned);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Conflict && tries < RETRIES => {
+                        again.extend(self.prepared(&key, tries + 1));
+                    }
+                    Err(error) => self.report(&key, error),
+                }
+            }
+            ready = again;
+        }
+    }
+
+    fn report(&mut self, key: &str, error: Error) {
+        let error = error.on_key(key).during("migrate");
+        self.done.failed.push((key.to_owned(), error));
+    }
+}
