@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 mod describe;
 mod exit;
+mod import;
 mod interrupt;
 mod output;
 mod python;

@@ -5,6 +5,7 @@ mod du;
 mod evict;
 mod expire;
 mod get;
+mod import;
 mod ls;
 pub(crate) mod migrate;
 mod put;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Evict(evict::Evict),
     /// Bring values to another format or compression
     Migrate(migrate::Migrate),
+    /// Take values out of diskcache, joblib.Memory, sqlitedict or a folder of files
+    Import(import::Import),
     /// Print the completions for a shell
     Completions(completions::Completions),
 }
@@ -88,6 +91,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Expire(expire) => expire.run(&mut context),
         Command::Evict(evict) => evict.run(&mut context),
         Command::Migrate(migrate) => migrate.run(&mut context),
+        Command::Import(import) => import.run(&mut context),
         Command::Completions(completions) => completions.run(&mut context),
     }?;
     context.out.finish()?;

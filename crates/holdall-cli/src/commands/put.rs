@@ -60,7 +60,7 @@ impl Put {
             return Err(Failure::new(Exit::Usage, message));
         }
         let payload = self.read()?;
-        check(format, &payload)?;
+        fault(format, &payload).map_err(|what| Failure::new(Exit::Usage, what))?;
         let condition = match (self.if_absent, self.if_match) {
             (true, _) => Condition::Absent,
             (false, Some(etag)) => Condition::Matches(etag),
@@ -107,8 +107,8 @@ impl Put {
     }
 }
 
-/// Refuses bytes that are not what they are said to be: nobody could load them.
-fn check(format: Format, payload: &[u8]) -> Result<(), Failure> {
+/// Why bytes are not what they are said to be, a clause: nobody could load them.
+pub(crate) fn fault(format: Format, payload: &[u8]) -> Result<(), String> {
     let fault = match format {
         Format::Json | Format::CustomJson => {
             serde_json::from_slice::<IgnoredAny>(payload).err().map(|error| error.to_string())
@@ -117,10 +117,7 @@ fn check(format: Format, payload: &[u8]) -> Result<(), Failure> {
         Format::Npy => (!payload.starts_with(b"\x93NUMPY")).then(|| "no NumPy file".to_owned()),
         _ => None,
     };
-    match fault {
-        Some(fault) => Err(Failure::new(Exit::Usage, format!("this is no {format}: {fault}"))),
-        None => Ok(()),
-    }
+    fault.map_or(Ok(()), |fault| Err(format!("it is no {format}: {fault}")))
 }
 
 fn format(name: &str) -> Result<Format, String> {

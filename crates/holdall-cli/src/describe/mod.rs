@@ -1,7 +1,7 @@
 //! How a value is shown: data readably, and what could run code as a description of it.
 
 mod npy;
-mod pickle;
+pub(crate) mod pickle;
 
 use std::fmt::Write;
 

@@ -28,6 +28,10 @@ pub(crate) struct Pickle {
     pub(crate) arrays: Vec<Array>,
     /// Why the end was not reached, a clause.
     pub(crate) stopped: Option<&'static str>,
+    /// It has an opcode that looks up or calls something, whatever that is.
+    calls: bool,
+    /// There are bytes behind its end.
+    has_rest: bool,
 }
 
 type Read<T> = Result<T, &'static str>;
@@ -35,11 +39,19 @@ type Read<T> = Result<T, &'static str>;
 const CUT: &str = "it is cut off";
 
 impl Pickle {
+    /// Whether it was read to its end and is data alone: no class is looked up, nothing is called
+    /// and nothing comes from outside, so that loading it cannot run code.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.stopped.is_none() && !self.has_rest && !self.calls && self.classes.is_empty()
+    }
+
     /// Reads as far as it can be read.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut reader = Reader { bytes, at: 0, stack: Stack::default(), found: Self::default() };
         let stopped = reader.run().err();
+        let has_rest = reader.at < bytes.len();
         let Reader { stack, mut found, .. } = reader;
+        found.has_rest = has_rest;
         found.holds = stack.describe(bytes);
         found.stopped = stopped;
         found
@@ -69,6 +81,11 @@ impl<'a> Reader<'a> {
 
     fn step(&mut self, opcode: u8) -> Read<()> {
         let stack = &mut self.stack;
+        let calls = matches!(
+            opcode,
+            b'c' | b'i' | b'o' | b'R' | b'b' | b'P' | b'Q' | 0x81..=0x84 | 0x92 | 0x93 | 0x97
+        );
+        self.found.calls |= calls;
         match opcode {
             0x80 => self.found.protocol = self.number(1)? as u8,
             0x95 => drop(self.take(8)?),
