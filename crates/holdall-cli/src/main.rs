@@ -6,6 +6,7 @@
 mod arguments;
 mod commands;
 mod describe;
+mod doctor;
 mod exit;
 mod import;
 mod interrupt;

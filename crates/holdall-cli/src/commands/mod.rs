@@ -1,9 +1,12 @@
 //! The commands. A new one is a file here, a line in the list and its arm.
 
 mod completions;
+mod copy;
+mod doctor;
 mod du;
 mod evict;
 mod expire;
+mod export;
 mod get;
 mod import;
 mod ls;
@@ -13,6 +16,7 @@ mod repair;
 mod rm;
 mod stat;
 mod stats;
+mod trust;
 mod verify;
 
 use clap::Subcommand;
@@ -50,8 +54,16 @@ pub(crate) enum Command {
     Evict(evict::Evict),
     /// Bring values to another format or compression
     Migrate(migrate::Migrate),
+    /// Copy a value to another key, or values into another store
+    Copy(copy::Copy),
+    /// Write values as plain files into a new folder
+    Export(export::Export),
     /// Take values out of diskcache, joblib.Memory, sqlitedict or a folder of files
     Import(import::Import),
+    /// Show unsigned pickles, and sign those that you trust
+    Trust(trust::Trust),
+    /// Look at configuration, permissions, disk, limits, versions, key and leftovers
+    Doctor(doctor::Doctor),
     /// Print the completions for a shell
     Completions(completions::Completions),
 }
@@ -91,6 +103,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Expire(expire) => expire.run(&mut context),
         Command::Evict(evict) => evict.run(&mut context),
         Command::Migrate(migrate) => migrate.run(&mut context),
+        Command::Copy(copy) => copy.run(&mut context),
+        Command::Export(export) => export.run(&mut context),
+        Command::Trust(trust) => trust.run(&mut context),
+        Command::Doctor(doctor) => doctor.run(&mut context),
         Command::Import(import) => import.run(&mut context),
         Command::Completions(completions) => completions.run(&mut context),
     }?;

@@ -1,0 +1,66 @@
+//! `holdall doctor`: looks at everything around a store, and says what to do.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::doctor::{self, Finding, Level};
+use crate::exit::{Exit, Outcome};
+use crate::output::style;
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The folder, in place of --store
+    dir: Option<PathBuf>,
+}
+
+impl Doctor {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        // A bad variable is a finding here, and no reason to say nothing else.
+        let configured = self.dir.map_or_else(|| context.folder(), Ok);
+        let folder = configured.unwrap_or_else(|_| PathBuf::from("tmp/storage"));
+        let findings = doctor::examine(&folder);
+        for finding in &findings {
+            if context.out.json {
+                context.out.object(&json!({
+                    "level": name(finding.level),
+                    "topic": finding.topic,
+                    "what": finding.what,
+                    "remedy": finding.remedy,
+                }))?;
+            } else if !(context.out.quiet && finding.level == Level::Good) {
+                context.out.line(line(finding))?;
+            }
+        }
+        let worst = findings.iter().map(|finding| finding.level).max();
+        Ok(if worst >= Some(Level::Warning) { Exit::Findings } else { Exit::Success })
+    }
+}
+
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Good => "ok",
+        Level::Notice => "notice",
+        Level::Warning => "warning",
+        Level::Error => "error",
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let style = match finding.level {
+        Level::Good => style::GOOD,
+        Level::Notice => style::NAME,
+        Level::Warning => style::WARNING,
+        Level::Error => style::ERROR,
+    };
+    let level = name(finding.level);
+    let mut line =
+        format!("{style}{level:<7}{style:#}  {:<13}  {}", finding.topic, finding.what);
+    if let Some(remedy) = &finding.remedy {
+        line += &format!("\n{:>24}-> {remedy}", "");
+    }
+    line
+}

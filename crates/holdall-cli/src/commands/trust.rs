@@ -1,0 +1,124 @@
+//! `holdall trust`: shows the pickles that nobody here has signed, and signs those that were looked at.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, Format, SaveOptions, Trust as Level, Ttl};
+use serde_json::json;
+
+use super::{Context, done};
+use crate::describe::pickle::Pickle;
+use crate::exit::{Failure, Outcome};
+use crate::output::{count, shown, style};
+use crate::store;
+
+/// Arguments of `trust`.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// The folder, in place of --store
+    dir: Option<PathBuf>,
+
+    /// Sign the value of this key; may be given again
+    #[arg(short, long, value_name = "KEY")]
+    key: Vec<String>,
+
+    /// Sign all that are shown without it: loading them runs whatever code they hold
+    #[arg(long, conflicts_with = "key")]
+    all: bool,
+
+    /// Say what would be signed, and sign nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl Trust {
+    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        let folder = self.dir.clone().map_or_else(|| context.folder(), Ok)?;
+        let own = store::open(&folder)?;
+        let options = BlobOptions {
+            base_path: folder,
+            trust: Level::Any,
+            ..BlobOptions::default()
+        };
+        let any = store::open_with(options)?;
+        let keys = if self.key.is_empty() { unsigned(&own)? } else { self.key.clone() };
+        let signs = (self.all || !self.key.is_empty()) && !self.dry_run;
+        let (mut failed, mut signed) = (0, 0);
+        for key in &keys {
+            let blob = any.load_bytes(key, None)?;
+            let pickle = Pickle::read(&blob.payload);
+            let result = if signs { sign(&own, blob) } else { Ok(()) };
+            let what = match &result {
+                Ok(()) if signs => "signed".to_owned(),
+                Ok(()) => "not signed".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            match result {
+                Ok(()) => signed += u64::from(signs),
+                Err(_) => failed += 1,
+            }
+            if context.out.json {
+                context.out.object(&json!({
+                    "key": key, "what": what, "holds": pickle.holds, "classes": pickle.classes,
+                }))?;
+                continue;
+            }
+            let name = style::NAME;
+            context.out.line(format!("{name}{}{name:#}: {what}; {}", shown(key), pickle.holds))?;
+            for class in &pickle.classes {
+                context.out.line(format!("    imports {}", shown(class)))?;
+            }
+        }
+        let found = count(keys.len() as u64, "value");
+        match (signs, keys.is_empty()) {
+            (_, true) => context.out.summary("every pickle and joblib value is signed")?,
+            (true, _) => context.out.summary(format!("signed {}", count(signed, "value")))?,
+            (false, _) => context.out.summary(format!(
+                "{found} not signed with a key of yours; sign those that you trust with --key KEY, \
+                 or --all"
+            ))?,
+        }
+        let open = if signs { failed } else { keys.len() as u64 };
+        Ok(done(open))
+    }
+}
+
+/// Keys of values that loading refuses because of their signature.
+fn unsigned(own: &BlobManager) -> Result<Vec<String>, Failure> {
+    const PAGE: usize = 1_000;
+    own.backend().list_unlisted()?;
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let page = own.list("", after.as_deref(), PAGE)?;
+        for about in &page {
+            if !about.record().format.is_signed() {
+                continue;
+            }
+            match own.try_load_bytes(&about.key, None) {
+                Err(error) if error.kind() == ErrorKind::Untrusted => keys.push(about.key.clone()),
+                Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error.into()),
+                _ => {}
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+            _ => return Ok(keys),
+        }
+    }
+}
+
+/// Saves the same bytes, which signs them; unless somebody has saved others meanwhile.
+fn sign(own: &BlobManager, blob: Blob) -> holdall::Result<()> {
+    let record = blob.metadata.record();
+    let format: Format = record.format;
+    let clock = holdall::clock::Clock::system();
+    let left = record.expiry.map(|expiry| expiry.remaining(&clock).max(1));
+    let options = SaveOptions {
+        ttl: left.map_or(Ttl::Never, |left| std::time::Duration::from_millis(left).into()),
+        tags: record.tags.clone(),
+        metadata: record.metadata.clone(),
+        condition: Condition::Matches(record.etag()),
+        durability: None,
+    };
+    own.save_parts(&blob.metadata.key, format, vec![blob.payload.into()], options).map(drop)
+}

@@ -1,0 +1,57 @@
+//! The folder: whether it is there, whose it is, and who may write to it.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+use rustix::process::geteuid;
+
+use super::Findings;
+use crate::store;
+
+pub(super) fn examine(folder: &Path, findings: &mut Findings) {
+    let shown = folder.display();
+    let found = match folder.metadata() {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = "name another with --store, or save a first value";
+            return findings.error(format!("{shown}: {error}"), remedy);
+        }
+    };
+    if !found.is_dir() {
+        return findings.error(format!("{shown} is no folder"), "name another with --store");
+    }
+    if !store::holds_store(folder) {
+        findings.notice(format!("{shown} holds no store yet"), "save a first value");
+    }
+    owner(folder, &found, findings);
+    if access(folder, Access::READ_OK | Access::EXEC_OK).is_err() {
+        findings.error(format!("{shown} cannot be read"), "give this user the right to read it");
+    } else if access(folder, Access::WRITE_OK).is_err() {
+        let what = format!("{shown} cannot be written: values can be read and not saved");
+        findings.warning(what, "give this user the right to write there");
+    } else {
+        findings.good(format!("{shown} can be read and written"));
+    }
+}
+
+fn owner(folder: &Path, found: &Metadata, findings: &mut Findings) {
+    let (owner, me, mode) = (found.uid(), geteuid().as_raw(), found.mode() & 0o777);
+    let shown = folder.display();
+    if owner != me {
+        let what = format!("{shown} belongs to user {owner}, and this is user {me}");
+        findings.warning(what, "run this as its owner, or give the folder to this user");
+    }
+    if mode & 0o002 != 0 {
+        let what = format!("everybody may write to {shown} (mode {mode:03o})");
+        findings.error(what, format!("chmod o-w {shown}"));
+    } else if mode & 0o020 != 0 {
+        let what = format!("a whole group may write to {shown} (mode {mode:03o})");
+        findings.warning(what, format!("chmod g-w {shown}, unless all of it is to be trusted"));
+    }
+    if mode & 0o004 != 0 {
+        let what = format!("everybody may list {shown}; the files in it are their owner's alone");
+        findings.notice(what, format!("chmod 700 {shown}"));
+    }
+}
