@@ -182,6 +182,20 @@ def check_call(name: str, value: object, operation: str | None = None) -> None:
         raise wrong_type(name, value, "a function", operation)
 
 
+def check_upgrade(upgrade: object, write_back: object, model_class: object, key: str) -> None:
+    """The arguments `upgrade` and `write_back` of a load, which need a model."""
+    check_call("upgrade", upgrade, "load")
+    check_flag("write_back", write_back, "load")
+    if model_class is None:
+        raise told(
+            InvalidArgumentError,
+            "upgrade= and write_back= are for models",
+            "name the model with model_class=",
+            operation="load",
+            key=key,
+        )
+
+
 def check_mapping(name: str, value: object, operation: str) -> None:
     """An argument that is a mapping."""
     if not isinstance(value, Mapping):

@@ -27,7 +27,7 @@ from holdall.types import BlobStats, Format, Ttl
 
 
 class BlobUpkeep(BlobCore):
-    """Existence, metadata, keys, statistics; delete, touch, rename, copy, migrate, clear."""
+    """Existence, metadata, keys, statistics; delete, touch, rename, copy, clear."""
 
     async def exists(self, key: str) -> bool:
         """Whether there is a value under the key that has not expired; it is not read."""
@@ -184,35 +184,6 @@ class BlobUpkeep(BlobCore):
         check_flag("overwrite", overwrite, "copy")
         store = await self._open("copy", source)
         return await self._wait(store.copy(source, target, overwrite))
-
-    async def migrate(self, key: str, to_format: Format) -> BlobMetadata:
-        """Writes a value anew in another format, unless somebody else changes it meanwhile.
-
-        Tags, metadata and the time of expiry stay. A model comes back as plain data on the way.
-
-        Raises:
-            BlobNotFoundError: There is no value.
-            ConflictError: It was changed meanwhile; the change stands.
-            SerializationError: The other format does not take the value; it stays as it is.
-        """
-        check_key(key, "migrate")
-        target = named(to_format, "migrate", key)
-        value, record = await self._read(key, None, {}, False)
-        if record is None or record.format == target:
-            return await self.metadata(key)
-        name, parts = await self._encoded(value, to_format, {}, "migrate", key)
-        store = await self._open("migrate", key)
-        return await self._wait(
-            store.put(
-                key,
-                name,
-                parts,
-                ttl=self._remaining(record),
-                tags=record.tags,
-                metadata=described(record.metadata, key) if record.metadata else None,
-                if_match=record.etag,
-            )
-        )
 
     async def evict(self, tag: str) -> int:
         """Removes the values that have a tag; how many. One that is saved anew meanwhile stays.

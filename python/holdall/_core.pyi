@@ -180,6 +180,20 @@ class Store:
     def exists(self, key: str) -> Awaitable[bool]: ...
     def rotation(self, old_key_is_lost: bool) -> Awaitable[Rotation]:
         """Begins to have another key sign; nothing is changed before the first step."""
+    def migration(
+        self,
+        prefix: str,
+        tag: str | None,
+        from_: str | None,
+        to: str | None,
+        compression: str | None,
+        dry_run: bool,
+    ) -> Migration:
+        """Begins to bring values to another format or compression; nothing is changed before the
+        first step.
+        """
+    def list(self, prefix: str, after: str | None, limit: int) -> Awaitable[Sequence[BlobMetadata]]:
+        """A page of what is known of values, in the order of their keys."""
     def locate(self, key: str, format: str | None) -> Awaitable[tuple[str, BlobMetadata]]:
         """The path of the file behind a key, for mapping it; nothing is read or checked."""
     def delete(self, key: str, if_match: str | None = None) -> Awaitable[bool]: ...
@@ -210,6 +224,19 @@ class LargeValue:
 
     def read(self, writable: bool) -> Awaitable[bytes | bytearray]:
         """The value, checked and verified: as `bytes`, or as a `bytearray` if `writable`."""
+
+@final
+class Migration:
+    """A migration that is under way."""
+
+    def step(self) -> Awaitable[tuple[bool, int, list[str]]]:
+        """Goes on for some values: whether there is more to do, values looked at, and the keys
+        met in this step whose values take Python.
+        """
+    def report(self) -> tuple[int, int, int, int, int, dict[str, HoldallError]]:
+        """Values looked at, converted and left as they are; bytes of the converted ones before and
+        after; and by key the errors of those that failed.
+        """
 
 @final
 class Rotation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from holdall._arguments import (
     check_call,
@@ -14,11 +14,13 @@ from holdall._arguments import (
     check_tags,
     check_terms,
     check_ttl,
+    check_upgrade,
 )
 from holdall._blob_health import BlobHealth
+from holdall._blob_migration import BlobMigration
 from holdall._blob_signing import BlobSigning
 from holdall._blob_streams import BlobStreams
-from holdall._blob_upkeep import BlobUpkeep, described
+from holdall._blob_upkeep import described
 from holdall._blobs import named
 from holdall._core import BlobMetadata, BlobNotFoundError, HoldallError
 from holdall._keeping import writing
@@ -31,11 +33,12 @@ __all__ = ["BlobManager"]
 
 D = TypeVar("D")
 T = TypeVar("T")
+Upgrade: TypeAlias = Callable[[Any], Any]
 
 _LOAD_GROUP = 256
 
 
-class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
+class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
     """Keeps objects on disk: `await save(key, value)`, `await load(key)`.
 
     Each value is one plain file that `json.load`, `pickle.load`, `joblib.load` or `numpy.load`
@@ -210,6 +213,8 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
         default: Missing = ...,
         custom_decoder: Callable[[dict[str, Any]], Any] | None = None,
         mmap: bool = False,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T: ...
     @overload
     async def load(
@@ -221,6 +226,8 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
         default: D,
         custom_decoder: Callable[[dict[str, Any]], Any] | None = None,
         mmap: bool = False,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T | D: ...
     @overload
     async def load(
@@ -232,6 +239,8 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
         default: Any = ...,
         custom_decoder: Callable[[dict[str, Any]], Any] | None = None,
         mmap: bool = False,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any: ...
     async def load(
         self,
@@ -242,6 +251,8 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
         default: Any = MISSING,
         custom_decoder: Callable[[dict[str, Any]], Any] | None = None,
         mmap: bool = False,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any:
         """Reads a value, checked.
 
@@ -259,6 +270,10 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
             mmap: For `npy`: map the file read-only instead of reading it. Its checksum is then
                 not checked, and a program that shortens the file makes the process end with
                 SIGBUS.
+            upgrade: For `json` with `model_class`: turns the plain data of an older model into that
+                of the current one, before it is validated. Called at every load.
+            write_back: Save the value as the model writes itself, if that is other than what is
+                stored and nobody has changed it meanwhile.
 
         Raises:
             BlobNotFoundError: There is no value (a `FileNotFoundError` and a `KeyError`).
@@ -284,6 +299,10 @@ class BlobManager(BlobUpkeep, BlobStreams, BlobSigning, BlobHealth):
         options: dict[str, Any] = {}
         if model_class is not None or custom_decoder is not None:
             options = {"model_class": model_class, "custom_decoder": custom_decoder}
+        if upgrade is not None or write_back is not False:
+            check_upgrade(upgrade, write_back, model_class, key)
+            options["upgrade"] = upgrade
+            return await self._upgraded(key, format, options, default, write_back)
         if self._store is not None:
             name = None if format is None else named(format, "load", key)
             found = self._store.cached(key, name)

@@ -100,6 +100,22 @@ class KeyRotation(NamedTuple):
     """By key, why a value may not be read by anybody: they stay as they are."""
 
 
+class MigrationReport(NamedTuple):
+    """What `BlobManager.migrate_all` did, or would do."""
+
+    checked: int
+    """Values that were looked at."""
+    converted: int
+    """Those that were written anew."""
+    unchanged: int
+    """Those that were as asked already, or do not get smaller when compressed."""
+    bytes_before: int
+    """Bytes of the converted values before, and after."""
+    bytes_after: int
+    failed: Mapping[str, HoldallError]
+    """By key, why a value could not be converted: it is as it was."""
+
+
 class BlobOptions(TypedDict, total=False):
     """The arguments of `BlobManager` besides the folder."""
 

@@ -17,6 +17,7 @@ mod keyed;
 mod logs;
 mod memory;
 mod metadata;
+mod migration;
 mod opcodes;
 mod pieces;
 mod plain;
@@ -46,6 +47,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pieces::LargeValue>()?;
     module.add_class::<pieces::ValueReader>()?;
     module.add_class::<pieces::ValueWriter>()?;
+    module.add_class::<migration::Migration>()?;
     module.add_class::<rotation::Rotation>()?;
     module.add_class::<settings::Settings>()?;
     module.add_class::<store::Store>()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use holdall::backend::Backend;
 use holdall::format::Codec;
 use holdall::{
-    BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, OnCorrupt, Save, SaveOptions,
+    BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, Migrate, OnCorrupt, Save, SaveOptions,
     Trust,
 };
 use pyo3::prelude::*;
@@ -22,6 +22,7 @@ use crate::convert::{self, Owner};
 use crate::errors;
 use crate::health::Checkup;
 use crate::memory;
+use crate::migration::Migration;
 use crate::pieces::{LargeValue, ValueReader, ValueWriter};
 use crate::rotation::Rotation;
 
@@ -318,6 +319,44 @@ impl Store {
             py,
             move |blobs| blobs.rotation(old_key_is_lost),
             move |py, begun| Ok(Py::new(py, Rotation::new(begun, blocking))?.into_any()),
+        )
+    }
+
+    /// Begins to bring values to another format or compression; nothing is changed before the
+    /// first step.
+    fn migration(
+        &self,
+        py: Python<'_>,
+        prefix: String,
+        tag: Option<String>,
+        from_: Option<&str>,
+        to: Option<&str>,
+        compression: Option<&str>,
+        dry_run: bool,
+    ) -> PyResult<Migration> {
+        let asked = Migrate {
+            prefix,
+            tag,
+            from: raised(py, from_.map(Format::from_name).transpose())?,
+            format: raised(py, to.map(Format::from_name).transpose())?,
+            compression: raised(py, compression.map(Codec::from_name).transpose())?,
+            dry_run,
+        };
+        Ok(Migration::new(self.blobs.migration(asked), self.blocking))
+    }
+
+    /// A page of what is known of values, in the order of their keys.
+    fn list(
+        &self,
+        py: Python<'_>,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(
+            py,
+            move |blobs| blobs.list(&prefix, after.as_deref(), limit),
+            |py, page| list(py, page.into_iter().map(Ok).collect(), metadata),
         )
     }
 

@@ -51,7 +51,7 @@ class JsonCodec:
 
     name: ClassVar[str] = "json"
     encode_options: ClassVar[frozenset[str]] = NO_OPTIONS
-    decode_options: ClassVar[frozenset[str]] = frozenset({"model_class"})
+    decode_options: ClassVar[frozenset[str]] = frozenset({"model_class", "upgrade"})
     heavy: ClassVar[bool] = False
     keeps_memory: ClassVar[bool] = False
 
@@ -86,6 +86,9 @@ class JsonCodec:
         model_class = options.get("model_class")
         target = None if model_class is None else adapter(model_class)
         try:
+            upgrade = options.get("upgrade")
+            if upgrade is not None:
+                data = _upgraded(data, upgrade)
             if target is None:
                 return from_json(data)
             return target.validate_json(data, by_alias=True, by_name=True)
@@ -101,6 +104,23 @@ class JsonCodec:
                 raise
             # A name in it that nobody has defined.
             raise no_model(model_class) from error
+
+
+def _upgraded(data: bytes, upgrade: Any) -> bytes:
+    """The text of what a caller's function makes of plain data, for a model to validate."""
+    from pydantic_core import from_json, to_json
+
+    try:
+        plain = from_json(data)
+    except ValueError as error:
+        raise _not_json(str(error), data) from None
+    try:
+        return to_json(upgrade(plain), inf_nan_mode="constants", by_alias=False)
+    except Exception as error:
+        kind = type(error).__name__
+        raise DeserializationError(
+            f"upgrade= raised {kind}", remedy="look at __cause__, and let it take this value"
+        ) from error
 
 
 def is_typed(kind: type) -> bool:

@@ -12,7 +12,16 @@ from holdall._driver import BlockingDriver, Driver, run
 from holdall._messages import not_copied
 from holdall._sentinels import DEFAULT, MISSING
 from holdall.sync.streams import BlobReader, BlobWriter
-from holdall.types import BlobStats, Durability, Format, KeyRotation, StrPath, Ttl
+from holdall.types import (
+    BlobStats,
+    Compression,
+    Durability,
+    Format,
+    KeyRotation,
+    MigrationReport,
+    StrPath,
+    Ttl,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -112,6 +121,8 @@ class BlobManager:
         model_class: type[T],
         custom_decoder: Decoder | None = None,
         mmap: bool = False,
+        upgrade: Callable[[Any], Any] | None = None,
+        write_back: bool = False,
     ) -> T: ...
     @overload
     def load(
@@ -123,6 +134,8 @@ class BlobManager:
         default: D,
         custom_decoder: Decoder | None = None,
         mmap: bool = False,
+        upgrade: Callable[[Any], Any] | None = None,
+        write_back: bool = False,
     ) -> T | D: ...
     @overload
     def load(
@@ -134,6 +147,8 @@ class BlobManager:
         default: Any = ...,
         custom_decoder: Decoder | None = None,
         mmap: bool = False,
+        upgrade: Callable[[Any], Any] | None = None,
+        write_back: bool = False,
     ) -> Any: ...
     def load(
         self,
@@ -144,6 +159,8 @@ class BlobManager:
         default: Any = MISSING,
         custom_decoder: Decoder | None = None,
         mmap: bool = False,
+        upgrade: Callable[[Any], Any] | None = None,
+        write_back: bool = False,
     ) -> Any:
         """Reads a value, checked; `BlobNotFoundError` if there is none and no `default`."""
         return run(
@@ -154,6 +171,8 @@ class BlobManager:
                 default=default,
                 custom_decoder=custom_decoder,
                 mmap=mmap,
+                upgrade=upgrade,
+                write_back=write_back,
             )
         )
 
@@ -273,6 +292,34 @@ class BlobManager:
     def migrate(self, key: str, to_format: Format) -> BlobMetadata:
         """Writes a value anew in another format, unless somebody else changes it meanwhile."""
         return run(self._manager.migrate(key, to_format))
+
+    def migrate_all(
+        self,
+        to_format: Format | None = None,
+        *,
+        compression: Compression | Literal["none"] | None = None,
+        from_format: Format | None = None,
+        prefix: str = "",
+        tag: str | None = None,
+        model_class: Any = None,
+        upgrade: Callable[[Any], Any] | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> MigrationReport:
+        """Brings all or some values to another format, compression or model."""
+        return run(
+            self._manager.migrate_all(
+                to_format,
+                compression=compression,
+                from_format=from_format,
+                prefix=prefix,
+                tag=tag,
+                model_class=model_class,
+                upgrade=upgrade,
+                dry_run=dry_run,
+                progress=progress,
+            )
+        )
 
     def evict(self, tag: str) -> int:
         """Removes the values that have a tag; how many."""

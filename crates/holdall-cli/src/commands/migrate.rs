@@ -1,8 +1,8 @@
 //! `holdall migrate`: brings values to another format or compression, while the store is in use.
 
 use clap::Args;
-use holdall::format::{Codec, converts};
-use holdall::{Error, ErrorKind, Format, Migrate as Asked, MigrationReport};
+use holdall::format::Codec;
+use holdall::{BlobManager, Error, ErrorKind, Format, Migrate as Asked, MigrationReport};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -50,14 +50,23 @@ pub(crate) struct Done {
 
 impl Migrate {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let total = context.open()?.get_stats()?.entries;
-        let bar = Progress::begin("migrating", Some(total), !context.out.quiet);
-        let done = match self.needs_python() {
-            false => self.here(context, bar)?,
-            true => python::migrate(&self.asked(), &context.folder()?, bar)?,
-        };
+        let blobs = context.open()?;
+        let total = blobs.get_stats()?.entries;
+        let begin = || Progress::begin("migrating", Some(total), !context.out.quiet);
+        let (mut done, foreign) = self.here(&blobs, begin())?;
+        if foreign > 0 && !done.is_interrupted {
+            // What is done already is passed over there.
+            let rest = python::migrate(&self.asked(), &context.folder()?, begin())?;
+            done.converted += rest.converted;
+            done.bytes = (done.bytes.0 + rest.bytes.0, done.bytes.1 + rest.bytes.1);
+            done.failed.extend(rest.failed);
+            done.is_interrupted = rest.is_interrupted;
+        }
         tell(&done, self.dry_run, &mut context.out)?;
-        Ok(if done.is_interrupted { Exit::Interrupted } else { super::done(done.failed.len() as u64) })
+        Ok(match done.is_interrupted {
+            true => Exit::Interrupted,
+            false => super::done(done.failed.len() as u64),
+        })
     }
 
     fn asked(&self) -> Asked {
@@ -71,17 +80,8 @@ impl Migrate {
         }
     }
 
-    /// Whether one of the formats takes Python to read or write.
-    fn needs_python(&self) -> bool {
-        let Some(to) = self.to else { return false };
-        match self.from {
-            Some(from) => !converts(from, to),
-            None => true,
-        }
-    }
-
-    fn here(&self, context: &Context, mut bar: Progress) -> Result<Done, Failure> {
-        let blobs = context.open()?;
+    /// What can be done without Python; and how many values take it.
+    fn here(&self, blobs: &BlobManager, mut bar: Progress) -> Result<(Done, usize), Failure> {
         let mut migration = blobs.migration(self.asked());
         let token = interrupt::listen();
         let outcome = token.run(|| -> holdall::Result<()> {
@@ -96,12 +96,13 @@ impl Migrate {
             Err(error) if error.kind() == ErrorKind::Cancelled => true,
             Err(error) => return Err(error.into()),
         };
-        let MigrationReport { checked, converted, unchanged, bytes, failed, .. } =
+        let MigrationReport { checked, converted, unchanged, bytes, failed, foreign, .. } =
             migration.finish();
         blobs.close()?;
         let told = |(key, error): (String, Error)| (key, error.to_string());
         let failed = failed.into_iter().map(told).collect();
-        Ok(Done { checked, converted, unchanged, bytes, failed, is_interrupted })
+        let done = Done { checked, converted, unchanged, bytes, failed, is_interrupted };
+        Ok((done, foreign.len()))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::backend::{Condition, Put};
 use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Codec, Format, convert};
+use crate::format::{Codec, Format, convert, converts};
 use crate::record::Record;
 
 /// The most values that are looked at, and bytes that are placed, in one step.
@@ -41,6 +41,11 @@ impl Migrate {
         self.from.is_none_or(|from| from == record.format) && !self.is_done(record)
     }
 
+    /// Whether it can be converted here.
+    fn is_possible(&self, record: &Record) -> bool {
+        self.format.is_none_or(|format| converts(record.format, format))
+    }
+
     fn is_done(&self, record: &Record) -> bool {
         let has_format = self.format.is_none_or(|format| format == record.format);
         has_format && self.compression.is_none_or(|codec| codec == record.codec)
@@ -59,6 +64,8 @@ pub struct MigrationReport {
     pub unchanged: u64,
     /// Bytes of the converted values before, and after.
     pub bytes: (u64, u64),
+    /// Keys of values that take Python to convert. Each is as it was.
+    pub foreign: Vec<String>,
     /// Keys of values that could not be converted, and why. Each is as it was.
     pub failed: Vec<(String, Error)>,
 }
@@ -173,6 +180,8 @@ impl Migration {
             self.done.checked += 1;
             if !self.asked.wants(&about) {
                 self.done.unchanged += u64::from(self.asked.is_done(about.record()));
+            } else if !self.asked.is_possible(about.record()) {
+                self.done.foreign.push(about.key.clone());
             } else if let Some(one) = self.prepared(&about.key, 0) {
                 bytes += one.put.length();
                 ready.push(one);

@@ -1,0 +1,72 @@
+//! `Migration`: values are brought to another format or compression, step by step.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use holdall::MigrationReport;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::bridge;
+use crate::errors;
+
+/// A migration that is under way.
+#[pyclass(frozen, module = "holdall._core")]
+pub(crate) struct Migration {
+    /// Taken by one step at a time, on a pool thread or where no event loop runs.
+    shared: Arc<Mutex<State>>,
+    blocking: bool,
+}
+
+struct State {
+    work: holdall::Migration,
+    /// How many of the keys that take Python were given out.
+    given: usize,
+}
+
+impl Migration {
+    pub(crate) fn new(work: holdall::Migration, blocking: bool) -> Self {
+        Self { shared: Arc::new(Mutex::new(State { work, given: 0 })), blocking }
+    }
+}
+
+fn locked(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[pymethods]
+impl Migration {
+    /// Goes on for some values: whether there is more to do, values looked at, and the keys met in
+    /// this step whose values take Python.
+    fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let shared = Arc::clone(&self.shared);
+        let work = move || {
+            let mut state = locked(&shared);
+            let is_more = state.work.step()?;
+            let so_far = state.work.so_far();
+            let (checked, all) = (so_far.checked, so_far.foreign.len());
+            let foreign = so_far.foreign[state.given..].to_vec();
+            state.given = all;
+            Ok((is_more, checked, foreign))
+        };
+        bridge::run(py, self.blocking, Vec::new(), work, |py, done: holdall::Result<_>| {
+            let done: (bool, u64, Vec<String>) =
+                done.map_err(|error| errors::raised(py, &error))?;
+            Ok(done.into_pyobject(py)?.into_any().unbind())
+        })
+    }
+
+    /// Values looked at, converted and left as they are; bytes of the converted ones before and
+    /// after; and by key the errors of those that failed.
+    fn report<'py>(&self, py: Python<'py>) -> PyResult<Report<'py>> {
+        let state = locked(&self.shared);
+        let MigrationReport { checked, converted, unchanged, bytes, failed, .. } =
+            state.work.so_far();
+        let errors = PyDict::new(py);
+        for (key, error) in failed {
+            errors.set_item(key, errors::instance(py, error)?)?;
+        }
+        Ok((*checked, *converted, *unchanged, bytes.0, bytes.1, errors))
+    }
+}
+
+type Report<'py> = (u64, u64, u64, u64, u64, Bound<'py, PyDict>);

@@ -1,0 +1,49 @@
+"""What the command line asks of Python: `python -m holdall._migrate REQUEST`.
+
+A line of JSON after each step, and a report in the last one. Ctrl-C ends it after the values that it is at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+
+def _say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+async def migrate(request: dict[str, Any]) -> None:
+    """Does what is asked, and tells."""
+    from holdall import BlobManager, HoldallError
+
+    counts = {"checked": 0, "converted": 0}
+
+    def progress(checked: int, converted: int) -> None:
+        counts.update(checked=checked, converted=converted)
+        _say(**counts)
+
+    asked = {name: value for name, value in request.items() if name != "store"}
+    async with BlobManager(request["store"]) as blobs:
+        work = asyncio.ensure_future(blobs.migrate_all(**asked, progress=progress))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
+        try:
+            done = await work
+        except asyncio.CancelledError:
+            _say(**counts, finished=False, failed={})
+            return
+        except HoldallError as error:
+            _say(error=str(error))
+            return
+    failed = {key: str(error) for key, error in done.failed.items()}
+    _say(**{**done._asdict(), "failed": failed, "finished": True})
+
+
+if __name__ == "__main__":
+    # A reader that has gone wants nothing more.
+    with suppress(BrokenPipeError):
+        asyncio.run(migrate(json.loads(sys.argv[1])))
