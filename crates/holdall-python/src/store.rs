@@ -8,8 +8,8 @@ use std::time::Duration;
 use holdall::backend::Backend;
 use holdall::format::Codec;
 use holdall::{
-    BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, Migrate, OnCorrupt, Save, SaveOptions,
-    Trust,
+    BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, Migrate, OnCorrupt, Save,
+    SaveOptions, Trust,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};

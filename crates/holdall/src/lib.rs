@@ -59,7 +59,8 @@ pub use backend::health::{
 pub use backend::{Condition, Durability, Part};
 pub use blob::{
     Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, KeyRotation, Loaded,
-    Migrate, Migration, MigrationReport, OnCorrupt, Rotation, Save, SaveOptions, Trust, Verification,
+    Migrate, Migration, MigrationReport, OnCorrupt, Rotation, Save, SaveOptions, Trust,
+    Verification,
 };
 pub use cache::CacheManager;
 pub use cancel::CancelToken;

@@ -133,7 +133,12 @@ impl Copy {
     }
 
     /// Whether there was one to copy. It is checked, verified and, if need be, signed anew.
-    fn one(&self, from: &BlobManager, folder: &std::path::Path, key: &str) -> holdall::Result<bool> {
+    fn one(
+        &self,
+        from: &BlobManager,
+        folder: &std::path::Path,
+        key: &str,
+    ) -> holdall::Result<bool> {
         let Some(Blob { payload, metadata }) = from.try_load_bytes(key, None)? else {
             return Ok(false);
         };

@@ -57,8 +57,7 @@ fn line(finding: &Finding) -> String {
         Level::Error => style::ERROR,
     };
     let level = name(finding.level);
-    let mut line =
-        format!("{style}{level:<7}{style:#}  {:<13}  {}", finding.topic, finding.what);
+    let mut line = format!("{style}{level:<7}{style:#}  {:<13}  {}", finding.topic, finding.what);
     if let Some(remedy) = &finding.remedy {
         line += &format!("\n{:>24}-> {remedy}", "");
     }

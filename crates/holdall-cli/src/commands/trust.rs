@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, Format, SaveOptions, Trust as Level, Ttl};
+use holdall::{
+    Blob, BlobManager, BlobOptions, Condition, ErrorKind, Format, SaveOptions, Trust as Level, Ttl,
+};
 use serde_json::json;
 
 use super::{Context, done};
@@ -35,11 +37,8 @@ impl Trust {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let folder = self.dir.clone().map_or_else(|| context.folder(), Ok)?;
         let own = store::open(&folder)?;
-        let options = BlobOptions {
-            base_path: folder,
-            trust: Level::Any,
-            ..BlobOptions::default()
-        };
+        let options =
+            BlobOptions { base_path: folder, trust: Level::Any, ..BlobOptions::default() };
         let any = store::open_with(options)?;
         let keys = if self.key.is_empty() { unsigned(&own)? } else { self.key.clone() };
         let signs = (self.all || !self.key.is_empty()) && !self.dry_run;

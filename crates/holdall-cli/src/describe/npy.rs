@@ -90,7 +90,10 @@ mod tests {
 
     #[test]
     fn a_record_type_is_told_as_numpy_writes_it() {
-        assert_eq!(balanced("[('a', '<i4'), ('b', '<f8')], 'x': 1"), "[('a', '<i4'), ('b', '<f8')]");
+        assert_eq!(
+            balanced("[('a', '<i4'), ('b', '<f8')], 'x': 1"),
+            "[('a', '<i4'), ('b', '<f8')]"
+        );
         assert_eq!(dtype("'>i4'"), "int32, big-endian");
         assert_eq!(dtype("'<U10'"), "U10");
     }

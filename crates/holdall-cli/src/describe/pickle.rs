@@ -143,7 +143,8 @@ impl<'a> Reader<'a> {
             b'e' | b'u' | 0x90 => stack.extend_by_mark()?,
             // The memo.
             b'p' => {
-                let number = self.line()?.parse().map_err(|_| "a number of the memo is no number")?;
+                let number =
+                    self.line()?.parse().map_err(|_| "a number of the memo is no number")?;
                 self.stack.memoize(Some(number))?;
             }
             b'q' | b'r' => {
@@ -152,7 +153,8 @@ impl<'a> Reader<'a> {
             }
             0x94 => stack.memoize(None)?,
             b'g' => {
-                let number = self.line()?.parse().map_err(|_| "a number of the memo is no number")?;
+                let number =
+                    self.line()?.parse().map_err(|_| "a number of the memo is no number")?;
                 self.stack.recall(number)?;
             }
             b'h' | b'j' => {

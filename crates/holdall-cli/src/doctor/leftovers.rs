@@ -20,7 +20,8 @@ pub(super) fn examine(folder: &Path, findings: &mut Findings) {
     let (mut files, mut bytes) = (0, 0);
     for entry in own.join("tmp").read_dir().into_iter().flatten().flatten() {
         let Ok(found) = entry.metadata() else { continue };
-        let changed = found.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let changed =
+            found.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         let age = changed.map_or(0, |at| now.saturating_sub(at.as_secs()));
         if found.is_file() && age > OLD.as_secs() {
             files += 1;
@@ -36,7 +37,8 @@ pub(super) fn examine(folder: &Path, findings: &mut Findings) {
     }
     let aside = own.join("quarantine").read_dir().into_iter().flatten().flatten().count();
     if aside > 0 {
-        let what = format!("{} set aside in .holdall/quarantine", count(aside as u64, "damaged value"));
+        let what =
+            format!("{} set aside in .holdall/quarantine", count(aside as u64, "damaged value"));
         findings.notice(what, "look at the notes there, and delete what nobody needs");
     }
 }

@@ -27,7 +27,10 @@ impl Database {
         journal.push("-journal");
         let mut copy = None;
         let mut from = path.to_path_buf();
-        if [log, Path::new(&journal)].iter().any(|beside| beside.metadata().is_ok_and(|m| m.len() > 0)) {
+        if [log, Path::new(&journal)]
+            .iter()
+            .any(|beside| beside.metadata().is_ok_and(|m| m.len() > 0))
+        {
             let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
             from = folder.path().join("source.db");
             for (beside, suffix) in [(path, ""), (log, "-wal"), (Path::new(&journal), "-journal")] {

@@ -56,7 +56,10 @@ impl Diskcache {
 impl Source for Diskcache {
     fn total(&self) -> Option<u64> {
         let count = |(_, database): &(PathBuf, Database)| {
-            database.connection.query_row("SELECT count(*) FROM Cache", [], |row| row.get::<_, i64>(0)).ok()
+            database
+                .connection
+                .query_row("SELECT count(*) FROM Cache", [], |row| row.get::<_, i64>(0))
+                .ok()
         };
         self.shards.iter().map(count).sum::<Option<i64>>().and_then(|all| u64::try_from(all).ok())
     }

@@ -21,10 +21,13 @@ impl Progress {
     /// nothing is to be said.
     pub(crate) fn begin(verb: &'static str, total: Option<u64>, shown: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(total, match shown && terminal {
-            true => ProgressDrawTarget::stderr_with_hz(10),
-            false => ProgressDrawTarget::hidden(),
-        });
+        let bar = ProgressBar::with_draw_target(
+            total,
+            match shown && terminal {
+                true => ProgressDrawTarget::stderr_with_hz(10),
+                false => ProgressDrawTarget::hidden(),
+            },
+        );
         bar.set_style(style(total.is_some()));
         bar.set_message(verb);
         Self { bar, verb, lines: shown && !terminal, told: Duration::ZERO }

@@ -248,7 +248,9 @@ impl Migration {
         while !ready.is_empty() {
             let about: Vec<_> = ready
                 .iter()
-                .map(|one| (one.put.key.as_str().to_owned(), one.before, one.tries, one.put.length()))
+                .map(|one| {
+                    (one.put.key.as_str().to_owned(), one.before, one.tries, one.put.length())
+                })
                 .collect();
             let placed = match self.asked.dry_run {
                 true => about.iter().map(|_| Ok(None)).collect::<Vec<_>>(),

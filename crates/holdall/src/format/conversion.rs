@@ -48,7 +48,8 @@ pub(crate) fn convert(from: Format, to: Format, payload: Vec<u8>) -> Result<Vec<
 }
 
 fn unfit(to: Format, cause: &'static str) -> Error {
-    Error::new(ErrorKind::Encode, cause).remedy(format!("leave it as it is, or save it as {to} anew"))
+    Error::new(ErrorKind::Encode, cause)
+        .remedy(format!("leave it as it is, or save it as {to} anew"))
 }
 
 #[cfg(test)]

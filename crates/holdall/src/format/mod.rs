@@ -25,9 +25,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use conversion::converts;
-pub(crate) use conversion::convert;
 pub(crate) use compression::{compress, decompress, plausible, unpacks};
+pub(crate) use conversion::convert;
+pub use conversion::converts;
 pub(crate) use suffix::Ending;
 pub use suffix::{Codec, split_suffix};
 

@@ -19,7 +19,9 @@ fn what_would_be_called_is_named_and_not_called() {
 
 #[test]
 fn a_pickle_that_is_cut_or_lies_is_told_as_far_as_it_goes() {
-    for bytes in [&b""[..], b"\x80", b"\x80\x04", b"R.", b"0", b"e.", b"h\x07.", b"B\xff\xff\xff\xff."] {
+    for bytes in
+        [&b""[..], b"\x80", b"\x80\x04", b"R.", b"0", b"e.", b"h\x07.", b"B\xff\xff\xff\xff."]
+    {
         assert!(Pickle::read(bytes).stopped.is_some(), "{bytes:?}");
     }
 }

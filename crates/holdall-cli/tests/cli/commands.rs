@@ -1,0 +1,238 @@
+//! Each command does what its help says, and answers with the documented exit code.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::support::{Scratch, contents, ran};
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("it is JSON")
+}
+
+#[test]
+fn a_listing_is_in_order_and_can_be_narrowed() {
+    let scratch = Scratch::filled();
+    assert_eq!(scratch.good(&["ls"]), "a/1\na/2\nb\n");
+    assert_eq!(scratch.good(&["ls", "a/"]), "a/1\na/2\n");
+    assert_eq!(scratch.good(&["ls", "--tag", "red"]), "b\n");
+    assert_eq!(scratch.good(&["ls", "--after", "a/1", "-n", "1"]), "a/2\n");
+    assert_eq!(scratch.good(&["ls", "--null"]), "a/1\0a/2\0b\0");
+    let line = scratch.good(&["ls", "--json", "a/1"]);
+    assert_eq!(json(&line)["format"], "json");
+}
+
+#[test]
+fn a_hostile_key_is_escaped_where_people_read() {
+    let scratch = Scratch::filled();
+    scratch.blobs().save("\u{1b}[31m\n", &1, holdall::Format::Json).expect("any key");
+    let out = scratch.good(&["ls", "-n", "1"]);
+    assert_eq!(out, "\\u{1b}[31m\\n\n");
+}
+
+#[test]
+fn a_value_is_printed_readably_or_as_it_is() {
+    let scratch = Scratch::filled();
+    assert_eq!(scratch.good(&["get", "a/1"]), "[1,2]\n");
+    assert_eq!(scratch.good(&["get", "a/2"]), "text");
+    let raw = scratch.command(&["get", "b", "--raw"]).output().expect("it runs");
+    assert_eq!(raw.stdout, [0, 255]);
+    scratch.good(&["get", "b", "--output", "file"]);
+    assert_eq!(std::fs::read(scratch.path("file")).expect("written"), [0, 255]);
+    // A file that is there is nobody's to replace.
+    assert_eq!(scratch.run(&["get", "b", "--output", "file"]).code, 7);
+}
+
+#[test]
+fn a_pickle_is_described_and_not_run() {
+    let scratch = Scratch::filled();
+    std::fs::write(scratch.path("store/evil.pkl"), b"cos\nsystem\n(S'touch ran'\ntR.")
+        .expect("ours");
+    let out = scratch.good(&["get", "evil"]);
+    assert!(out.contains("imports  os.system"), "{out}");
+    assert!(!scratch.path("ran").exists());
+}
+
+#[test]
+fn put_takes_the_format_from_the_name_and_checks_the_bytes() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("value.json"), "{\"a\": 1}").expect("ours");
+    scratch.good(&[
+        "put",
+        "k",
+        "value.json",
+        "--tag",
+        "t",
+        "--ttl",
+        "1h",
+        "--metadata",
+        "{\"x\":1}",
+    ]);
+    let about = json(&scratch.good(&["stat", "k", "--json"]));
+    assert_eq!(about["format"], "json");
+    assert_eq!(about["tags"][0], "t");
+    assert_eq!(about["metadata"]["x"], 1);
+    assert!(about["expires_at"].is_string());
+    std::fs::write(scratch.path("bad.json"), "{").expect("ours");
+    let refused = scratch.run(&["put", "k", "bad.json"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("it is no json"), "{}", refused.err);
+    assert_eq!(scratch.good(&["get", "k"]), "{\"a\": 1}\n");
+}
+
+#[test]
+fn put_reads_the_standard_input_and_keeps_to_its_conditions() {
+    let scratch = Scratch::filled();
+    let put = |words: &[&str]| {
+        let mut child = scratch
+            .command(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        child.stdin.take().expect("a pipe").write_all(b"new").expect("it reads");
+        ran(child.wait_with_output().expect("it ends"))
+    };
+    assert_eq!(put(&["put", "a/2", "-f", "string", "--if-absent"]).code, 6);
+    assert_eq!(scratch.good(&["get", "a/2"]), "text");
+    let etag = json(&scratch.good(&["stat", "a/2", "--json"]))["etag"].clone();
+    let etag = etag.as_str().expect("a text");
+    assert_eq!(put(&["put", "a/2", "-f", "string", "--if-match", etag]).code, 0);
+    assert_eq!(scratch.good(&["get", "a/2"]), "new");
+    assert_eq!(put(&["put", "a/2", "-f", "pickle"]).code, 2);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let scratch = Scratch::filled();
+    scratch.good(&["stats"]);
+    let values = |scratch: &Scratch| {
+        let all = contents(&scratch.path("store"));
+        let is_value = |path: &std::path::Path| !path.to_string_lossy().contains(".holdall");
+        all.into_iter().filter(|(path, _)| is_value(path)).collect::<Vec<_>>()
+    };
+    let before = values(&scratch);
+    for words in [
+        &["rm", "a/1", "--dry-run"][..],
+        &["rm", "--prefix", "a/", "--dry-run"],
+        &["evict", "red", "--dry-run"],
+        &["expire", "--dry-run"],
+        &["repair", "--dry-run"],
+        &["migrate", "--to", "json", "a/2", "--dry-run"],
+        &["copy", "a/1", "c", "--dry-run"],
+        &["copy", "--to", "other", "--dry-run"],
+        &["export", "plain", "--dry-run"],
+        &["trust", "--all", "--dry-run"],
+    ] {
+        scratch.good(words);
+    }
+    assert_eq!(values(&scratch), before);
+    assert!(!scratch.path("other").exists() && !scratch.path("plain").exists());
+}
+
+#[test]
+fn what_is_removed_is_gone_and_what_is_not_there_is_said() {
+    let scratch = Scratch::filled();
+    let ran = scratch.run(&["rm", "a/1", "nope"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.out.contains("nope: not there"));
+    assert_eq!(scratch.good(&["ls"]), "a/2\nb\n");
+    scratch.good(&["evict", "red"]);
+    scratch.good(&["rm", "--prefix", "a/"]);
+    assert_eq!(scratch.good(&["ls"]), "");
+}
+
+#[test]
+fn sizes_are_summed_for_each_part_of_the_keys() {
+    let scratch = Scratch::filled();
+    let out = scratch.good(&["du", "--json"]);
+    let first = json(out.lines().next().expect("a line"));
+    assert_eq!((&first["prefix"], &first["entries"]), (&"a/".into(), &2.into()));
+    assert_eq!(json(&scratch.good(&["stats", "--json"]))["entries"], 3);
+}
+
+#[test]
+fn damage_is_found_named_and_set_aside() {
+    let scratch = Scratch::filled();
+    let good = scratch.run(&["verify"]);
+    assert_eq!(good.code, 0, "{}", good.out);
+    let file = scratch.path("store/a/2.txt");
+    let times = file.metadata().and_then(|found| found.modified()).expect("a file");
+    std::fs::write(&file, "tExt").expect("ours");
+    let changed = std::fs::File::options().write(true).open(&file).expect("ours");
+    changed.set_modified(times).expect("ours");
+    let bad = scratch.run(&["verify", "--json"]);
+    assert_eq!(bad.code, 1, "{}", bad.out);
+    assert_eq!(json(&bad.out)["problems"][0]["kind"], "content_damaged");
+    assert_eq!(scratch.run(&["get", "a/2"]).code, 5);
+    let aside = json(&scratch.good(&["repair", "--json"]));
+    assert_eq!(aside["quarantined"][0]["key"], "a/2");
+    assert_eq!(scratch.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn values_are_copied_with_all_that_is_known_of_them() {
+    let scratch = Scratch::filled();
+    scratch.good(&["copy", "a/1", "c"]);
+    assert_eq!(scratch.good(&["get", "c"]), "[1,2]\n");
+    assert_eq!(scratch.run(&["copy", "a/1", "c"]).code, 6);
+    scratch.good(&["copy", "--to", "other"]);
+    let other = ran(scratch.bare(&["ls", "--store", "other"]).output().expect("it runs"));
+    assert_eq!(other.out, "a/1\na/2\nb\nc\n");
+    let tagged =
+        ran(scratch.bare(&["ls", "--store", "other", "-t", "red"]).output().expect("runs"));
+    assert_eq!(tagged.out, "b\n");
+}
+
+#[test]
+fn values_are_exported_as_plain_files_with_a_list() {
+    let scratch = Scratch::filled();
+    scratch.good(&["export", "plain"]);
+    assert_eq!(std::fs::read_to_string(scratch.path("plain/a/2.txt")).expect("written"), "text");
+    let list =
+        std::fs::read_to_string(scratch.path("plain/holdall-export.jsonl")).expect("written");
+    assert_eq!(list.lines().count(), 3);
+    assert_eq!(scratch.run(&["export", "plain"]).code, 2);
+}
+
+#[test]
+fn a_migration_converts_what_it_can_and_can_be_run_again() {
+    let scratch = Scratch::filled();
+    let first = json(&scratch.good(&["migrate", "--to", "json", "a/", "--json"]));
+    assert_eq!((&first["converted"], &first["unchanged"]), (&1.into(), &1.into()));
+    assert_eq!(scratch.good(&["get", "a/2"]), "\"text\"\n");
+    let second = json(&scratch.good(&["migrate", "--to", "json", "a/", "--json"]));
+    assert_eq!(second["converted"], 0);
+    let failed = scratch.run(&["migrate", "--to", "string", "--from", "bytes"]);
+    assert_eq!(failed.code, 1);
+    assert!(failed.out.contains("no UTF-8 text"), "{}", failed.out);
+}
+
+#[test]
+fn a_planted_pickle_is_signed_only_when_that_is_asked_for() {
+    let scratch = Scratch::filled();
+    std::fs::write(scratch.path("store/p.pkl"), b"\x80\x04N.").expect("ours");
+    let shown = scratch.run(&["trust"]);
+    assert_eq!(shown.code, 1, "{}", shown.out);
+    assert!(shown.out.contains("p: not signed"), "{}", shown.out);
+    scratch.good(&["trust", "--key", "p"]);
+    assert_eq!(scratch.run(&["trust"]).code, 0);
+}
+
+#[test]
+fn the_doctor_names_what_is_wrong_with_its_remedy() {
+    let scratch = Scratch::filled();
+    let mode = |mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(scratch.path("store"), permissions).expect("ours");
+    };
+    mode(0o702);
+    let found = scratch.run(&["doctor", "--json"]);
+    assert_eq!(found.code, 1);
+    let findings: Vec<Value> = found.out.lines().map(json).collect();
+    let is_it = |finding: &&Value| finding["level"] == "error" && finding["topic"] == "folder";
+    let found = findings.iter().find(is_it).expect("everybody may write there");
+    assert!(found["remedy"].as_str().is_some_and(|remedy| remedy.starts_with("chmod o-w")));
+}
