@@ -52,7 +52,13 @@ if TYPE_CHECKING:
     )
     from holdall.health import Problem, RepairReport, VerifyReport
     from holdall.storage_manager import StorageManager
-    from holdall.types import BlobStats, CacheStats, KeyRotation, StorageStats
+    from holdall.types import (
+        BlobStats,
+        CacheStats,
+        KeyRotation,
+        MigrationReport,
+        StorageStats,
+    )
 
 __all__ = [
     "DEFAULT",
@@ -74,6 +80,7 @@ __all__ = [
     "InvalidJSONError",
     "InvalidKeyError",
     "KeyRotation",
+    "MigrationReport",
     "OptionError",
     "PickleRefusedError",
     "Problem",
@@ -110,6 +117,7 @@ _MODULES = {
     "VerifyReport": "holdall.health",
     "CacheStats": "holdall.types",
     "KeyRotation": "holdall.types",
+    "MigrationReport": "holdall.types",
     "StorageStats": "holdall.types",
 }
 """Where a public name lives; those that are not here are exceptions."""

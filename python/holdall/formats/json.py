@@ -85,10 +85,10 @@ class JsonCodec:
         data = data.removeprefix(b"\xef\xbb\xbf")
         model_class = options.get("model_class")
         target = None if model_class is None else adapter(model_class)
+        upgrade = options.get("upgrade")
+        if upgrade is not None:
+            data = _upgraded(data, upgrade)
         try:
-            upgrade = options.get("upgrade")
-            if upgrade is not None:
-                data = _upgraded(data, upgrade)
             if target is None:
                 return from_json(data)
             return target.validate_json(data, by_alias=True, by_name=True)

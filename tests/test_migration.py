@@ -1,0 +1,220 @@
+"""Values are brought to another format, compression or model while the store is in use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import BaseModel
+
+from holdall import (
+    BlobManager,
+    DeserializationError,
+    InvalidArgumentError,
+    SerializationError,
+    sync,
+)
+from holdall.testing import ManualClock
+
+
+class Recipe(BaseModel):
+    name: str
+    minutes: int = 0
+
+
+def renamed(data):
+    """Of the release before, in which the name was called title."""
+    if "title" in data:
+        data["name"] = data.pop("title")
+    return data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "store"
+
+
+async def test_all_values_change_their_format_and_keep_everything_else(folder):
+    clock = ManualClock()
+    async with BlobManager(folder, clock=clock) as store:
+        for number in range(300):
+            note = {"n": number}
+            await store.save(f"k/{number}", [number], "pickle", ttl=100, tags=("t",), metadata=note)
+        await store.save("other", (1,), "pickle")
+        before = await store.metadata("k/7")
+        clock.advance(40)
+        seen = []
+        done = await store.migrate_all("json", prefix="k/", progress=lambda *at: seen.append(at))
+        assert (done.checked, done.converted, done.unchanged) == (300, 300, 0)
+        assert not done.failed
+        assert seen[-1] == (300, 300)
+        after = await store.metadata("k/7")
+        assert (after.format, after.tags, after.metadata) == ("json", before.tags, before.metadata)
+        assert after.created_at == before.created_at
+        assert abs((after.expires_at - before.expires_at).total_seconds()) < 1
+        assert await store.load("k/7") == [7]
+        assert (await store.metadata("other")).format == "pickle"
+        clock.advance(61)
+        assert not await store.exists("k/7")
+
+
+async def test_what_is_done_is_passed_over_when_it_is_run_again(folder):
+    async with BlobManager(folder) as store:
+        await store.save_many({str(number): [number] for number in range(600)}, "pickle")
+        work: asyncio.Task[object]
+
+        def stop(checked, converted):
+            if converted >= 256:
+                work.cancel()
+
+        work = asyncio.ensure_future(store.migrate_all("json", progress=stop))
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        done = await store.migrate_all("json")
+        assert done.converted < 600
+        assert done.converted + done.unchanged == 600
+        assert {await store.load(str(number)) == [number] for number in range(600)} == {True}
+
+
+async def test_what_cannot_be_converted_stays_and_is_reported(folder):
+    async with BlobManager(folder) as store:
+        await store.save_many({"good": [1], "bad": {1, 2}}, "pickle")
+        done = await store.migrate_all("json")
+        assert list(done.failed) == ["bad"]
+        assert isinstance(done.failed["bad"], SerializationError)
+        assert await store.load("bad") == {1, 2}
+        assert await store.load("good") == [1]
+
+
+async def test_compression_changes_without_a_value_coming_to_python(folder):
+    async with BlobManager(folder) as store:
+        await store.save_many({"large": ["x" * 100] * 100, "small": 1})
+        lines = ["y" * 100 + str(number) for number in range(100)]
+        await store.save("signed", lines, "pickle")
+        done = await store.migrate_all(compression="zstd")
+        assert (done.converted, done.unchanged) == (2, 1)
+        assert done.bytes_after < done.bytes_before / 10
+        assert (await store.metadata("signed")).compression == "zstd"
+        assert await store.load("signed") == lines
+        undone = await store.migrate_all(compression="none")
+        assert (undone.bytes_before, undone.bytes_after) == (done.bytes_after, done.bytes_before)
+
+
+async def test_a_save_during_a_migration_stays(folder):
+    async with BlobManager(folder) as store, BlobManager(folder) as other:
+        await store.save_many({str(number): [number] for number in range(400)}, "pickle")
+        busy = True
+
+        async def save():
+            rounds = 0
+            while busy:
+                await other.save("5", ["newest", rounds], "pickle")
+                rounds += 1
+                await asyncio.sleep(0)
+            return rounds
+
+        saving = asyncio.ensure_future(save())
+        await store.migrate_all("json")
+        busy = False
+        rounds = await saving
+        assert await store.load("5") == ["newest", rounds - 1]
+
+
+async def test_two_migrations_at_once_convert_each_value_once(folder):
+    async with BlobManager(folder) as one, BlobManager(folder) as two:
+        await one.save_many({str(number): [number] for number in range(400)}, "pickle")
+        done = await asyncio.gather(one.migrate_all("json"), two.migrate_all("json"))
+        assert sum(each.converted for each in done) == 400
+        assert not any(each.failed for each in done)
+        assert await one.load("399") == [399]
+
+
+async def test_an_older_model_is_upgraded_on_load_and_written_back_if_asked(folder):
+    async with BlobManager(folder) as store:
+        await store.save("old", {"title": "soup"}, tags=("t",))
+        load = {"model_class": Recipe, "upgrade": renamed}
+        assert await store.load("old", **load) == Recipe(name="soup")
+        assert await store.load("old") == {"title": "soup"}
+        assert await store.load("old", **load, write_back=True) == Recipe(name="soup")
+        assert await store.load("old") == {"name": "soup", "minutes": 0}
+        etag = (await store.metadata("old")).etag
+        assert await store.load("old", **load, write_back=True) == Recipe(name="soup")
+        about = await store.metadata("old")
+        assert (about.etag, about.tags) == (etag, ("t",)), "what is current was written again"
+        assert await store.load("none", default=None, **load) is None
+
+
+async def test_all_values_of_an_older_model_are_brought_to_the_current_one(folder):
+    async with BlobManager(folder) as store:
+        await store.save_many({f"r/{n}": {"title": str(n)} for n in range(300)})
+        await store.save("r/current", Recipe(name="x"))
+        await store.save("r/broken", {"nothing": 1})
+        await store.save("r/pickled", {"title": 1}, "pickle")
+        dry = await store.migrate_all(model_class=Recipe, upgrade=renamed, prefix="r/", dry_run=True)
+        assert dry.converted == 300
+        assert await store.load("r/7") == {"title": "7"}
+        done = await store.migrate_all(model_class=Recipe, upgrade=renamed, prefix="r/")
+        assert (done.converted, done.unchanged) == (300, 1)
+        assert isinstance(done.failed["r/broken"], DeserializationError)
+        assert await store.load("r/7") == {"name": "7", "minutes": 0}
+        again = await store.migrate_all(model_class=Recipe, upgrade=renamed, prefix="r/")
+        assert (again.converted, again.unchanged) == (0, 301)
+
+
+async def test_an_upgrade_that_raises_says_so_and_stops_nothing(folder):
+    def broken(data):
+        raise ZeroDivisionError
+
+    async with BlobManager(folder) as store:
+        await store.save("k", {"name": "x"})
+        with pytest.raises(DeserializationError, match="upgrade= raised ZeroDivisionError") as error:
+            await store.load("k", model_class=Recipe, upgrade=broken)
+        assert isinstance(error.value.__cause__, ZeroDivisionError)
+        done = await store.migrate_all(model_class=Recipe, upgrade=broken)
+        assert list(done.failed) == ["k"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"upgrade": renamed},
+        {"to_format": "json", "model_class": Recipe},
+        {"compression": "gzip"},
+        {"to_format": "json", "progress": 1},
+    ],
+)
+async def test_a_migration_that_asks_for_nothing_or_too_much_is_refused(folder, asked):
+    async with BlobManager(folder) as store:
+        with pytest.raises(InvalidArgumentError):
+            await store.migrate_all(**asked)
+
+
+def test_without_await_it_is_the_same(folder):
+    with sync.BlobManager(folder) as store:
+        store.save("a", [1], "pickle")
+        assert store.migrate_all("json").converted == 1
+        store.save("old", {"title": "soup"})
+        found = store.load("old", model_class=Recipe, upgrade=renamed, write_back=True)
+        assert found == Recipe(name="soup")
+        assert store.load("old")["name"] == "soup"
+
+
+def test_the_command_line_has_python_convert_what_only_python_reads(folder):
+    with sync.BlobManager(folder) as store:
+        store.save_many({str(number): [number] for number in range(20)}, "pickle")
+        store.save("set", {1}, "pickle")
+    command = [sys.executable, "-m", "holdall", "--store", str(folder)]
+    ran = subprocess.run(
+        [*command, "migrate", "--to", "json", "--json"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1, ran.stderr
+    done = json.loads(ran.stdout)
+    assert done["converted"] == 20
+    assert [failed["key"] for failed in done["failed"]] == ["set"]
+    with sync.BlobManager(folder) as store:
+        assert store.load("7") == [7]
+        assert store.metadata("7").format == "json"
