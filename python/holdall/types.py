@@ -73,12 +73,35 @@ class CacheStats(TypedDict):
     bytes: int
 
 
+class OperationStats(TypedDict):
+    """What one kind of call has cost since the manager was made; times in seconds.
+
+    A batch is one call. `p50` and its like are the times within which that share of the calls was
+    done, up to a factor of two, and 0.0 if there were none. `histogram` has, for each upper bound,
+    how many calls took less than it and not less than the one before; the last has all the rest.
+    """
+
+    count: int
+    errors: int
+    bytes: int
+    seconds: float
+    p50: float
+    p90: float
+    p99: float
+    histogram: list[tuple[float, int]]
+
+
 class BlobStats(TypedDict):
-    """What lies in a store; `total_size` in bytes, `folder` the base path."""
+    """What lies in a store; `total_size` in bytes, `folder` the base path.
+
+    `operations` has what the calls of this manager have cost: `save`, `load`, `look` (is it there,
+    what is known of it), `list`, `delete`, `change` (touch) and `clean` (expire, clear).
+    """
 
     entries: int
     total_size: int
     folder: str
+    operations: dict[str, OperationStats]
 
 
 class StorageStats(BlobStats):

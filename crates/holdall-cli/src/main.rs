@@ -11,6 +11,7 @@ mod exit;
 mod import;
 mod interrupt;
 mod output;
+mod parse;
 mod python;
 mod select;
 mod store;

@@ -334,14 +334,10 @@ impl Store {
         compression: Option<&str>,
         dry_run: bool,
     ) -> PyResult<Migration> {
-        let asked = Migrate {
-            prefix,
-            tag,
-            from: raised(py, from_.map(Format::from_name).transpose())?,
-            format: raised(py, to.map(Format::from_name).transpose())?,
-            compression: raised(py, compression.map(Codec::from_name).transpose())?,
-            dry_run,
-        };
+        let from = raised(py, from_.map(Format::from_name).transpose())?;
+        let format = raised(py, to.map(Format::from_name).transpose())?;
+        let compression = raised(py, compression.map(Codec::from_name).transpose())?;
+        let asked = Migrate { prefix, tag, from, format, compression, dry_run };
         Ok(Migration::new(self.blobs.migration(asked), self.blocking))
     }
 
@@ -488,14 +484,7 @@ impl Store {
 
     /// How much there is.
     fn stats(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.run(py, BlobManager::get_stats, |py, stats| {
-            let dict = PyDict::new(py);
-            dict.set_item("entries", stats.entries)?;
-            dict.set_item("total_size", stats.total_size)?;
-            let folder = stats.folder.map(|folder| folder.to_string_lossy().into_owned());
-            dict.set_item("folder", folder)?;
-            Ok(dict.into_any().unbind())
-        })
+        self.run(py, BlobManager::get_stats, answers::stats)
     }
 
     /// Writes down what is needed for a fast start.

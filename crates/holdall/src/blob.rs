@@ -4,15 +4,19 @@ mod cached;
 mod group;
 mod health;
 mod large;
+mod listing;
+mod look;
 mod metadata;
 mod migration;
 mod moving;
 mod options;
 mod packed;
+mod removal;
 mod rotation;
 mod signed;
 mod stream;
 mod typed;
+mod watch;
 
 use std::sync::Arc;
 
@@ -25,15 +29,15 @@ pub use rotation::{KeyRotation, Rotation};
 pub use stream::{BlobReader, BlobWriter};
 
 use self::group::Group;
-use self::packed::plain;
 use self::signed::Signer;
-use crate::backend::{Backend, Condition, Durability, Object, Part, Placed, Put};
+use self::watch::{Operation, Watch};
+use crate::backend::{Backend, Durability, Object, Part, Placed, Put};
 use crate::blocks::LONG;
 use crate::cancel;
 use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format, decompress, plausible};
-use crate::key::{Key, KeyPage};
+use crate::key::Key;
 use crate::record::{Record, check_annotations};
 use crate::stats::BlobStats;
 
@@ -60,6 +64,7 @@ pub struct BlobManager {
     options: Arc<BlobOptions>,
     signer: Arc<Signer>,
     group: Arc<Group>,
+    watch: Arc<Watch>,
 }
 
 impl BlobManager {
@@ -80,7 +85,13 @@ impl BlobManager {
     #[must_use]
     pub fn on(backend: Arc<dyn Backend>, options: BlobOptions) -> Self {
         let signer = Arc::new(Signer::new(options.signing_key.clone()));
-        Self { backend, options: Arc::new(options), signer, group: Arc::default() }
+        Self {
+            backend,
+            options: Arc::new(options),
+            signer,
+            group: Arc::default(),
+            watch: Arc::default(),
+        }
     }
 
     /// The backend below.
@@ -105,7 +116,8 @@ impl BlobManager {
         options: SaveOptions,
     ) -> Result<BlobMetadata> {
         let save = Save { key: key.to_owned(), format, parts, options };
-        let saved = self.prepare(save).and_then(|put| {
+        let place = || {
+            let put = self.prepare(save)?;
             let key = put.key.clone();
             let placed = if put.format.is_signed() {
                 self.put_signed(vec![put]).pop().unwrap_or_else(|| Err(unanswered()))?
@@ -113,8 +125,8 @@ impl BlobManager {
                 self.backend.put(put)?
             };
             Ok(BlobMetadata::placed(key, placed))
-        });
-        named(saved, "save", key)
+        };
+        named(self.watched(Operation::Save, Some(key), |saved| saved.size, place), "save", key)
     }
 
     /// Saves several values, each for itself, at the cost of one commit.
@@ -132,7 +144,10 @@ impl BlobManager {
             }
         }
         let keys: Vec<Key> = puts.iter().map(|put| put.key.clone()).collect();
-        let mut placed = keys.into_iter().zip(self.put_signed(puts));
+        let begun = self.begin(Operation::Save);
+        let placed = self.put_signed(puts);
+        self.end_batch(begun, &placed);
+        let mut placed = keys.into_iter().zip(placed);
         let next = |placed: &mut dyn Iterator<Item = (Key, Result<Placed>)>| match placed.next() {
             Some((key, placed)) => {
                 let text = key.as_str().to_owned();
@@ -217,10 +232,14 @@ impl BlobManager {
         key: &str,
         format: Option<Format>,
     ) -> Result<Option<Blob>> {
-        let loaded = Key::new(key).and_then(|key| {
+        let load = || {
+            let key = Key::new(key)?;
             let Some(object) = self.backend.get(&key, format)? else { return Ok(None) };
             self.unsealed(trust, key, format, object).map(Some)
-        });
+        };
+        let bytes =
+            |found: &Option<Blob>| found.as_ref().map_or(0, |blob| blob.payload.len() as u64);
+        let loaded = self.watched(Operation::Load, Some(key), bytes, load);
         self.tolerated(named(loaded, "load", key))
     }
 
@@ -267,178 +286,6 @@ impl BlobManager {
         }
     }
 
-    /// Whether there is a value under the key. Reads its record only.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidKey`], [`ErrorKind::Io`].
-    pub fn exists(&self, key: &str) -> Result<bool> {
-        let found = Key::new(key).and_then(|key| self.backend.head(&key));
-        named(found, "look for", key).map(|found| found.is_some())
-    }
-
-    /// What the store knows of a value, without reading it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Io`].
-    pub fn metadata(&self, key: &str) -> Result<BlobMetadata> {
-        let found = Key::new(key).and_then(|key| {
-            let record = self.backend.head(&key)?.ok_or_else(missing)?;
-            Ok(BlobMetadata::new(key, record))
-        });
-        named(found, "read the metadata of", key)
-    }
-
-    /// The path of the file behind a value and its metadata; content and signature are unchecked.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::WrongFormat`]; [`ErrorKind::InvalidArgument`] on a
-    /// backend without files.
-    pub fn locate(
-        &self,
-        key: &str,
-        format: Option<Format>,
-    ) -> Result<(std::path::PathBuf, BlobMetadata)> {
-        let found = Key::new(key).and_then(|key| {
-            let (path, record) = self.backend.locate(&key)?.ok_or_else(missing)?;
-            plain(&record)?;
-            match format {
-                Some(wanted) if !fits(wanted, &record) => Err(wrong_format(wanted, &record)),
-                _ => Ok((path, BlobMetadata::new(key, record))),
-            }
-        });
-        named(found, "locate", key)
-    }
-
-    /// Removes a value; answers whether there was one. With `if_match` only the value with that
-    /// ETag goes.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if another value is there; [`ErrorKind::Io`], [`ErrorKind::Busy`].
-    pub fn delete(&self, key: &str, if_match: Option<&str>) -> Result<bool> {
-        let condition = if_match.map_or(Condition::Any, |etag| Condition::Matches(etag.to_owned()));
-        let durability = self.options.durability;
-        let deleted =
-            Key::new(key).and_then(|key| self.backend.delete(&key, &condition, durability));
-        named(deleted, "delete", key)
-    }
-
-    /// Removes several values at the cost of one commit.
-    pub fn delete_many<K: AsRef<str>>(&self, keys: &[K]) -> Vec<Result<bool>> {
-        let checked: Vec<Result<Key>> = keys.iter().map(|key| Key::new(key.as_ref())).collect();
-        let good: Vec<Key> = checked.iter().flatten().cloned().collect();
-        let mut deleted = self.backend.delete_many(&good, self.options.durability).into_iter();
-        let results =
-            checked.into_iter().map(|key| key.and_then(|_| deleted.next().unwrap_or(Ok(false))));
-        results.zip(keys).map(|(one, key)| named(one, "delete", key.as_ref())).collect()
-    }
-
-    /// A page of the values whose keys start with `prefix` and come after `after`, in the order
-    /// of the keys' UTF-8 bytes. A page shorter than `limit` is the last one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`].
-    pub fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<BlobMetadata>> {
-        let after = after.map(Key::new).transpose()?;
-        let page = self.backend.list(prefix, after.as_ref(), limit);
-        Ok(described(page.map_err(|error| error.during("list the keys"))?))
-    }
-
-    /// As [`BlobManager::list`], the keys alone, for less.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`].
-    pub fn list_keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<KeyPage> {
-        let after = after.map(Key::new).transpose()?;
-        let page = self.backend.keys(prefix, after.as_ref(), limit);
-        page.map_err(|error| error.during("list the keys"))
-    }
-
-    /// As [`BlobManager::list`], of the values with a tag.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`].
-    pub fn tagged(
-        &self,
-        tag: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<BlobMetadata>> {
-        let after = after.map(Key::new).transpose()?;
-        let page = self.backend.tagged(tag, after.as_ref(), limit);
-        Ok(described(page.map_err(|error| error.during("list the tag"))?))
-    }
-
-    /// All keys that start with `prefix`, in order, read page by page.
-    pub fn keys(&self, prefix: &str) -> impl Iterator<Item = Result<String>> + use<> {
-        const PAGE: usize = 1_000;
-        let (manager, prefix) = (self.clone(), prefix.to_owned());
-        let mut page = Vec::new().into_iter();
-        let mut after: Option<String> = None;
-        let mut is_last = false;
-        std::iter::from_fn(move || {
-            loop {
-                if let Some(next) = page.next() {
-                    return Some(Ok(next));
-                }
-                if is_last {
-                    return None;
-                }
-                match manager.list_keys(&prefix, after.as_deref(), PAGE) {
-                    Ok(next) => {
-                        is_last = next.len() < PAGE;
-                        let next: Vec<String> = next.iter().map(str::to_owned).collect();
-                        after = next.last().cloned();
-                        page = next.into_iter();
-                    }
-                    Err(error) => {
-                        is_last = true;
-                        return Some(Err(error));
-                    }
-                }
-            }
-        })
-    }
-
-    /// Gives a value another length of life, counted from now, without touching its content.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Io`], [`ErrorKind::Busy`].
-    pub fn touch(&self, key: &str, ttl: Ttl) -> Result<BlobMetadata> {
-        let touched = Key::new(key).and_then(|key| {
-            let record = self
-                .backend
-                .set_ttl(&key, ttl.millis(None), self.options.durability)?
-                .ok_or_else(missing)?;
-            Ok(BlobMetadata::new(key, record))
-        });
-        named(touched, "touch", key)
-    }
-
-    /// Removes what has expired, with the durability of this manager; answers how many values
-    /// that were.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
-    pub fn expire(&self) -> Result<u64> {
-        let durability = self.options.durability;
-        self.backend.expire(durability).map_err(|error| error.during("remove expired values"))
-    }
-
-    /// Removes every value that holdall placed, with the durability of this manager; files of other
-    /// programs stay.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
-    pub fn clear(&self) -> Result<u64> {
-        let durability = self.options.durability;
-        self.backend.clear(durability).map_err(|error| error.during("clear the store"))
-    }
-
     /// How much there is; takes the same time whatever the number of values.
     ///
     /// # Errors
@@ -446,7 +293,8 @@ impl BlobManager {
     pub fn get_stats(&self) -> Result<BlobStats> {
         let totals = self.backend.totals().map_err(|error| error.during("read the statistics"))?;
         let folder = self.backend.folder().map(std::path::Path::to_path_buf);
-        Ok(BlobStats { entries: totals.entries, total_size: totals.total_size, folder })
+        let operations = self.watch.stats();
+        Ok(BlobStats { entries: totals.entries, total_size: totals.total_size, folder, operations })
     }
 
     /// Writes down what is needed for a fast start. The manager may be used again.
@@ -474,10 +322,6 @@ pub(crate) fn missing() -> Error {
 
 fn nothing() -> Error {
     Error::new(ErrorKind::NotFound, "there is no value under this key")
-}
-
-fn described(page: Vec<(Key, Record)>) -> Vec<BlobMetadata> {
-    page.into_iter().map(|(key, record)| BlobMetadata::new(key, record)).collect()
 }
 
 /// Whether a value may be read as `wanted`: it is that format, or a file of another program with

@@ -49,7 +49,7 @@ pub mod properties;
 pub mod record;
 pub(crate) mod sigbus;
 pub mod signing;
-mod stats;
+pub mod stats;
 pub mod storage;
 pub(crate) mod sync;
 
@@ -67,5 +67,5 @@ pub use cancel::CancelToken;
 pub use clock::Ttl;
 pub use error::{Error, ErrorKind, Result};
 pub use format::Format;
-pub use stats::{BlobStats, StorageStats};
+pub use stats::{BlobStats, OperationStats, StorageStats};
 pub use storage::StorageManager;

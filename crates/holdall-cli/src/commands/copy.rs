@@ -1,10 +1,10 @@
 //! `holdall copy`: a value under another key, or values into another store.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
-use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, SaveOptions, Ttl};
+use holdall::clock::Clock;
+use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, SaveOptions};
 use serde_json::json;
 
 use super::{Context, done};
@@ -149,14 +149,9 @@ impl Copy {
             compression: record.codec,
             ..BlobOptions::default()
         });
-        let clock = holdall::clock::Clock::system();
-        let left = record.expiry.map(|expiry| expiry.remaining(&clock).max(1));
         let options = SaveOptions {
-            ttl: left.map_or(Ttl::Never, |left| Duration::from_millis(left).into()),
-            tags: record.tags.clone(),
-            metadata: record.metadata.clone(),
             condition: if self.overwrite { Condition::Any } else { Condition::Absent },
-            durability: None,
+            ..metadata.save_options(&Clock::system())
         };
         to.save_parts(key, record.format, vec![payload.into()], options).map(|_| true)
     }

@@ -20,7 +20,7 @@ pub(crate) struct Doctor {
 impl Doctor {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         // A bad variable is a finding here, and no reason to say nothing else.
-        let configured = self.dir.map_or_else(|| context.folder(), Ok);
+        let configured = context.folder_or(self.dir);
         let folder = configured.unwrap_or_else(|_| PathBuf::from("tmp/storage"));
         let findings = doctor::examine(&folder);
         for finding in &findings {

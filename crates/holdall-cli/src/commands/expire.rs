@@ -25,7 +25,7 @@ pub(crate) struct Expire {
 
 impl Expire {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let folder = context.folder_or(self.dir)?;
         let blobs = store::open(&folder)?;
         let removed = if self.dry_run { over(&blobs, context)? } else { blobs.expire()? };
         if context.out.json {

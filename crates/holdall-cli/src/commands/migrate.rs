@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{Output, count, shown, size};
+use crate::parse;
 use crate::python;
 use crate::select::Filter;
 
@@ -21,15 +22,15 @@ pub(crate) struct Migrate {
     filter: Filter,
 
     /// The format that they get
-    #[arg(long, group = "what", value_parser = format, value_name = "FORMAT")]
+    #[arg(long, group = "what", value_parser = parse::format, value_name = "FORMAT")]
     to: Option<Format>,
 
     /// The compression that they get: zstd, lz4 or none
-    #[arg(long, group = "what", value_parser = codec, value_name = "CODEC")]
+    #[arg(long, group = "what", value_parser = parse::codec, value_name = "CODEC")]
     compression: Option<Codec>,
 
     /// Only values of this format
-    #[arg(long, value_parser = format, value_name = "FORMAT")]
+    #[arg(long, value_parser = parse::format, value_name = "FORMAT")]
     from: Option<Format>,
 
     /// Convert, and write nothing
@@ -143,12 +144,4 @@ fn to_json(done: &Done, dry_run: bool) -> Value {
         "failed": failed.collect::<Vec<_>>(),
         "interrupted": done.is_interrupted,
     })
-}
-
-fn format(name: &str) -> Result<Format, String> {
-    Format::from_name(name).map_err(|error| error.to_string())
-}
-
-fn codec(name: &str) -> Result<Codec, String> {
-    Codec::from_name(name).map_err(|error| error.to_string())
 }

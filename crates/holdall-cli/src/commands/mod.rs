@@ -80,6 +80,14 @@ impl Context {
         store::open(&self.folder()?)
     }
 
+    /// The folder that was named behind the command, else that of the store.
+    pub(crate) fn folder_or(
+        &self,
+        named: Option<std::path::PathBuf>,
+    ) -> Result<std::path::PathBuf, Failure> {
+        named.map_or_else(|| self.folder(), Ok)
+    }
+
     /// The folder of the store.
     pub(crate) fn folder(&self) -> Result<std::path::PathBuf, Failure> {
         store::folder(self.folder.clone())

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{count, shown, value};
+use crate::parse;
 
 /// Arguments of `put`.
 #[derive(Debug, Args)]
@@ -21,11 +22,11 @@ pub(crate) struct Put {
     file: Option<PathBuf>,
 
     /// The format of the bytes; without it what the file's name says, else bytes
-    #[arg(short, long, value_parser = format)]
+    #[arg(short, long, value_parser = parse::format)]
     format: Option<Format>,
 
     /// How long it lives: seconds, or 90m, 12h, 7d; without it for ever
-    #[arg(long, value_parser = ttl, value_name = "TIME")]
+    #[arg(long, value_parser = parse::ttl, value_name = "TIME")]
     ttl: Option<Ttl>,
 
     /// A word to find or evict it by; may be given again
@@ -33,7 +34,7 @@ pub(crate) struct Put {
     tag: Vec<String>,
 
     /// A note beside it, as JSON
-    #[arg(short, long, value_parser = note, value_name = "JSON")]
+    #[arg(short, long, value_parser = parse::note, value_name = "JSON")]
     metadata: Option<serde_json::Value>,
 
     /// Only if there is no such key
@@ -118,22 +119,4 @@ pub(crate) fn fault(format: Format, payload: &[u8]) -> Result<(), String> {
         _ => None,
     };
     fault.map_or(Ok(()), |fault| Err(format!("it is no {format}: {fault}")))
-}
-
-fn format(name: &str) -> Result<Format, String> {
-    Format::from_name(name).map_err(|error| error.to_string())
-}
-
-/// Seconds, or a text with units.
-pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
-    let seconds = text.parse::<f64>().ok().map(std::time::Duration::try_from_secs_f64);
-    let after = match seconds {
-        Some(seconds) => seconds.map_err(|error| error.to_string())?,
-        None => humantime::parse_duration(text).map_err(|error| error.to_string())?,
-    };
-    if after.is_zero() { Err("it has to be more than zero".into()) } else { Ok(Ttl::After(after)) }
-}
-
-fn note(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))
 }

@@ -26,7 +26,7 @@ pub(crate) struct Repair {
 
 impl Repair {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let folder = context.folder_or(self.dir)?;
         let blobs = store::open(&folder)?;
         let found = examined(&blobs, &context.out)?;
         let done = interrupt::listen().run(|| blobs.mend(&found, self.dry_run))?;

@@ -19,7 +19,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let folder = context.folder_or(self.dir)?;
         let stats = store::open(&folder)?.get_stats()?;
         if context.out.json {
             context.out.document(&json!({

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use holdall::{
-    Blob, BlobManager, BlobOptions, Condition, ErrorKind, Format, SaveOptions, Trust as Level, Ttl,
-};
+use holdall::clock::Clock;
+use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, SaveOptions, Trust as Level};
 use serde_json::json;
 
 use super::{Context, done};
@@ -35,7 +34,7 @@ pub(crate) struct Trust {
 
 impl Trust {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let folder = self.dir.clone().map_or_else(|| context.folder(), Ok)?;
+        let folder = context.folder_or(self.dir.clone())?;
         let own = store::open(&folder)?;
         let options =
             BlobOptions { base_path: folder, trust: Level::Any, ..BlobOptions::default() };
@@ -108,16 +107,11 @@ fn unsigned(own: &BlobManager) -> Result<Vec<String>, Failure> {
 
 /// Saves the same bytes, which signs them; unless somebody has saved others meanwhile.
 fn sign(own: &BlobManager, blob: Blob) -> holdall::Result<()> {
-    let record = blob.metadata.record();
-    let format: Format = record.format;
-    let clock = holdall::clock::Clock::system();
-    let left = record.expiry.map(|expiry| expiry.remaining(&clock).max(1));
+    let Blob { payload, metadata } = blob;
     let options = SaveOptions {
-        ttl: left.map_or(Ttl::Never, |left| std::time::Duration::from_millis(left).into()),
-        tags: record.tags.clone(),
-        metadata: record.metadata.clone(),
-        condition: Condition::Matches(record.etag()),
-        durability: None,
+        condition: Condition::Matches(metadata.etag.clone()),
+        ..metadata.save_options(&Clock::system())
     };
-    own.save_parts(&blob.metadata.key, format, vec![blob.payload.into()], options).map(drop)
+    let format = metadata.record().format;
+    own.save_parts(&metadata.key, format, vec![payload.into()], options).map(drop)
 }

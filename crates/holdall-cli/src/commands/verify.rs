@@ -22,7 +22,7 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let folder = self.dir.map_or_else(|| context.folder(), Ok)?;
+        let folder = context.folder_or(self.dir)?;
         let blobs = store::open(&folder)?;
         let report = examined(&blobs, &context.out)?;
         if context.out.json {

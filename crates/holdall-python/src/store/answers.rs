@@ -1,9 +1,10 @@
 //! What the engine answers, and is told, in Python's types.
 
 use holdall::signing::KeySource;
-use holdall::{Blob, ErrorKind};
+use holdall::stats::bound;
+use holdall::{Blob, BlobStats, ErrorKind, OperationStats};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::errors;
 use crate::memory;
@@ -39,6 +40,36 @@ pub(super) fn flag(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
 
 pub(super) fn count(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     object(py, value)
+}
+
+/// What `get_stats` answers, times in seconds.
+pub(super) fn stats(py: Python<'_>, stats: BlobStats) -> PyResult<Py<PyAny>> {
+    let dict = PyDict::new(py);
+    dict.set_item("entries", stats.entries)?;
+    dict.set_item("total_size", stats.total_size)?;
+    let folder = stats.folder.map(|folder| folder.to_string_lossy().into_owned());
+    dict.set_item("folder", folder)?;
+    let operations = PyDict::new(py);
+    for operation in &stats.operations {
+        operations.set_item(operation.name, one_operation(py, operation)?)?;
+    }
+    dict.set_item("operations", operations)?;
+    Ok(dict.into_any().unbind())
+}
+
+fn one_operation<'py>(py: Python<'py>, operation: &OperationStats) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("count", operation.count())?;
+    dict.set_item("errors", operation.errors)?;
+    dict.set_item("bytes", operation.bytes)?;
+    dict.set_item("seconds", operation.total.as_secs_f64())?;
+    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+        dict.set_item(name, operation.quantile(share).as_secs_f64())?;
+    }
+    let buckets = operation.buckets.iter().enumerate();
+    let buckets = buckets.map(|(at, calls)| (bound(at).as_secs_f64(), *calls));
+    dict.set_item("histogram", PyList::new(py, buckets)?)?;
+    Ok(dict)
 }
 
 /// A list of results, with errors in their place.

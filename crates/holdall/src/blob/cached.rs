@@ -1,6 +1,7 @@
 //! What can be had at once, for threads that must not wait: from the kernel's caches, or not at all.
 
 use super::packed::{at_once, plain};
+use super::watch::Operation;
 use super::{Blob, BlobManager, BlobMetadata, fits};
 use crate::format::Format;
 use crate::key::Key;
@@ -23,6 +24,7 @@ impl BlobManager {
     }
 
     fn cached(&self, key: &str, format: Option<Format>) -> Option<(Key, Record, Vec<u8>)> {
+        let begun = self.begin(Operation::Load);
         let key = Key::new(key).ok()?;
         let object = self.backend().get_cached(&key, format)?;
         let record = object.record;
@@ -30,6 +32,7 @@ impl BlobManager {
             return None;
         }
         let payload = at_once(&record, object.content)?;
+        self.end(begun, Some(key.as_str()), Some(payload.len() as u64));
         Some((key, record, payload))
     }
 

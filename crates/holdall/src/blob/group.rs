@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use super::watch::Operation;
 use super::{BlobManager, BlobMetadata, Save, named};
 use crate::backend::{Durability, Put};
 use crate::cancel::CancelToken;
@@ -114,7 +115,15 @@ impl BlobManager {
         token: CancelToken,
         done: impl FnOnce(Result<BlobMetadata>) + Send + 'static,
     ) {
-        let (size, done): (u64, Done) = (save.size(), Box::new(done));
+        let (begun, watcher) = (self.begin(Operation::Save), self.clone());
+        let size = save.size();
+        let done: Done = Box::new(move |saved| {
+            match &saved {
+                Ok(saved) => watcher.end(begun, Some(&saved.key), Some(saved.size)),
+                Err(error) => watcher.end(begun, error.key(), None),
+            }
+            done(saved);
+        });
         let job = Job { save, token, done };
         let manager = self.clone();
         if size > LARGE {

@@ -1,5 +1,6 @@
 //! Large values, read straight to where they are wanted.
 
+use super::watch::Operation;
 use super::{Blob, BlobManager, BlobReader, Trust, fits, named, wrong_format};
 use crate::backend::Found;
 use crate::blocks::LONG;
@@ -29,7 +30,8 @@ impl BlobManager {
         format: Option<Format>,
         large: u64,
     ) -> Result<Option<Loaded>> {
-        let found = Key::new(key).and_then(|key| {
+        let look = || {
+            let key = Key::new(key)?;
             match self.backend().get_or_open(&key, format, large)? {
                 None => Ok(None),
                 Some(Found::Whole(object)) => self
@@ -52,7 +54,17 @@ impl BlobManager {
                     Ok(Some(Loaded::Large(reader)))
                 }
             }
-        });
+        };
+        // One that is left open is counted when it is filled.
+        let begun = self.begin(Operation::Load);
+        let found = look();
+        if !matches!(found, Ok(Some(Loaded::Large(_)))) {
+            let bytes = found.as_ref().map(|found| match found {
+                Some(Loaded::Whole(blob)) => blob.payload.len() as u64,
+                _ => 0,
+            });
+            self.end(begun, Some(key), bytes.ok());
+        }
         self.tolerated(named(found, "load", key))
     }
 
@@ -74,6 +86,8 @@ impl BlobManager {
             (record.format, record.signature)
         };
         let is_verified = format.is_signed() && self.options.trust == Trust::Own;
+        let begun = self.begin(Operation::Load);
+        let length = memory.len() as u64;
         let filled = Key::new(&key).and_then(|key| {
             let backend = &**self.backend();
             if is_verified
@@ -93,6 +107,7 @@ impl BlobManager {
             }
             Ok(())
         });
+        self.end(begun, Some(&key), filled.as_ref().ok().map(|()| length));
         named(filled, "load", &key)
     }
 }

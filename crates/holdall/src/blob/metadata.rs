@@ -1,6 +1,10 @@
 //! What callers are told of a value.
 
+use std::time::Duration;
+
+use super::SaveOptions;
 use crate::backend::Placed;
+use crate::clock::{Clock, Ttl};
 use crate::key::Key;
 use crate::record::{Record, Stamp, StoreMark};
 
@@ -64,6 +68,19 @@ impl BlobMetadata {
     #[must_use]
     pub fn version(&self) -> Option<u64> {
         self.version
+    }
+
+    /// Has another save under this or another key keep the tags, the metadata, and of the life what
+    /// is left of it now.
+    #[must_use]
+    pub fn save_options(&self, clock: &Clock) -> SaveOptions {
+        let left = self.record.expiry.map(|expiry| expiry.remaining(clock).max(1));
+        SaveOptions {
+            ttl: left.map_or(Ttl::Never, |left| Duration::from_millis(left).into()),
+            tags: self.record.tags.clone(),
+            metadata: self.record.metadata.clone(),
+            ..SaveOptions::default()
+        }
     }
 
     /// Everything that is recorded.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{BlobManager, BlobMetadata, BlobOptions, Save, SaveOptions};
 use crate::backend::{Condition, Put};
 use crate::cancel;
-use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Format, convert, converts};
 use crate::record::Record;
@@ -221,14 +220,9 @@ impl Migration {
         }
         let format = self.asked.format.unwrap_or(record.format);
         let payload = convert(record.format, format, blob.payload)?;
-        let clock = &self.manager.options.clock;
-        let left = record.expiry.map(|expiry| expiry.remaining(clock).max(1));
         let options = SaveOptions {
-            ttl: left.map_or(Ttl::Never, |left| std::time::Duration::from_millis(left).into()),
-            tags: record.tags.clone(),
-            metadata: record.metadata.clone(),
             condition: Condition::Matches(record.etag()),
-            durability: None,
+            ..blob.metadata.save_options(&self.manager.options.clock)
         };
         let mut manager = &self.manager;
         let keeping;

@@ -3,7 +3,6 @@
 use super::{Blob, BlobManager, BlobMetadata, SaveOptions, Trust, missing, named};
 use crate::backend::Condition;
 use crate::cancel;
-use crate::clock::Ttl;
 use crate::error::{Error, ErrorKind, Result, shown_key};
 use crate::key::Key;
 
@@ -30,17 +29,12 @@ impl BlobManager {
         // The copy is signed: who trusts all must not vouch for a stranger's pickle by that.
         let found = self.load_trusting(Trust::Own, source, None)?;
         let Blob { payload, metadata } = found.ok_or_else(missing)?;
-        let record = metadata.record();
-        let ttl = record.expiry.map(|expiry| expiry.remaining(&self.options.clock));
         let options = SaveOptions {
-            ttl: ttl
-                .map_or(Ttl::Never, |ms| Ttl::After(std::time::Duration::from_millis(ms.max(1)))),
-            tags: record.tags.clone(),
-            metadata: record.metadata.clone(),
             condition: if overwrite { Condition::Any } else { Condition::Absent },
-            durability: None,
+            ..metadata.save_options(&self.options.clock)
         };
-        let copied = self.save_parts(target, record.format, vec![payload.into()], options);
+        let format = metadata.record().format;
+        let copied = self.save_parts(target, format, vec![payload.into()], options);
         let copied = copied.map_err(|error| match error.kind() {
             ErrorKind::Conflict if !overwrite => {
                 let target = shown_key(target);
