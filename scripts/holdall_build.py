@@ -4,7 +4,9 @@ The build backend of `pyproject.toml` (PEP 517). As a script it only builds the 
 wants it: `python scripts/holdall_build.py release`, or `dev`.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,52 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # `[tool.maturin] data`: what lies in its `scripts` becomes a command of the environment.
 PLACE = ROOT / ".build" / "data" / "scripts" / "holdall"
+
+
+# `[tool.maturin.sbom] include`: what is built into the program, beside maturin's own bill.
+BILL = ROOT / ".build" / "sboms" / "holdall-cli.cyclonedx.json"
+
+
+def _crates() -> list[dict]:
+    """Every crate that is built into the program, of any kind but for its tests."""
+    version = subprocess.check_output(["rustc", "-vV"], text=True)
+    (host,) = re.findall(r"(?m)^host: (\S+)$", version)
+    command = ["cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", host]
+    found = json.loads(subprocess.check_output(command, cwd=ROOT))
+    packages = {package["id"]: package for package in found["packages"]}
+    nodes = {node["id"]: node for node in found["resolve"]["nodes"]}
+    (root,) = (id for id, package in packages.items() if package["name"] == "holdall-cli")
+    reached, waiting = {root}, [root]
+    while waiting:
+        for needed in nodes[waiting.pop()]["deps"]:
+            is_built = any(kind["kind"] in (None, "build") for kind in needed["dep_kinds"])
+            if is_built and needed["pkg"] not in reached:
+                reached.add(needed["pkg"])
+                waiting.append(needed["pkg"])
+    return sorted((packages[id] for id in reached), key=lambda one: (one["name"], one["version"]))
+
+
+def write_bill() -> None:
+    """Writes the bill of materials of the program, CycloneDX 1.5."""
+    components = [
+        {
+            "type": "library",
+            "name": crate["name"],
+            "version": crate["version"],
+            "licenses": [{"expression": (crate["license"] or "unknown").replace("/", " OR ")}],
+            "purl": f"pkg:cargo/{crate['name']}@{crate['version']}",
+        }
+        for crate in _crates()
+    ]
+    bill = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {"component": {"type": "application", "name": "holdall-cli"}},
+        "components": components,
+    }
+    BILL.parent.mkdir(parents=True, exist_ok=True)
+    BILL.write_text(json.dumps(bill, indent=1) + "\n")
 
 
 def build_command(profile: str = "release") -> None:
@@ -28,6 +76,7 @@ def build_command(profile: str = "release") -> None:
     shutil.copy2(built, fresh)
     subprocess.run(["strip", fresh], check=False, stderr=subprocess.DEVNULL)
     fresh.replace(PLACE)
+    write_bill()
 
 
 def build_wheel(directory, settings=None, metadata=None):

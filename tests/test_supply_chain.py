@@ -21,7 +21,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 DENY = tomllib.loads((ROOT / "deny.toml").read_text())
 CRATES = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
-OURS = {"holdall", "holdall-python"}
+OURS = {"holdall", "holdall-cli", "holdall-python"}
 SURROUNDINGS = dict(os.environ)
 """Of the session: tests have a home of their own, and cargo keeps its crates at home."""
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
@@ -111,21 +111,19 @@ def test_every_package_is_pinned_with_the_hashes_of_its_files(lock):
             assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
 
 
-def test_the_bill_of_materials_in_the_package_lists_every_crate_that_is_built_into_it():
+@pytest.mark.parametrize("crate", ["holdall-python", "holdall-cli"])
+def test_the_bills_of_materials_in_the_package_list_every_crate_that_is_built_into_it(crate):
     try:
         files = importlib.metadata.files("holdall") or []
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("the package is not installed: scripts/build does so")
-    bills = [one for one in files if one.parts[-2:-1] == ("sboms",)]
-    assert bills
-    bill = json.loads(Path(bills[0].locate()).read_text())
+    (bill,) = (one for one in files if one.parts[-2:] == ("sboms", f"{crate}.cyclonedx.json"))
+    bill = json.loads(Path(bill.locate()).read_text())
     assert bill["bomFormat"] == "CycloneDX"
     listed = {(one["name"], one["version"]): one for one in bill["components"]}
-    tree = cargo(
-        "tree", "--package=holdall-python", "--edges=normal", "--prefix=none", "--format={p}"
-    )
+    tree = cargo("tree", f"--package={crate}", "--edges=normal", "--prefix=none", "--format={p}")
     built = set(re.findall(r"(?m)^(\S+) v(\S+)", tree))
-    built -= {one for one in built if one[0] == "holdall-python"}
+    built -= {one for one in built if one[0] == crate}
     assert len(built) > 20
     assert built <= set(listed)
     for name, version in built:
