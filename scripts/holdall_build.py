@@ -1,7 +1,7 @@
 """Builds the package: maturin makes the wheel, and the command line goes into it as a program.
 
-The build backend of `pyproject.toml` (PEP 517). As a script it only builds the program, where `scripts/build`
-wants it: `python scripts/holdall_build.py release`, or `dev`.
+The build backend of `pyproject.toml` (PEP 517). As a script it only builds the program, where
+`scripts/build` wants it: `python scripts/holdall_build.py release`, or `dev`.
 """
 
 import json

@@ -153,7 +153,9 @@ async def test_all_values_of_an_older_model_are_brought_to_the_current_one(folde
         await store.save("r/current", Recipe(name="x"))
         await store.save("r/broken", {"nothing": 1})
         await store.save("r/pickled", {"title": 1}, "pickle")
-        dry = await store.migrate_all(model_class=Recipe, upgrade=renamed, prefix="r/", dry_run=True)
+        dry = await store.migrate_all(
+            model_class=Recipe, upgrade=renamed, prefix="r/", dry_run=True
+        )
         assert dry.converted == 300
         assert await store.load("r/7") == {"title": "7"}
         done = await store.migrate_all(model_class=Recipe, upgrade=renamed, prefix="r/")
@@ -170,7 +172,9 @@ async def test_an_upgrade_that_raises_says_so_and_stops_nothing(folder):
 
     async with BlobManager(folder) as store:
         await store.save("k", {"name": "x"})
-        with pytest.raises(DeserializationError, match="upgrade= raised ZeroDivisionError") as error:
+        with pytest.raises(
+            DeserializationError, match="upgrade= raised ZeroDivisionError"
+        ) as error:
             await store.load("k", model_class=Recipe, upgrade=broken)
         assert isinstance(error.value.__cause__, ZeroDivisionError)
         done = await store.migrate_all(model_class=Recipe, upgrade=broken)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
-from holdall._arguments import check_call, check_choice, check_flag, check_key, check_tags, check_text
+from holdall._arguments import (
+    check_call,
+    check_choice,
+    check_flag,
+    check_key,
+    check_tags,
+    check_text,
+)
 from holdall._blob_upkeep import BlobUpkeep, described
 from holdall._blobs import named
 from holdall._core import BlobMetadata, BlobNotFoundError, ConflictError, HoldallError
@@ -113,7 +121,7 @@ class BlobMigration(BlobUpkeep):
             done.tell(checked, counts[1])
         return done.report(*work.report())
 
-    async def _each(self, keys: Iterable[str], work: Callable[[str], Any]) -> None:
+    async def _each(self, keys: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Some at a time; without an event loop one after the other."""
         keys = list(keys)
         for start in range(0, len(keys), _TOGETHER):
@@ -150,13 +158,16 @@ class BlobMigration(BlobUpkeep):
         store = await self._open(_OPERATION)
         after: str | None = None
         while True:
-            listed = store.list(prefix, after, _PAGE) if tag is None else store.tagged(tag, after, _PAGE)
+            listed = (
+                store.records(prefix, after, _PAGE)
+                if tag is None
+                else store.tagged(tag, after, _PAGE)
+            )
             page = await self._wait(listed)
             wanted = [
                 record.key
                 for record in page
-                if record.key.startswith(prefix)
-                and record.format == "json"
+                if record.key.startswith(prefix) and record.format == "json"
             ]
             await self._each(wanted, lambda key: self._renew(done, key, model_class, upgrade))
             done.checked += len(wanted)
@@ -203,11 +214,9 @@ class BlobMigration(BlobUpkeep):
         if write_back:
             name, parts = await self._encoded(value, record.format, {}, "load", key)
             if parts != payload:
-                try:
+                # Somebody else may have saved or deleted it: theirs stands.
+                with suppress(ConflictError, BlobNotFoundError):
                     await self._replace(record, name, parts)
-                except (ConflictError, BlobNotFoundError):
-                    # Somebody else has saved or deleted it: theirs stands.
-                    pass
         return value
 
     async def _replace(self, record: BlobMetadata, name: str, parts: Parts) -> BlobMetadata:
@@ -246,11 +255,12 @@ class _Done:
         self.before += record.size
         self.after += size
 
-    async def attempt(self, key: str, once: Callable[[], Any]) -> None:
+    async def attempt(self, key: str, once: Callable[[], Awaitable[None]]) -> None:
         """Again, if somebody else has changed the value meanwhile; what fails is noted."""
         for attempt in range(_ATTEMPTS):
             try:
-                return await once()
+                await once()
+                return
             except ConflictError as error:
                 if attempt == _ATTEMPTS - 1:
                     self.failed[key] = error
@@ -300,4 +310,3 @@ def _length(parts: Parts) -> int:
     if isinstance(parts, memoryview):
         return parts.nbytes
     return sum(map(_length, parts))
-

@@ -18,12 +18,12 @@ from holdall._arguments import (
     check_ttl,
     wrong_type,
 )
-from holdall._blobs import BlobCore, named
+from holdall._blobs import BlobCore
 from holdall._core import BlobMetadata, ConflictError, HoldallError, abandon
 from holdall._messages import told
 from holdall._sentinels import DEFAULT
 from holdall.errors import BatchError, InvalidArgumentError, during
-from holdall.types import BlobStats, Format, Ttl
+from holdall.types import BlobStats, Ttl
 
 
 class BlobUpkeep(BlobCore):

@@ -192,7 +192,9 @@ class Store:
         """Begins to bring values to another format or compression; nothing is changed before the
         first step.
         """
-    def list(self, prefix: str, after: str | None, limit: int) -> Awaitable[Sequence[BlobMetadata]]:
+    def records(
+        self, prefix: str, after: str | None, limit: int
+    ) -> Awaitable[list[BlobMetadata]]:
         """A page of what is known of values, in the order of their keys."""
     def locate(self, key: str, format: str | None) -> Awaitable[tuple[str, BlobMetadata]]:
         """The path of the file behind a key, for mapping it; nothing is read or checked."""

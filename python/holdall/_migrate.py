@@ -1,6 +1,7 @@
 """What the command line asks of Python: `python -m holdall._migrate REQUEST`.
 
-A line of JSON after each step, and a report in the last one. Ctrl-C ends it after the values that it is at.
+A line of JSON after each step, and a report in the last one. Ctrl-C ends it after the values that
+it is at.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ use holdall::{
     SaveOptions, Trust,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyList};
 
 use self::answers::{Engine, blob, count, flag, key_source, list, metadata, object, raised};
 use crate::about::About;
@@ -342,7 +342,7 @@ impl Store {
     }
 
     /// A page of what is known of values, in the order of their keys.
-    fn list(
+    fn records(
         &self,
         py: Python<'_>,
         prefix: String,
