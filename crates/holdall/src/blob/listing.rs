@@ -11,7 +11,7 @@ impl BlobManager {
     /// of the keys' UTF-8 bytes. A page shorter than `limit` is the last one.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`].
+    /// [`crate::ErrorKind::Io`].
     pub fn list(
         &self,
         prefix: &str,
@@ -27,7 +27,7 @@ impl BlobManager {
     /// As [`BlobManager::list`], the keys alone, for less.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`].
+    /// [`crate::ErrorKind::Io`].
     pub fn list_keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<KeyPage> {
         let after = after.map(Key::new).transpose()?;
         let list = || self.backend.keys(prefix, after.as_ref(), limit);
@@ -38,7 +38,7 @@ impl BlobManager {
     /// As [`BlobManager::list`], of the values with a tag.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`].
+    /// [`crate::ErrorKind::Io`].
     pub fn tagged(
         &self,
         tag: &str,

@@ -11,7 +11,7 @@ impl BlobManager {
     /// Whether there is a value under the key. Reads its record only.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidKey`], [`ErrorKind::Io`].
+    /// [`crate::ErrorKind::InvalidKey`], [`crate::ErrorKind::Io`].
     pub fn exists(&self, key: &str) -> Result<bool> {
         let look = || Key::new(key).and_then(|key| self.backend.head(&key));
         let found = self.watched(Operation::Look, Some(key), |_| 0, look);
@@ -21,7 +21,7 @@ impl BlobManager {
     /// What the store knows of a value, without reading it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Io`].
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`].
     pub fn metadata(&self, key: &str) -> Result<BlobMetadata> {
         let look = || {
             let key = Key::new(key)?;
@@ -35,7 +35,7 @@ impl BlobManager {
     /// The path of the file behind a value and its metadata; content and signature are unchecked.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::WrongFormat`]; [`ErrorKind::InvalidArgument`] on a
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::WrongFormat`]; [`crate::ErrorKind::InvalidArgument`] on a
     /// backend without files.
     pub fn locate(
         &self,

@@ -12,7 +12,7 @@ impl BlobManager {
     /// ETag goes.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if another value is there; [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    /// [`crate::ErrorKind::Conflict`] if another value is there; [`crate::ErrorKind::Io`], [`crate::ErrorKind::Busy`].
     pub fn delete(&self, key: &str, if_match: Option<&str>) -> Result<bool> {
         let condition = if_match.map_or(Condition::Any, |etag| Condition::Matches(etag.to_owned()));
         let durability = self.options.durability;
@@ -40,7 +40,7 @@ impl BlobManager {
     /// Gives a value another length of life, counted from now, without touching its content.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`], [`crate::ErrorKind::Busy`].
     pub fn touch(&self, key: &str, ttl: Ttl) -> Result<BlobMetadata> {
         let touch = || {
             let key = Key::new(key)?;
@@ -54,7 +54,7 @@ impl BlobManager {
     /// that were.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    /// [`crate::ErrorKind::Io`], [`crate::ErrorKind::Busy`].
     pub fn expire(&self) -> Result<u64> {
         let durability = self.options.durability;
         let expired =
@@ -66,7 +66,7 @@ impl BlobManager {
     /// programs stay.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
+    /// [`crate::ErrorKind::Io`], [`crate::ErrorKind::Busy`].
     pub fn clear(&self) -> Result<u64> {
         let durability = self.options.durability;
         let cleared =
