@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from holdall.types import (
         BlobStats,
         CacheStats,
+        CleaningReport,
         KeyRotation,
         MigrationReport,
         StorageStats,
@@ -71,6 +72,7 @@ __all__ = [
     "BlobStats",
     "CacheManager",
     "CacheStats",
+    "CleaningReport",
     "ConfigurationError",
     "ConflictError",
     "DeserializationError",
@@ -116,6 +118,7 @@ _MODULES = {
     "RepairReport": "holdall.health",
     "VerifyReport": "holdall.health",
     "CacheStats": "holdall.types",
+    "CleaningReport": "holdall.types",
     "KeyRotation": "holdall.types",
     "MigrationReport": "holdall.types",
     "StorageStats": "holdall.types",

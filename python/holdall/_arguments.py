@@ -18,6 +18,7 @@ MOST = 2**63 - 1
 MAX_INLINE = 65_536
 """The most bytes of an inline value, plus one."""
 DURABILITIES = ("process", "disk")
+EVICTIONS = ("least-recently-saved", "least-recently-used")
 _KEY_REMEDY = "use a non-empty str that is valid UTF-8 and has no NUL"
 
 
@@ -142,6 +143,20 @@ def check_limits(**limits: object) -> None:
                 else f"{name} is an int, not {type(value).__name__}",
                 "give a whole number, zero or more",
             )
+
+
+def check_store_limits(
+    max_entries: object, max_disk_bytes: object, eviction: object, clean_every: object
+) -> None:
+    """The options of a store that is to stay below a size."""
+    check_limits(max_entries=max_entries, max_disk_bytes=max_disk_bytes)
+    for name, value in (("max_entries", max_entries), ("max_disk_bytes", max_disk_bytes)):
+        if value == 0:
+            cause = f"{name}=0 would keep nothing"
+            raise told(InvalidArgumentError, cause, "give one or more, or None for no limit")
+    check_choice("eviction", eviction, EVICTIONS)
+    if clean_every is not None:
+        check_seconds("clean_every", clean_every)
 
 
 def wrong_type(name: str, value: object, expected: str, operation: str | None) -> Exception:

@@ -23,7 +23,7 @@ from holdall._core import BlobMetadata, ConflictError, HoldallError, abandon
 from holdall._messages import told
 from holdall._sentinels import DEFAULT
 from holdall.errors import BatchError, InvalidArgumentError, during
-from holdall.types import BlobStats, Ttl
+from holdall.types import BlobStats, CleaningReport, Ttl
 
 
 class BlobUpkeep(BlobCore):
@@ -217,6 +217,21 @@ class BlobUpkeep(BlobCore):
         """
         store = await self._open("expire")
         return await self._wait(store.expire())
+
+    async def clean_up(self) -> CleaningReport:
+        """Removes what has expired and, where there are limits, the values that are too many, now.
+
+        The oldest go, as `eviction` says, until there are 95 % of `max_entries` and of
+        `max_disk_bytes`. A value that is saved anew meanwhile stays; files of other programs
+        neither count nor go. The same happens by itself, in the background: when a save exceeds
+        a limit, and every `clean_every` seconds while values expire.
+
+        Raises:
+            StoreBusyError: Another process does it, and has not ended within `lock_timeout`.
+            HoldallError: A value cannot be removed; the others are, before it is raised.
+        """
+        store = await self._open("clean up")
+        return CleaningReport(*await self._wait(store.clean_up()))
 
     async def clear(self) -> int:
         """Removes every value that holdall placed, and no other file; how many."""

@@ -19,6 +19,7 @@ from holdall._arguments import (
     check_path,
     check_seconds,
     check_secret,
+    check_store_limits,
 )
 from holdall._config import load_settings
 from holdall._core import (
@@ -42,7 +43,7 @@ from holdall._sentinels import MISSING
 from holdall._size import MAX_BYTES, is_small
 from holdall.errors import during
 from holdall.formats import Parts
-from holdall.types import Compression, Durability, OnCorrupt, StrPath, Trust
+from holdall.types import Compression, Durability, Eviction, OnCorrupt, StrPath, Trust
 
 T = TypeVar("T")
 
@@ -66,6 +67,10 @@ class BlobCore:
         on_corrupt: OnCorrupt = "raise",
         allow_network_fs: bool = False,
         lock_timeout: float = 30.0,
+        max_entries: int | None = None,
+        max_disk_bytes: int | None = None,
+        eviction: Eviction = "least-recently-saved",
+        clean_every: float | None = 60.0,
         clock: ManualClock | None = None,
     ) -> None:
         """Remembers its arguments and touches nothing.
@@ -96,6 +101,14 @@ class BlobCore:
             allow_network_fs: Accept a base path on NFS, SMB and the like.
             lock_timeout: Seconds that a write waits for another process which holds its key, and a
                 listing for the writes that are under way, that one for a second at least.
+            max_entries: The most values in the store; what is over it is evicted in the background,
+                see `clean_up`. `None` is any number: nothing is ever evicted.
+            max_disk_bytes: The most bytes of all values together, as `total_size` of `get_stats`
+                has them; `None` is any number.
+            eviction: Which values go first: `"least-recently-saved"`, or `"least-recently-used"`,
+                for which each load is noted in a file of a megabyte.
+            clean_every: Seconds after which the store is cleaned up in the background at the
+                latest, while values in it expire; `None` is never, not even over a limit.
             clock: A `holdall.testing.ManualClock`, for tests.
 
         Raises:
@@ -110,6 +123,7 @@ class BlobCore:
         check_choice("on_corrupt", on_corrupt, ("raise", "miss"))
         check_flag("allow_network_fs", allow_network_fs)
         check_seconds("lock_timeout", lock_timeout)
+        check_store_limits(max_entries, max_disk_bytes, eviction, clean_every)
         check_clock(clock)
         check_secret(signing_key)
         self._allowed = None if allow_classes is None else formats.Allowed(allow_classes)
@@ -120,11 +134,12 @@ class BlobCore:
             "compression": compression,
             "trust": trust,
             "signing_key": signing_key,
-            "max_value_bytes": None if max_value_bytes is None else min(max_value_bytes, MOST),
+            "max_value_bytes": _most(max_value_bytes),
             "inline_below": inline_below,
             "on_corrupt": on_corrupt,
             "allow_network_fs": allow_network_fs,
             "lock_timeout": lock_timeout,
+            "limits": (_most(max_entries), _most(max_disk_bytes), eviction, clean_every),
         }
         self._settings: Settings | None = None
         self._made: dict[str, Store] = {}
@@ -350,6 +365,11 @@ class BlobCore:
 _GROUP_BYTES = 64 * 1024 * 1024
 _GROUP_KEYS = 1_000
 _MAP_ATTEMPTS = 3
+
+
+def _most(limit: int | None) -> int | None:
+    """A limit as the engine takes it."""
+    return None if limit is None else min(limit, MOST)
 
 
 def _absolute(path: Path) -> str:

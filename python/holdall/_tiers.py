@@ -30,7 +30,7 @@ from holdall.errors import (
     during,
 )
 from holdall.formats._imports import complete
-from holdall.types import Compression, Durability, OnCorrupt, Policy, StrPath, Trust, Ttl
+from holdall.types import Compression, Durability, Eviction, OnCorrupt, Policy, StrPath, Trust, Ttl
 
 
 class Held(NamedTuple):
@@ -66,6 +66,10 @@ class StorageCore:
         on_corrupt: OnCorrupt = "raise",
         allow_network_fs: bool = False,
         lock_timeout: float = 30.0,
+        max_entries: int | None = None,
+        max_disk_bytes: int | None = None,
+        eviction: Eviction = "least-recently-saved",
+        clean_every: float | None = 60.0,
         clock: ManualClock | None = None,
     ) -> None:
         """Remembers its arguments and touches nothing.
@@ -93,6 +97,10 @@ class StorageCore:
             on_corrupt: See `BlobManager`.
             allow_network_fs: See `BlobManager`.
             lock_timeout: See `BlobManager`.
+            max_entries: See `BlobManager`; the disk, not memory.
+            max_disk_bytes: See `BlobManager`.
+            eviction: See `BlobManager`; a hit in memory is a use too.
+            clean_every: See `BlobManager`.
             clock: See `BlobManager`.
 
         Raises:
@@ -114,6 +122,10 @@ class StorageCore:
             on_corrupt=on_corrupt,
             allow_network_fs=allow_network_fs,
             lock_timeout=lock_timeout,
+            max_entries=max_entries,
+            max_disk_bytes=max_disk_bytes,
+            eviction=eviction,
+            clean_every=clean_every,
             clock=clock,
         )
         self._copy = copy

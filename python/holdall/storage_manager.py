@@ -366,8 +366,8 @@ class StorageManager(StorageCore):
     async def get_stats(self) -> StorageStats:
         """What `BlobManager.get_stats` returns, and `cache` with the statistics of the memory."""
         tier = await self._memory("get statistics")
-        folder = str(self.base_path)
-        blobs: Any = {"entries": 0, "total_size": 0, "folder": folder, "operations": {}}
+        blobs: Any = dict.fromkeys(("entries", "total_size", "evictions", "expirations"), 0)
+        blobs.update(folder=str(self.base_path), operations={})
         if self._on_disk:
             blobs = await self._blobs.get_stats()
         return cast(StorageStats, {**blobs, "cache": tier.get_stats()})

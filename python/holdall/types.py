@@ -15,9 +15,11 @@ __all__ = [
     "BlobOptions",
     "BlobStats",
     "CacheStats",
+    "CleaningReport",
     "Compression",
     "Default",
     "Durability",
+    "Eviction",
     "Format",
     "KeyRotation",
     "Missing",
@@ -48,6 +50,9 @@ Trust: TypeAlias = Literal["own", "any"]
 
 OnCorrupt: TypeAlias = Literal["raise", "miss"]
 """What a damaged value is: an error, or as if it were not there."""
+
+Eviction: TypeAlias = Literal["least-recently-saved", "least-recently-used"]
+"""Which values of a store go first when there are too many."""
 
 Policy: TypeAlias = Literal["w-tinylfu", "s3-fifo", "lru", "fifo"]
 """Which entry leaves a full memory."""
@@ -94,12 +99,16 @@ class OperationStats(TypedDict):
 class BlobStats(TypedDict):
     """What lies in a store; `total_size` in bytes, `folder` the base path.
 
+    `evictions` are the values that this manager has evicted, because there were more than its
+    limits allow, and `expirations` the expired ones that it has removed.
     `operations` has what the calls of this manager have cost: `save`, `load`, `look` (is it there,
     what is known of it), `list`, `delete`, `change` (touch) and `clean` (expire, clear).
     """
 
     entries: int
     total_size: int
+    evictions: int
+    expirations: int
     folder: str
     operations: dict[str, OperationStats]
 
@@ -121,6 +130,17 @@ class KeyRotation(NamedTuple):
     """Those that were verified and signed with the new key; the others had its signature."""
     refused: Mapping[str, HoldallError]
     """By key, why a value may not be read by anybody: they stay as they are."""
+
+
+class CleaningReport(NamedTuple):
+    """What `BlobManager.clean_up` has removed."""
+
+    expired: int
+    """Values that had expired."""
+    evicted: int
+    """Values that were evicted, because there were more than the limits allow."""
+    evicted_bytes: int
+    """Bytes of those."""
 
 
 class MigrationReport(NamedTuple):
@@ -152,6 +172,10 @@ class BlobOptions(TypedDict, total=False):
     on_corrupt: OnCorrupt
     allow_network_fs: bool
     lock_timeout: float
+    max_entries: int | None
+    max_disk_bytes: int | None
+    eviction: Eviction
+    clean_every: float | None
     clock: ManualClock | None
 
 

@@ -62,7 +62,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(logs::drain_logs, module)?)?;
     module.add_function(wrap_pyfunction!(logs::set_log_level, module)?)?;
     // A store that was closed needs no check when it is next opened after a reboot.
-    let close = wrap_pyfunction!(store::close_all, module)?;
+    let close = wrap_pyfunction!(store::limits::close_all, module)?;
     py.import("atexit")?.call_method1("register", (close,))?;
     Ok(())
 }

@@ -1,20 +1,21 @@
 //! `Store`: the engine's `BlobManager`, its calls run by the bridge.
 
 mod answers;
+pub(crate) mod limits;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use holdall::backend::Backend;
 use holdall::format::Codec;
 use holdall::{
-    BlobManager, BlobOptions, Durability, ErrorKind, Format, Loaded, Migrate, OnCorrupt, Save,
-    SaveOptions, Trust,
+    BlobManager, BlobOptions, Durability, Format, Loaded, Migrate, OnCorrupt, Save, SaveOptions,
+    Trust,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use self::answers::{Engine, blob, count, flag, key_source, list, metadata, object, raised};
+use self::limits::GivenLimits;
 use crate::about::About;
 use crate::bridge;
 use crate::clock::{self, ManualClock};
@@ -74,7 +75,7 @@ impl Store {
 #[allow(clippy::too_many_arguments, reason = "Python's signatures name each of them")]
 impl Store {
     #[new]
-    #[pyo3(signature = (base_path, *, blocking, durability="process", compression=None, trust="own", signing_key=None, max_value_bytes=None, inline_below=0, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, clock=None))]
+    #[pyo3(signature = (base_path, *, blocking, durability="process", compression=None, trust="own", signing_key=None, max_value_bytes=None, inline_below=0, on_corrupt="raise", allow_network_fs=false, lock_timeout=30.0, limits=None, clock=None))]
     fn new(
         py: Python<'_>,
         base_path: std::path::PathBuf,
@@ -88,12 +89,10 @@ impl Store {
         on_corrupt: &str,
         allow_network_fs: bool,
         lock_timeout: f64,
+        limits: Option<GivenLimits>,
         clock: Option<&Bound<'_, ManualClock>>,
     ) -> PyResult<Self> {
-        let lock_timeout = Duration::try_from_secs_f64(lock_timeout).map_err(|_| {
-            let cause = "lock_timeout is a number of seconds, zero or more";
-            errors::told(py, ErrorKind::InvalidArgument, cause)
-        })?;
+        let lock_timeout = limits::seconds(py, "lock_timeout", lock_timeout)?;
         let defaults = BlobOptions::default();
         let options = BlobOptions {
             base_path,
@@ -106,6 +105,7 @@ impl Store {
             on_corrupt: raised(py, OnCorrupt::from_name(on_corrupt))?,
             allow_network_fs,
             lock_timeout,
+            limits: limits::limits(py, limits)?,
             clock: clock::clock(clock),
         };
         Ok(Self { blobs: BlobManager::with_options(options), blocking })
@@ -469,6 +469,11 @@ impl Store {
         self.run(py, BlobManager::expire, count)
     }
 
+    /// Removes what has expired and what is over the limits, now; what went.
+    fn clean_up(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.run(py, BlobManager::clean_up, answers::cleaned)
+    }
+
     /// Removes every value that holdall placed; how many.
     fn clear(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.run(py, BlobManager::clear, count)
@@ -491,10 +496,4 @@ impl Store {
     fn close(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.run(py, BlobManager::close, |py, ()| Ok(py.None()))
     }
-}
-
-/// Closes all stores of the process; at its end.
-#[pyfunction]
-pub(crate) fn close_all(py: Python<'_>) {
-    py.detach(holdall::backend::file::close_all);
 }

@@ -1,15 +1,20 @@
 //! `BlobManager`: values on a backend, with formats, lifetimes and signatures.
 
 mod cached;
+mod cleaner;
+mod cleaning;
 mod group;
 mod health;
 mod large;
+mod limits;
 mod listing;
 mod look;
 mod metadata;
 mod migration;
 mod moving;
+mod oldest;
 mod options;
+mod pace;
 mod packed;
 mod removal;
 mod rotation;
@@ -20,18 +25,21 @@ mod watch;
 
 use std::sync::Arc;
 
+pub use cleaner::stop_cleaning;
 pub use health::Verification;
 pub use large::Loaded;
+pub use limits::{Eviction, Limits};
 pub use metadata::{Blob, BlobMetadata};
 pub use migration::{Migrate, Migration, MigrationReport};
 pub use options::{BlobOptions, OnCorrupt, Save, SaveOptions, Trust};
 pub use rotation::{KeyRotation, Rotation};
 pub use stream::{BlobReader, BlobWriter};
 
+use self::cleaning::Cleaning;
 use self::group::Group;
 use self::signed::Signer;
 use self::watch::{Operation, Watch};
-use crate::backend::{Backend, Durability, Object, Part, Placed, Put};
+use crate::backend::{Backend, Durability, Object, Part, Placed, Put, Totals};
 use crate::blocks::LONG;
 use crate::cancel;
 use crate::clock::Ttl;
@@ -65,6 +73,7 @@ pub struct BlobManager {
     signer: Arc<Signer>,
     group: Arc<Group>,
     watch: Arc<Watch>,
+    cleaning: Arc<Cleaning>,
 }
 
 impl BlobManager {
@@ -85,12 +94,14 @@ impl BlobManager {
     #[must_use]
     pub fn on(backend: Arc<dyn Backend>, options: BlobOptions) -> Self {
         let signer = Arc::new(Signer::new(options.signing_key.clone()));
+        let cleaning = Arc::new(Cleaning::new(&backend, &options));
         Self {
             backend,
             options: Arc::new(options),
             signer,
             group: Arc::default(),
             watch: Arc::default(),
+            cleaning,
         }
     }
 
@@ -122,7 +133,9 @@ impl BlobManager {
             let placed = if put.format.is_signed() {
                 self.put_signed(vec![put]).pop().unwrap_or_else(|| Err(unanswered()))?
             } else {
-                self.backend.put(put)?
+                let placed = self.backend.put(put)?;
+                self.cleaning.saved(&placed.record);
+                placed
             };
             Ok(BlobMetadata::placed(key, placed))
         };
@@ -252,6 +265,7 @@ impl BlobManager {
         object: Object,
     ) -> Result<Blob> {
         let record = &object.record;
+        self.cleaning.loaded(record);
         if let Some(wanted) = format
             && !fits(wanted, record)
         {
@@ -294,14 +308,18 @@ impl BlobManager {
         let totals = self.backend.totals().map_err(|error| error.during("read the statistics"))?;
         let folder = self.backend.folder().map(std::path::Path::to_path_buf);
         let operations = self.watch.stats();
-        Ok(BlobStats { entries: totals.entries, total_size: totals.total_size, folder, operations })
+        let (evictions, expirations) = self.cleaning.removed();
+        let Totals { entries, total_size } = totals;
+        Ok(BlobStats { entries, total_size, evictions, expirations, folder, operations })
     }
 
-    /// Writes down what is needed for a fast start. The manager may be used again.
+    /// Ends what goes on in the background, and writes down what is needed for a fast start. The
+    /// manager may be used again.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
     pub fn close(&self) -> Result<()> {
+        self.cleaning.end();
         self.backend.close().map_err(|error| error.during("close the store"))
     }
 

@@ -29,6 +29,11 @@ impl Clock {
         Self(Source::System)
     }
 
+    /// Whether it runs by itself.
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(self.0, Source::System)
+    }
+
     /// Microseconds since 1970, as set on this machine; may jump when it is set.
     #[must_use]
     pub fn wall_micros(&self) -> u64 {

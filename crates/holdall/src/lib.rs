@@ -58,14 +58,14 @@ pub use backend::health::{
 };
 pub use backend::{Condition, Durability, Part};
 pub use blob::{
-    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, KeyRotation, Loaded,
-    Migrate, Migration, MigrationReport, OnCorrupt, Rotation, Save, SaveOptions, Trust,
-    Verification,
+    Blob, BlobManager, BlobMetadata, BlobOptions, BlobReader, BlobWriter, Eviction, KeyRotation,
+    Limits, Loaded, Migrate, Migration, MigrationReport, OnCorrupt, Rotation, Save, SaveOptions,
+    Trust, Verification, stop_cleaning,
 };
 pub use cache::CacheManager;
 pub use cancel::CancelToken;
 pub use clock::Ttl;
 pub use error::{Error, ErrorKind, Result};
 pub use format::Format;
-pub use stats::{BlobStats, OperationStats, StorageStats};
+pub use stats::{BlobStats, CleaningReport, OperationStats, StorageStats};
 pub use storage::StorageManager;

@@ -118,7 +118,13 @@ impl Record {
     /// The version tag of the value: changes with every save, equal in every process.
     #[must_use]
     pub fn etag(&self) -> String {
-        format!("{:x}", self.generation)
+        Self::etag_of(self.generation)
+    }
+
+    /// That of the value with this generation.
+    #[must_use]
+    pub(crate) fn etag_of(generation: u64) -> String {
+        format!("{generation:x}")
     }
 
     /// How the value lies in its file.

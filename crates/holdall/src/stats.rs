@@ -11,10 +11,26 @@ pub struct BlobStats {
     pub entries: u64,
     /// Bytes of all values together.
     pub total_size: u64,
+    /// Values that this manager and its clones have evicted, because there were too many.
+    pub evictions: u64,
+    /// Values that had expired and that they have removed.
+    pub expirations: u64,
     /// The base directory; `None` for a store in memory.
     pub folder: Option<PathBuf>,
     /// What the calls of this manager, and of its clones, have cost since it was made.
     pub operations: Vec<OperationStats>,
+}
+
+/// What a clean-up has removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CleaningReport {
+    /// Values that had expired.
+    pub expired: u64,
+    /// Values that were evicted, because there were too many.
+    pub evicted: u64,
+    /// Bytes of the evicted values.
+    pub evicted_bytes: u64,
 }
 
 /// How many buckets a histogram of latencies has.

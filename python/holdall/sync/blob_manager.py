@@ -14,6 +14,7 @@ from holdall._sentinels import DEFAULT, MISSING
 from holdall.sync.streams import BlobReader, BlobWriter
 from holdall.types import (
     BlobStats,
+    CleaningReport,
     Compression,
     Durability,
     Format,
@@ -328,6 +329,10 @@ class BlobManager:
     def expire(self) -> int:
         """Removes the files of values that have expired, now; how many."""
         return run(self._manager.expire())
+
+    def clean_up(self) -> CleaningReport:
+        """Removes what has expired and what is over the limits, now."""
+        return run(self._manager.clean_up())
 
     def clear(self) -> int:
         """Removes every value that holdall placed, and no other file; how many."""

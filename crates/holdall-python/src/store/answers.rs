@@ -2,7 +2,7 @@
 
 use holdall::signing::KeySource;
 use holdall::stats::bound;
-use holdall::{Blob, BlobStats, ErrorKind, OperationStats};
+use holdall::{Blob, BlobStats, CleaningReport, ErrorKind, OperationStats};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
@@ -42,11 +42,18 @@ pub(super) fn count(py: Python<'_>, value: u64) -> PyResult<Py<PyAny>> {
     object(py, value)
 }
 
+/// What was cleaned up: expired values, evicted ones, and the bytes of those.
+pub(super) fn cleaned(py: Python<'_>, report: CleaningReport) -> PyResult<Py<PyAny>> {
+    object(py, (report.expired, report.evicted, report.evicted_bytes))
+}
+
 /// What `get_stats` answers, times in seconds.
 pub(super) fn stats(py: Python<'_>, stats: BlobStats) -> PyResult<Py<PyAny>> {
     let dict = PyDict::new(py);
     dict.set_item("entries", stats.entries)?;
     dict.set_item("total_size", stats.total_size)?;
+    dict.set_item("evictions", stats.evictions)?;
+    dict.set_item("expirations", stats.expirations)?;
     let folder = stats.folder.map(|folder| folder.to_string_lossy().into_owned());
     dict.set_item("folder", folder)?;
     let operations = PyDict::new(py);

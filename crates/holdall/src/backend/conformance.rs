@@ -3,6 +3,7 @@
 //! A rule that is added here is a rule for all. A backend made elsewhere calls [`check`] with a
 //! function that makes an empty backend on a given clock.
 
+mod cleaning;
 mod verification;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use crate::record::Record;
 /// Runs the whole suite, each rule on an empty backend of its own. Panics where a rule is broken.
 pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
     type Rule = fn(Arc<dyn Backend>, &ManualClock);
-    let rules: [(&str, Rule); 18] = [
+    let rules: [(&str, Rule); 20] = [
         ("what was put is got, byte for byte", what_was_put_is_got),
         ("the record says what was put", the_record_says_what_was_put),
         ("putting replaces value and record", putting_replaces),
@@ -42,6 +43,8 @@ pub fn check<B: Backend + 'static>(make: impl Fn(Clock) -> B) {
         ("a batch is a list of single calls", a_batch_is_a_list_of_single_calls),
         ("versions change with every write", versions_change),
         ("a cancelled call changes nothing", a_cancelled_call_changes_nothing),
+        ("expired values go a few at a time", cleaning::expires_some),
+        ("what was seen goes, what is newer stays", cleaning::removes_what_was_seen),
         ("a verification reads everything", verification::reads_everything),
     ];
     for (name, rule) in rules {

@@ -11,49 +11,21 @@ pub mod conformance;
 pub mod file;
 pub mod health;
 pub mod memory;
+mod put;
 mod stream;
 
+use std::any::Any;
 use std::fmt;
 use std::path::Path;
 
-use bytes::Bytes;
-
-use crate::cancel::CancelToken;
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Codec, Format};
+use crate::format::Format;
 use crate::key::{Key, KeyPage};
 use crate::record::Record;
-use crate::signing::{Seal, Tag};
 
 use health::{Problem, RepairReport, VerifyReport, Verifying};
+pub use put::{Part, Put};
 pub use stream::{Reading, Writing};
-
-/// A piece of a value on its way to a backend.
-#[derive(Debug, Clone)]
-pub enum Part {
-    /// Bytes that nobody changes; written as they are.
-    Stable(Bytes),
-    /// Bytes that their owner may change meanwhile, as those of an array. They are copied piece
-    /// by piece on their way, so that checksum and file agree whatever happens to them.
-    Volatile(Bytes),
-}
-
-impl Part {
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &Bytes {
-        match self {
-            Self::Stable(bytes) | Self::Volatile(bytes) => bytes,
-        }
-    }
-}
-
-impl From<Vec<u8>> for Part {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Stable(Bytes::from(bytes))
-    }
-}
 
 /// What a save or delete asks of the value that is there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,86 +82,6 @@ impl Durability {
                 format!("durability is {name:?}, allowed are \"process\" and \"disk\""),
             )),
         }
-    }
-}
-
-/// A value to be placed.
-#[derive(Debug, Clone)]
-pub struct Put {
-    /// Under which key.
-    pub key: Key,
-    /// In which format `parts` are.
-    pub format: Format,
-    /// How `parts` are compressed.
-    pub codec: Codec,
-    /// The content of the file, in order.
-    pub parts: Vec<Part>,
-    /// The signature over it, for formats that need one.
-    pub signature: Option<Tag>,
-    /// What makes the signature while the parts are written, of which it then is the trailer; only
-    /// for backends that can, see [`Backend::signs_while_writing`].
-    pub seal: Option<Seal>,
-    /// How long it lives, milliseconds; `None` is for ever.
-    pub ttl: Option<u64>,
-    /// Tags of the value.
-    pub tags: Vec<String>,
-    /// What the caller notes, as JSON.
-    pub metadata: Option<Vec<u8>>,
-    /// What must hold for it to be placed.
-    pub condition: Condition,
-    /// The value is still the one with this record, and only its signature is new: it keeps the
-    /// end of its life, and its place, and may be over already. The condition says that it is there.
-    pub continues: Option<Record>,
-    /// What it must survive.
-    pub durability: Durability,
-    /// What cancels it, asked under the lock of its key; of a batch, it alone.
-    pub token: Option<CancelToken>,
-}
-
-impl Put {
-    /// A value without lifetime, tags, metadata, signature and condition.
-    #[must_use]
-    pub fn new(key: Key, format: Format, parts: Vec<Part>) -> Self {
-        Self {
-            key,
-            format,
-            codec: Codec::None,
-            parts,
-            signature: None,
-            seal: None,
-            ttl: None,
-            tags: Vec::new(),
-            metadata: None,
-            condition: Condition::Any,
-            continues: None,
-            durability: Durability::Process,
-            token: None,
-        }
-    }
-
-    /// Whether the put may still begin: neither it nor the call that this thread is in was
-    /// cancelled.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Cancelled`].
-    pub fn check(&self) -> Result<()> {
-        self.token.as_ref().map_or(Ok(()), CancelToken::check).and_then(|()| crate::cancel::check())
-    }
-
-    /// Whether the value that is there is as the condition asks. One that is over is not there,
-    /// but for a put that continues it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] that says what is there instead.
-    pub fn admit(&self, current: Option<&Record>, clock: &Clock) -> Result<()> {
-        let is_there = |found: &&Record| self.continues.is_some() || !found.is_expired(clock);
-        self.condition.check(current.filter(is_there))
-    }
-
-    /// The length of all parts together, bytes.
-    #[must_use]
-    pub fn length(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes().len() as u64).sum()
     }
 }
 
@@ -353,6 +245,34 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Io`], [`ErrorKind::Busy`].
     fn expire(&self, durability: Durability) -> Result<u64>;
 
+    /// As [`Backend::expire`], but ends after about `most` values: fewer say that there are no more. A
+    /// backend that can do no better removes all of them.
+    ///
+    /// # Errors
+    /// As there.
+    fn expire_some(&self, _most: u64, durability: Durability) -> Result<u64> {
+        self.expire(durability)
+    }
+
+    /// Removes those of several values that are still the ones which were seen, known by their
+    /// generations; answers for each whether it went. At the cost of one commit where the backend can.
+    fn remove_seen(&self, seen: &[(Key, u64)], durability: Durability) -> Vec<Result<bool>> {
+        let remove = |(key, generation): &(Key, u64)| {
+            let condition = Condition::Matches(Record::etag_of(*generation));
+            left_if_changed(self.delete(key, &condition, durability))
+        };
+        seen.iter().map(remove).collect()
+    }
+
+    /// What is to be held while the store is cleaned up, so that of several processes one does it;
+    /// `None` if somebody else has it. With `wait`, not before others have had it for some time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if waiting for it was in vain; [`ErrorKind::Io`].
+    fn begin_cleaning(&self, _wait: bool) -> Result<Option<Box<dyn Any + Send>>> {
+        Ok(Some(Box::new(())))
+    }
+
     /// Removes every value that this store placed and that was there when the call began; leaves
     /// what other programs put there.
     ///
@@ -495,4 +415,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::Io`].
     fn close(&self) -> Result<()>;
+}
+
+/// A removal of a value that was seen; one that was saved anew meanwhile stays.
+fn left_if_changed(removed: Result<bool>) -> Result<bool> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+        removed => removed,
+    }
 }

@@ -32,6 +32,7 @@ impl BlobManager {
             return None;
         }
         let payload = at_once(&record, object.content)?;
+        self.cleaning.loaded(&record);
         self.end(begun, Some(key.as_str()), Some(payload.len() as u64));
         Some((key, record, payload))
     }

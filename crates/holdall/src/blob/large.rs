@@ -49,6 +49,7 @@ impl BlobManager {
                         .map(Some)
                 }
                 Some(Found::Open(record, reading)) => {
+                    self.cleaning.loaded(&record);
                     let most = self.options.max_value_bytes;
                     let reader = BlobReader::new(key, record, reading, most);
                     Ok(Some(Loaded::Large(reader)))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits::Limits;
 use crate::backend::file::{FileBackend, FileOptions};
 use crate::backend::{Condition, Durability, Part};
 use crate::clock::{Clock, Ttl};
@@ -58,7 +59,7 @@ impl OnCorrupt {
     }
 }
 
-fn not_one_of(argument: &str, value: &str, allowed: &str) -> Error {
+pub(super) fn not_one_of(argument: &str, value: &str, allowed: &str) -> Error {
     Error::new(
         ErrorKind::InvalidArgument,
         format!("{argument} is {value:?}, allowed are {allowed}"),
@@ -91,6 +92,8 @@ pub struct BlobOptions {
     pub allow_network_fs: bool,
     /// How long a write, or a listing, waits for another process. Default: 30 seconds.
     pub lock_timeout: Duration,
+    /// How much the store may hold. Default: as much as there is room for.
+    pub limits: Limits,
     /// What tells the time.
     pub clock: Clock,
 }
@@ -110,6 +113,7 @@ impl Default for BlobOptions {
             on_corrupt: OnCorrupt::default(),
             allow_network_fs,
             lock_timeout,
+            limits: Limits::default(),
             clock,
         }
     }

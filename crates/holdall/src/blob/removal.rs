@@ -45,7 +45,9 @@ impl BlobManager {
         let touch = || {
             let key = Key::new(key)?;
             let touched = self.backend.set_ttl(&key, ttl.millis(None), self.options.durability)?;
-            Ok(BlobMetadata::new(key, touched.ok_or_else(missing)?))
+            let record = touched.ok_or_else(missing)?;
+            self.cleaning.loaded(&record);
+            Ok(BlobMetadata::new(key, record))
         };
         named(self.watched(Operation::Change, Some(key), |_| 0, touch), "touch", key)
     }
@@ -59,7 +61,9 @@ impl BlobManager {
         let durability = self.options.durability;
         let expired =
             self.watched(Operation::Clean, None, |_| 0, || self.backend.expire(durability));
-        expired.map_err(|error| error.during("remove expired values"))
+        expired
+            .inspect(|removed| self.cleaning.expired(*removed))
+            .map_err(|error| error.during("remove expired values"))
     }
 
     /// Removes every value that holdall placed, with the durability of this manager; files of other

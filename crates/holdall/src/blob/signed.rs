@@ -194,6 +194,7 @@ impl BlobManager {
         if !batch.is_empty() {
             results.extend(self.put_batch(batch));
         }
+        results.iter().flatten().for_each(|placed| self.cleaning.saved(&placed.record));
         results
     }
 

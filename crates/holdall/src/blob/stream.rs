@@ -335,7 +335,10 @@ impl BlobWriter {
                 manager.backend().put(put)
             }
         };
-        let placed = placed.map(|placed| BlobMetadata::placed(key.clone(), placed));
+        let placed = placed.map(|placed| {
+            manager.cleaning.saved(&placed.record);
+            BlobMetadata::placed(key.clone(), placed)
+        });
         named(placed, "save", key.as_str())
     }
 }
@@ -377,6 +380,7 @@ impl BlobManager {
             if record.codec != Codec::None {
                 return self.unpacked(&key);
             }
+            self.cleaning.loaded(&record);
             let most = self.options.max_value_bytes;
             let mut reader = BlobReader::new(key, record, reading, most);
             if reader.is_empty() {

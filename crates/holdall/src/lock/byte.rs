@@ -6,3 +6,5 @@ use super::stripes::STRIPES;
 pub(crate) const OPENING: u64 = STRIPES as u64;
 /// Shared by all processes that have the store open.
 pub(crate) const USERS: u64 = OPENING + 1;
+/// Held by the one process that cleans the store up.
+pub(crate) const CLEANING: u64 = USERS + 1;

@@ -1,10 +1,11 @@
 //! Values as plain files in a directory, shared by any number of threads and processes.
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
-//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `full` makes room; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
+//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `clean`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `full` makes room; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
 mod catalog;
+mod clean;
 mod coherence;
 mod dir;
 mod every;
@@ -37,6 +38,7 @@ mod verify;
 mod write;
 mod writeback;
 
+use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -337,64 +339,23 @@ impl Backend for FileBackend {
     }
 
     fn expire(&self, durability: Durability) -> Result<u64> {
-        let mut count = 0;
-        let mut failed = None;
-        let now = self.options.clock.wall_micros() / 1_000;
-        let mut after: Option<(u64, String)> = None;
-        loop {
-            let from = after.as_ref().map(|(expires_at, key)| (*expires_at, key.as_str()));
-            let expired = |index: &dyn Index| index.expired(now, from, BATCH);
-            let Page { rows, .. } =
-                self.writable()?.page(self.terms(), BATCH, inline::by_end, expired)?;
-            let Some(last) = rows.last() else { return failed.map_or(Ok(count), Err) };
-            after = Some((last.expires_at.unwrap_or(now), last.key.clone()));
-            let goes =
-                |row: &Row| Some((Key::new(&row.key).ok()?, Doomed::Expired(row.generation)));
-            let doomed: Vec<_> = rows.iter().filter_map(goes).collect();
-            for removed in self.writable()?.remove(&doomed, durability, self.terms())? {
-                match removed {
-                    // Or it was saved anew, or lives on: the wall clock was set forward.
-                    Ok(removed) => count += u64::from(removed.removed),
-                    // One entry that cannot be removed does not keep the rest.
-                    Err(error) => failed = failed.or(Some(error)),
-                }
-            }
-        }
+        self.remove_expired(u64::MAX, durability)
+    }
+
+    fn expire_some(&self, most: u64, durability: Durability) -> Result<u64> {
+        self.remove_expired(most, durability)
+    }
+
+    fn remove_seen(&self, seen: &[(Key, u64)], durability: Durability) -> Vec<Result<bool>> {
+        self.remove_unchanged(seen, durability)
+    }
+
+    fn begin_cleaning(&self, wait: bool) -> Result<Option<Box<dyn Any + Send>>> {
+        self.take_turn_at_cleaning(wait)
     }
 
     fn clear(&self, durability: Durability) -> Result<u64> {
-        let opened = self.writable()?;
-        // Waits for writes under way, which go too, and teaches a new clock the generations.
-        drop(opened.ensure_index(self.terms())?);
-        let until = opened.live()?.clock.generation();
-        let mut count = 0;
-        let mut failed = None;
-        let mut after: Option<String> = None;
-        loop {
-            let all = |index: &dyn Index| index.page("", after.as_deref(), BATCH);
-            let Page { rows, .. } = opened.page(self.terms(), BATCH, inline::by_key, all)?;
-            let is_last = rows.is_empty();
-            after = rows.last().map(|last| last.key.clone());
-            let own = rows.iter().filter(|row| !row.foreign);
-            let doomed: Vec<_> = if is_last {
-                // No page has those.
-                let damaged = opened.damaged_inline_keys()?.into_iter();
-                damaged.map(|key| (key, Doomed::Damaged)).collect()
-            } else {
-                own.filter_map(|row| Some((Key::new(&row.key).ok()?, Doomed::NotAfter(until))))
-                    .collect()
-            };
-            for removed in opened.remove(&doomed, durability, self.terms())? {
-                match removed {
-                    Ok(removed) => count += u64::from(removed.removed),
-                    // One damaged entry does not keep the rest.
-                    Err(error) => failed = failed.or(Some(error)),
-                }
-            }
-            if is_last {
-                return failed.map_or(Ok(count), Err);
-            }
-        }
+        self.remove_all(durability)
     }
 
     fn totals(&self) -> Result<Totals> {

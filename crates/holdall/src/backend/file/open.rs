@@ -29,7 +29,7 @@ use crate::format::Ending;
 use crate::key::{CaseRule, Key};
 use crate::lock::{byte, ofd, stripes::StripeLocks};
 use crate::record::StoreMark;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 
 /// How many keys are remembered with the format that was last seen of them.
 const HINTS: usize = 1 << 16;
@@ -65,6 +65,8 @@ pub(crate) struct Live {
     seed: u64,
     /// Held by the one thread that finds out whether this process is the last user.
     closing: Mutex<()>,
+    /// A thread of this process cleans up.
+    pub(super) cleaning: AtomicBool,
     /// [`ClockFile::writes`] at the opening, if everything was on the disk and nobody else was there.
     found_closed: Option<u64>,
     /// Whether memory may be trusted: not on a network file system.
@@ -324,6 +326,7 @@ impl Live {
             names,
             seed,
             closing: Mutex::new(()),
+            cleaning: AtomicBool::new(false),
             found_closed,
             coherent,
             _private: private,
