@@ -118,6 +118,7 @@ UNSAFE = {
     "holdall": {
         "backend/file/coherence.rs",  # a mapping that processes share
         "backend/file/registry.rs",  # what happens in a fork
+        "backend/file/uses.rs",  # as coherence.rs
         "backend/file/writeback.rs",  # a call that no crate has
         "fork.rs",  # as registry.rs
         "index/sqlite/system.rs",  # what SQLite tells through pointers only

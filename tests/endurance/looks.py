@@ -114,7 +114,7 @@ def leftovers(own: Path, keys: list[str]) -> list[str]:
         for name in (os.listdir(inline) if inline.exists() else ())
         if name not in allowed
     ]
-    known = {"store.json", "clock", "locks", "signer", "index", "inline", "tmp", "keys"}
+    known = {"store.json", "clock", "locks", "signer", "uses", "index", "inline", "tmp", "keys"}
     left += [name for name in os.listdir(own) if name not in known]
     most = sum(len(key.encode()) > 1_000 for key in keys)
     if len(long_keys(own)) > most:

@@ -36,6 +36,8 @@ pub(crate) struct Tier {
 struct Shared {
     engine: GilCell<Memory>,
     backend: Option<Arc<dyn Backend>>,
+    /// Hits are uses, which decide what leaves the disk.
+    notes_uses: bool,
     default_ttl: Ttl,
     max_size: usize,
     policy: PolicyKind,
@@ -137,6 +139,11 @@ impl Tier {
             keyed::check(key)?;
             return Ok(None);
         };
+        if self.shared.notes_uses
+            && let Some(backend) = &self.shared.backend
+        {
+            backend.note_use(text);
+        }
         if let Some(generation) = look_again {
             self.shared.look_again(text, generation);
         }
@@ -172,6 +179,7 @@ impl Tier {
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
             engine: GilCell::new(Engine::new(limits, policy, (external_check * 1_000.0) as u64)),
             backend,
+            notes_uses: store.is_some_and(|store| store.get().notes_uses()),
             default_ttl,
             max_size,
             policy,

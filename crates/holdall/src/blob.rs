@@ -265,7 +265,7 @@ impl BlobManager {
         object: Object,
     ) -> Result<Blob> {
         let record = &object.record;
-        self.cleaning.loaded(record);
+        self.cleaning.loaded(&key, record);
         if let Some(wanted) = format
             && !fits(wanted, record)
         {

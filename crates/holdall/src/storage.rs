@@ -78,7 +78,10 @@ impl StorageManager {
         let checked = Key::new(key).map_err(|error| error.on_key(key).during("get"))?;
         let version = || self.blobs.backend().version(&checked);
         match self.memory.get::<T>(&checked, version(), &self.blobs) {
-            Found::Value(value) => Ok(Some(value)),
+            Found::Value(value) => {
+                self.blobs.note_use(&checked);
+                Ok(Some(value))
+            }
             Found::Missing => self.memory.load(&checked, version, || {
                 let Some(blob) = self.blobs.try_load_bytes(key, None)? else { return Ok(None) };
                 let format = blob.metadata.record().format;
@@ -240,7 +243,10 @@ impl StorageManager {
         let key = Key::new(key).ok()?;
         let version = self.blobs.backend().version(&key);
         match self.memory.get::<T>(&key, version, &self.blobs) {
-            Found::Value(value) => Some(value),
+            Found::Value(value) => {
+                self.blobs.note_use(&key);
+                Some(value)
+            }
             Found::Missing => None,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use holdall::backend::memory::MemoryBackend;
 use holdall::clock::{ManualClock, Ttl};
 use holdall::storage::MemoryOptions;
-use holdall::{BlobManager, BlobOptions, Format, Limits, SaveOptions, StorageManager};
+use holdall::{BlobManager, BlobOptions, Eviction, Format, Limits, SaveOptions, StorageManager};
 use proptest::prelude::*;
 
 #[path = "common/helper.rs"]
@@ -65,6 +65,7 @@ fn left(mut values: Vec<(String, u64)>, entries: u64, bytes: u64) -> Vec<String>
 #[derive(Debug, Clone)]
 enum Step {
     Save(u8, u16),
+    Load(u8),
     Delete(u8),
     CleanUp,
 }
@@ -72,6 +73,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (0..40_u8, 0..300_u16).prop_map(|(key, size)| Step::Save(key, size)),
+        3 => (0..40_u8).prop_map(Step::Load),
         1 => (0..40_u8).prop_map(Step::Delete),
         1 => Just(Step::CleanUp),
     ];
@@ -87,8 +89,19 @@ fn check_against_the_model(
     let mut model: Vec<(String, u64)> = Vec::new();
     let mut evicted = 0;
     for step in steps.into_iter().chain([Step::CleanUp]) {
-        hands.advance(Duration::from_secs(1));
+        // Uses are noted to a second, rounded up.
+        hands.advance(Duration::from_secs(2));
         match step {
+            Step::Load(key) => {
+                let key = format!("k{key:02}");
+                let found = store.try_load_bytes(&key, None).expect("read");
+                let place = model.iter().position(|(other, _)| *other == key);
+                assert_eq!(found.is_some(), place.is_some());
+                if let (Some(place), true) = (place, store.notes_uses()) {
+                    let used = model.remove(place);
+                    model.push(used);
+                }
+            }
             Step::Save(key, size) => {
                 let key = format!("k{key:02}");
                 save(store, &key, size.into());
@@ -140,6 +153,17 @@ proptest! {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let hands = ManualClock::new();
         let options = options(folder.path(), limits(entries, bytes), &hands);
+        let store = BlobManager::with_options(BlobOptions { inline_below: 100, ..options });
+        check_against_the_model(&store, &hands, steps, (entries, bytes));
+    }
+
+    #[test]
+    fn or_what_was_used_last(steps in steps(), entries in 0..24_u64, bytes in 0..3_000_u64) {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let hands = ManualClock::new();
+        let eviction = Eviction::LeastRecentlyUsed;
+        let limits = Limits { eviction, ..limits(entries, bytes) };
+        let options = options(folder.path(), limits, &hands);
         let store = BlobManager::with_options(BlobOptions { inline_below: 100, ..options });
         check_against_the_model(&store, &hands, steps, (entries, bytes));
     }
@@ -326,6 +350,47 @@ fn processes_that_clean_up_at_once_evict_what_is_too_much_and_hardly_more() {
         store.load_bytes(&key, None).expect("whole");
     }
     assert!(store.verify(|_| ()).expect("verified").problems.is_empty());
+}
+
+#[test]
+fn a_hit_in_memory_is_a_use_too() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let hands = ManualClock::new();
+    let limits = Limits { eviction: Eviction::LeastRecentlyUsed, ..limits(2, 0) };
+    let storage = StorageManager::new(limited(folder.path(), limits, &hands));
+    for key in ["a", "b", "c"] {
+        storage.set(key, 1, Format::Json).expect("set");
+        hands.advance(Duration::from_secs(2));
+    }
+    assert!(storage.cache_get::<i32>("a").is_some());
+    assert_eq!(storage.blobs().clean_up().expect("cleaned up").evicted, 1);
+    assert_eq!(keys(storage.blobs()), ["a", "c"]);
+}
+
+#[test]
+#[ignore = "run by the test below, in its own process"]
+fn helper_without_room_for_uses() {
+    let (folder, _) = given();
+    let hands = ManualClock::new();
+    let limits = Limits { eviction: Eviction::LeastRecentlyUsed, ..limits(2, 0) };
+    let store = limited(&folder, limits, &hands);
+    for key in ["a", "b", "c"] {
+        save(&store, key, 10);
+        hands.advance(Duration::from_secs(2));
+    }
+    store.load_bytes("a", None).expect("read");
+    assert_eq!(store.clean_up().expect("cleaned up").evicted, 1);
+    assert_eq!(keys(&store), ["b", "c"], "as if nobody had loaded anything");
+    assert_eq!(folder.join(".holdall/uses").metadata().expect("there").len(), 0);
+}
+
+#[test]
+fn without_room_for_uses_values_go_in_the_order_of_their_saves() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let Some(around) = own_mounts(folder.path()) else { return };
+    let mount = "mount -t tmpfs -o mode=0700,size=1m tmpfs \"$FOLDER\"";
+    let helper = run_in_shell(around, mount, "helper_without_room_for_uses", folder.path());
+    assert!(helper.finish());
 }
 
 #[test]

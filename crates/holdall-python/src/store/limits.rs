@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdall::{ErrorKind, Eviction, Limits};
 use pyo3::prelude::*;
 
+use super::Store;
 use super::answers::raised;
 use crate::errors;
 
@@ -28,6 +29,13 @@ pub(super) fn seconds(py: Python<'_>, name: &str, seconds: f64) -> PyResult<Dura
         let cause = format!("{name} is a number of seconds, zero or more");
         errors::told(py, ErrorKind::InvalidArgument, cause)
     })
+}
+
+impl Store {
+    /// Whether hits in a memory over it are to be noted.
+    pub(crate) fn notes_uses(&self) -> bool {
+        self.blobs.notes_uses()
+    }
 }
 
 /// Ends what goes on in the background, and closes all stores of the process; at its end.

@@ -297,6 +297,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
         self.version(&Key::new(key).ok()?)
     }
 
+    /// Notes that the value of the key with this text is used now, for those who evict what was not
+    /// used for long. Never blocks; a backend may forget it.
+    fn note_use(&self, _key: &str) {}
+
+    /// When the value was last used, milliseconds since 1970: maybe later than it was, never earlier.
+    /// `None` if nobody knows.
+    fn last_use(&self, _key: &Key) -> Option<u64> {
+        None
+    }
+
     /// Looks whether the value is still the one with this generation, and makes every memory
     /// entry of the key old if another program has changed it.
     ///

@@ -32,7 +32,7 @@ impl BlobManager {
             return None;
         }
         let payload = at_once(&record, object.content)?;
-        self.cleaning.loaded(&record);
+        self.cleaning.loaded(&key, &record);
         self.end(begun, Some(key.as_str()), Some(payload.len() as u64));
         Some((key, record, payload))
     }
@@ -48,6 +48,7 @@ impl BlobManager {
         let key = Key::new(key).ok()?;
         let (path, record) = self.backend().locate_cached(&key, format)?;
         let is_it = format.is_none_or(|wanted| fits(wanted, &record)) && plain(&record).is_ok();
+        self.note_use(&key);
         is_it.then(|| (path, BlobMetadata::new(key, record)))
     }
 }

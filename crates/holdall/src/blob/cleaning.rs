@@ -43,6 +43,8 @@ pub(super) struct Cleaning {
     durability: Durability,
     /// Milliseconds between rounds; `None` is no background.
     every: Option<u64>,
+    /// Loads are noted, for they decide who goes.
+    pub(super) notes_uses: bool,
     /// Every save counts, for there are limits.
     counts: bool,
     /// How much there is, at most: the totals of the last round and all saves since.
@@ -75,6 +77,7 @@ impl Cleaning {
             durability: options.durability,
             every,
             counts: every.is_some() && limits.any(),
+            notes_uses: limits.eviction == Eviction::LeastRecentlyUsed,
             limits,
             entries: AtomicU64::new(UNKNOWN),
             bytes: AtomicU64::new(UNKNOWN),
@@ -106,9 +109,12 @@ impl Cleaning {
     }
 
     /// To be told of every value that was loaded.
-    pub(super) fn loaded(self: &Arc<Self>, record: &Record) {
+    pub(super) fn loaded(self: &Arc<Self>, key: &Key, record: &Record) {
         if record.expiry.is_some() {
             self.note(record, false);
+        }
+        if self.notes_uses {
+            self.backend.note_use(key.as_str());
         }
     }
 
@@ -289,12 +295,15 @@ impl Cleaning {
     }
 
     /// When a value was last saved or, where that counts, used.
-    fn last_of(&self, _key: &Key, record: &Record) -> u64 {
+    fn last_of(&self, key: &Key, record: &Record) -> u64 {
         if self.limits.never_fits(record.length) {
             return 0;
         }
         match self.limits.eviction {
-            Eviction::LeastRecentlySaved | Eviction::LeastRecentlyUsed => record.updated,
+            Eviction::LeastRecentlySaved => record.updated,
+            Eviction::LeastRecentlyUsed => {
+                self.backend.last_use(key).unwrap_or(0).max(record.updated)
+            }
         }
     }
 
@@ -361,6 +370,20 @@ impl Drop for Cleaning {
 }
 
 impl BlobManager {
+    /// Whether uses of values are to be noted, see [`Eviction::LeastRecentlyUsed`]; for memories over
+    /// the store, whose hits it does not see.
+    #[must_use]
+    pub fn notes_uses(&self) -> bool {
+        self.cleaning.notes_uses
+    }
+
+    /// Notes that a value is used now, if that is to be noted.
+    pub(crate) fn note_use(&self, key: &Key) {
+        if self.cleaning.notes_uses {
+            self.backend().note_use(key.as_str());
+        }
+    }
+
     /// Cleans the store up, now: removes what has expired and, where [`Limits`] say that there is too
     /// much, the oldest values, down to 95 % of the limit. The thread in the background does the same,
     /// see [`Limits::clean_every`]. Files of other programs neither count nor go.

@@ -49,7 +49,7 @@ impl BlobManager {
                         .map(Some)
                 }
                 Some(Found::Open(record, reading)) => {
-                    self.cleaning.loaded(&record);
+                    self.cleaning.loaded(&key, &record);
                     let most = self.options.max_value_bytes;
                     let reader = BlobReader::new(key, record, reading, most);
                     Ok(Some(Loaded::Large(reader)))

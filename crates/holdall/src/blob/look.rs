@@ -45,6 +45,7 @@ impl BlobManager {
         let found = Key::new(key).and_then(|key| {
             let (path, record) = self.backend.locate(&key)?.ok_or_else(missing)?;
             plain(&record)?;
+            self.note_use(&key);
             match format {
                 Some(wanted) if !fits(wanted, &record) => Err(wrong_format(wanted, &record)),
                 _ => Ok((path, BlobMetadata::new(key, record))),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::limits::Limits;
+use super::limits::{Eviction, Limits};
 use crate::backend::file::{FileBackend, FileOptions};
 use crate::backend::{Condition, Durability, Part};
 use crate::clock::{Clock, Ttl};
@@ -100,8 +100,14 @@ pub struct BlobOptions {
 
 impl Default for BlobOptions {
     fn default() -> Self {
-        let FileOptions { allow_network_fs, lock_timeout, max_value_bytes, inline_below, clock } =
-            FileOptions::default();
+        let FileOptions {
+            allow_network_fs,
+            lock_timeout,
+            max_value_bytes,
+            inline_below,
+            clock,
+            ..
+        } = FileOptions::default();
         Self {
             base_path: PathBuf::from("tmp/storage"),
             durability: Durability::default(),
@@ -126,6 +132,7 @@ impl BlobOptions {
             lock_timeout: self.lock_timeout,
             max_value_bytes: self.max_value_bytes,
             inline_below: self.inline_below,
+            notes_uses: self.limits.eviction == Eviction::LeastRecentlyUsed,
             clock: self.clock.clone(),
         };
         FileBackend::new(&self.base_path, options)

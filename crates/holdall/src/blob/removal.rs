@@ -46,7 +46,7 @@ impl BlobManager {
             let key = Key::new(key)?;
             let touched = self.backend.set_ttl(&key, ttl.millis(None), self.options.durability)?;
             let record = touched.ok_or_else(missing)?;
-            self.cleaning.loaded(&record);
+            self.cleaning.loaded(&key, &record);
             Ok(BlobMetadata::new(key, record))
         };
         named(self.watched(Operation::Change, Some(key), |_| 0, touch), "touch", key)

@@ -380,7 +380,7 @@ impl BlobManager {
             if record.codec != Codec::None {
                 return self.unpacked(&key);
             }
-            self.cleaning.loaded(&record);
+            self.cleaning.loaded(&key, &record);
             let most = self.options.max_value_bytes;
             let mut reader = BlobReader::new(key, record, reading, most);
             if reader.is_empty() {

@@ -135,7 +135,12 @@ pub(crate) fn shortened(text: &str) -> String {
 
 /// The stripe of the key with this text.
 pub(crate) fn stripe_of(text: &str) -> usize {
-    (xxh3_64(text.as_bytes()) % STRIPES as u64) as usize
+    (hash_of(text) % STRIPES as u64) as usize
+}
+
+/// [`Key::hash`] of the key with this text.
+pub(crate) fn hash_of(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
 }
 
 impl fmt::Debug for Key {

@@ -1,4 +1,5 @@
-//! Removing many values at once: what has expired, what is too much, and all.
+//! Removing many values at once: what has expired, what is too much, and all; and what was not used
+//! for long.
 
 use std::any::Any;
 use std::os::fd::AsFd as _;
@@ -9,13 +10,15 @@ use std::time::Duration;
 use super::inline::{self, Page};
 use super::open::{Live, Opened};
 use super::remove::Doomed;
+use super::uses::Uses;
 use super::write::Terms;
 use super::{BATCH, FileBackend};
 use crate::backend::{Condition, Durability, left_if_changed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::index::{Index, Row};
-use crate::key::Key;
+use crate::key::{self, Key};
 use crate::lock::{byte, ofd, wait};
 use crate::record::Record;
 
@@ -136,6 +139,25 @@ impl FileBackend {
     }
 }
 
+impl FileBackend {
+    /// Notes a use, if the store is open and keeps them.
+    pub(super) fn note_use_now(&self, key: &str) {
+        let opened = self.opened.load();
+        if let Some((generation, opened)) = opened.as_deref()
+            && *generation == fork::generation()
+            && let Some(uses) = opened.maybe_live().and_then(Live::uses)
+        {
+            uses.note(key::hash_of(key), self.options.clock.wall_micros());
+        }
+    }
+
+    /// When a value was last used, as far as that is kept.
+    pub(super) fn last_known_use(&self, key: &Key) -> Option<u64> {
+        let opened = self.opened_already()?;
+        opened.maybe_live()?.uses()?.last(key.hash(), self.options.clock.wall_micros())
+    }
+}
+
 /// Keeps others from cleaning up until it is dropped.
 struct Turn(Arc<Opened>);
 
@@ -148,6 +170,25 @@ impl Drop for Turn {
 }
 
 impl Live {
+    /// From now on keeps the uses, unless that cannot be: then values count as used when they were
+    /// saved. Not where other machines use them too.
+    pub(super) fn keep_uses(&self) {
+        self.uses.get_or_init(|| {
+            if !self.coherent {
+                return None;
+            }
+            Uses::open(&self.own)
+                .inspect_err(|error| {
+                    tracing::warn!("no uses are noted, values go as they were saved: {error}");
+                })
+                .ok()
+        });
+    }
+
+    fn uses(&self) -> Option<&Uses> {
+        self.uses.get()?.as_ref()
+    }
+
     /// Whether it is this thread's turn now. Threads of one process share the lock, so the first of
     /// them takes it.
     fn try_clean(&self) -> Result<bool> {

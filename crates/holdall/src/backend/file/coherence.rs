@@ -23,7 +23,7 @@
 mod cut;
 mod formats;
 mod moves;
-mod room;
+pub(super) mod room;
 
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
@@ -120,9 +120,9 @@ impl ClockFile {
             }
             // Whatever it held is nothing to go by: counters that were cut off count anew, up to what
             // somebody may remember.
-            room::reserve(file, LENGTH)?;
-        } else if room::has_holes(file, LENGTH)? {
-            room::fill(file, LENGTH)?;
+            room::reserve(file, LENGTH, ".holdall/clock")?;
+        } else if room::has_holes(file, LENGTH, ".holdall/clock")? {
+            room::fill(file, LENGTH, ".holdall/clock")?;
         }
         sigbus::guard(cut::first_page);
         // SAFETY: a new shared mapping of a file that is LENGTH bytes long, at an address that

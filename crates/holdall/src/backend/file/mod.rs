@@ -1,7 +1,7 @@
 //! Values as plain files in a directory, shared by any number of threads and processes.
 //!
 //! The parts, from the outside in: [`FileBackend`] is what the managers use; `registry` keeps one
-//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `clean`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `full` makes room; `coherence`, `catalog`, `stamps`, `stream` and `temp` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
+//! open store per directory and sees to forks; `open` opens it; `read`, `cached`, `write`, `remove`, `clean`, `every` and `scan` are the operations; `find` tells which file is a key's; `inline` keeps small values in a database instead; `flush` makes names survive a power cut; `full` makes room; `coherence`, `catalog`, `stamps`, `stream`, `temp` and `uses` are one kind of file each; `verify` and `repair` look after the whole; `dir`, `layout`, `place` and `private` say what lies where, and may.
 
 mod cached;
 mod catalog;
@@ -34,6 +34,7 @@ mod temp;
 #[cfg(test)]
 mod tests;
 mod under_way;
+mod uses;
 mod verify;
 mod write;
 mod writeback;
@@ -77,6 +78,8 @@ pub struct FileOptions {
     /// Values of fewer bytes are kept in the store's database instead of files of their own; at
     /// most [`MOST_INLINE`]. Default: 0, so that every value is a file.
     pub inline_below: u64,
+    /// Keep a table of when values were last used, in a file of a megabyte. Default: no.
+    pub notes_uses: bool,
     /// What tells the time.
     pub clock: Clock,
 }
@@ -88,6 +91,7 @@ impl Default for FileOptions {
             lock_timeout: Duration::from_secs(30),
             max_value_bytes: 8 << 30,
             inline_below: 0,
+            notes_uses: false,
             clock: Clock::system(),
         }
     }
@@ -131,6 +135,9 @@ impl FileBackend {
         }
         let FileOptions { allow_network_fs, lock_timeout, .. } = self.options;
         let opened = registry::open(&self.path, OpenOptions { allow_network_fs, lock_timeout })?;
+        if let (true, Some(live)) = (self.options.notes_uses, opened.maybe_live()) {
+            live.keep_uses();
+        }
         self.opened.store(Some(Arc::new((fork::generation(), Arc::clone(&opened)))));
         Ok(opened)
     }
@@ -375,6 +382,14 @@ impl Backend for FileBackend {
         }
         let live = opened.maybe_live().filter(|live| live.coherent)?;
         live.clock.version(key::stripe_of(key))
+    }
+
+    fn note_use(&self, key: &str) {
+        self.note_use_now(key);
+    }
+
+    fn last_use(&self, key: &Key) -> Option<u64> {
+        self.last_known_use(key)
     }
 
     fn revalidate(&self, key: &Key, generation: u64) -> Result<()> {

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ use super::private::PrivateFolder;
 use super::scan::remove_all_but;
 use super::stamps::Stamps;
 use super::temp::{self, Temp};
+use super::uses::Uses;
 use super::writeback::Writeback;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,6 +66,8 @@ pub(crate) struct Live {
     seed: u64,
     /// Held by the one thread that finds out whether this process is the last user.
     closing: Mutex<()>,
+    /// When values were last used, where somebody asked for it and it could be mapped.
+    pub(super) uses: OnceLock<Option<Uses>>,
     /// A thread of this process cleans up.
     pub(super) cleaning: AtomicBool,
     /// [`ClockFile::writes`] at the opening, if everything was on the disk and nobody else was there.
@@ -326,6 +329,7 @@ impl Live {
             names,
             seed,
             closing: Mutex::new(()),
+            uses: OnceLock::new(),
             cleaning: AtomicBool::new(false),
             found_closed,
             coherent,
