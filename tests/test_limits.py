@@ -103,3 +103,37 @@ def test_a_process_that_ends_leaves_a_whole_store_whatever_was_being_cleaned_up(
     with sync.BlobManager(folder) as blobs:
         assert blobs.verify().problems == ()
         assert blobs.load("last") == 1
+
+
+@pytest.mark.parametrize("hit", ["disk", "memory"])
+async def test_what_was_used_lately_stays_wherever_it_was_found(folder, hit):
+    clock = ManualClock()
+    options = {"max_entries": 2, "eviction": "least-recently-used", "clock": clock}
+    async with StorageManager(folder, **options) as storage:
+        for name in "abc":
+            await storage.set(name, name)
+            clock.advance(2)
+        if hit == "memory":
+            assert await storage.get("a") == "a"
+        else:
+            assert await storage.blobs.load("a") == "a"
+        assert (await storage.blobs.clean_up()).evicted == 1
+        assert [key async for key in storage.blobs.keys()] == ["a", "c"]
+    assert (folder / ".holdall" / "uses").stat().st_size == 1_048_576
+
+
+def test_what_another_process_used_stays(folder):
+    options = {"max_entries": 2, "eviction": "least-recently-used", "clean_every": None}
+    with sync.BlobManager(folder, **options) as blobs:
+        blobs.save_many({"a": 1, "b": 2, "c": 3})
+        programs.run(
+            """
+            import sys
+            from holdall import sync
+            with sync.BlobManager(sys.argv[1], eviction="least-recently-used") as blobs:
+                assert blobs.load("a") == 1
+            """,
+            folder,
+        )
+        assert blobs.clean_up().evicted == 1
+        assert list(blobs.keys()) == ["a", "c"]
