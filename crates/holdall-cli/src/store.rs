@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use holdall::config::Settings;
-use holdall::{BlobManager, BlobOptions};
+use holdall::{BlobManager, BlobOptions, Limits};
 
 use crate::exit::{Exit, Failure};
 
@@ -30,7 +30,13 @@ pub(crate) fn open_with(options: BlobOptions) -> Result<BlobManager, Failure> {
             format!("{} {what}; name one with --store DIR", folder.display()),
         ));
     }
-    Ok(BlobManager::with_options(options))
+    Ok(manager(options))
+}
+
+/// A manager that removes nothing unasked, not even what has expired: there are commands for that.
+pub(crate) fn manager(options: BlobOptions) -> BlobManager {
+    let limits = Limits { clean_every: None, ..Limits::default() };
+    BlobManager::with_options(BlobOptions { limits, ..options })
 }
 
 /// Whether a store was ever opened for writing in this folder.

@@ -13,6 +13,7 @@ use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{count, shown, size};
 use crate::select::Filter;
+use crate::store;
 
 /// Arguments of `copy`.
 #[derive(Debug, Args)]
@@ -144,7 +145,7 @@ impl Copy {
         };
         let record = metadata.record();
         // A store is opened once in a process, whatever the number of managers.
-        let to = BlobManager::with_options(BlobOptions {
+        let to = store::manager(BlobOptions {
             base_path: folder.to_path_buf(),
             compression: record.codec,
             ..BlobOptions::default()

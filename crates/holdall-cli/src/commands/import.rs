@@ -15,6 +15,7 @@ use crate::import::{self, Entry, Item, Kind};
 use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{count, shown};
+use crate::store;
 
 /// How much is saved together.
 const TOGETHER: usize = 256;
@@ -71,7 +72,7 @@ impl Import {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let (kind, mut source) = import::open(&self.source, self.kind, self.table.as_deref())?;
         let options = BlobOptions { base_path: context.folder()?, ..BlobOptions::default() };
-        let blobs = BlobManager::with_options(options);
+        let blobs = store::manager(options);
         let mut bar = Progress::begin("importing", source.total(), !context.out.quiet);
         let mut done = Done::default();
         let (mut batch, mut bytes) = (Vec::new(), 0);

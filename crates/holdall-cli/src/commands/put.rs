@@ -4,13 +4,14 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use holdall::{BlobManager, BlobOptions, Condition, Durability, Format, SaveOptions, Ttl};
+use holdall::{BlobOptions, Condition, Durability, Format, SaveOptions, Ttl};
 use serde::de::IgnoredAny;
 
 use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{count, shown, value};
 use crate::parse;
+use crate::store;
 
 /// Arguments of `put`.
 #[derive(Debug, Args)]
@@ -77,7 +78,7 @@ impl Put {
         // As in the library, the first value makes the store.
         let options_of_store =
             BlobOptions { base_path: context.folder()?, ..BlobOptions::default() };
-        let blobs = BlobManager::with_options(options_of_store);
+        let blobs = store::manager(options_of_store);
         let saved = blobs.save_parts(&self.key, format, vec![payload.into()], options)?;
         blobs.close()?;
         if context.out.json {

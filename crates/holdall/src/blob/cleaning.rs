@@ -164,6 +164,11 @@ impl Cleaning {
             Ok(Some(Ok(_))) => {}
             // Others may be done before what was saved here in the meantime.
             Ok(None) => next = next.min(OTHERS),
+            Err(error) if is_read_only(&error) => {
+                // Whoever can write there cleans up.
+                self.last_end.store(0, Ordering::Relaxed);
+                tracing::debug!(target: "holdall::cleaning", "nothing is cleaned up here: {error}");
+            }
             Ok(Some(Err(error))) | Err(error) => {
                 tracing::warn!(target: "holdall::cleaning", "the store was not cleaned up: {error}");
             }
@@ -344,6 +349,11 @@ impl Cleaning {
         }
         Ok(removed)
     }
+}
+
+/// Whether the store can only be read.
+fn is_read_only(error: &Error) -> bool {
+    matches!(error.os_error(), Some(libc::EROFS | libc::EACCES | libc::EPERM))
 }
 
 /// As many of the first values as it takes, one batch at most.

@@ -13,7 +13,8 @@ pub enum Eviction {
     /// Those whose last save is the longest ago.
     #[default]
     LeastRecentlySaved,
-    /// Those whose last load or save is the longest ago.
+    /// Those whose last load or save is the longest ago, as far as a table of loads tells, which may
+    /// forget. A backend that has none, as memory, goes by saves alone.
     LeastRecentlyUsed,
 }
 
