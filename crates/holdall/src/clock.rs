@@ -43,6 +43,15 @@ impl Clock {
         }
     }
 
+    /// As [`Clock::wall_micros`], some milliseconds late and cheap to read.
+    #[must_use]
+    pub fn coarse_wall_micros(&self) -> u64 {
+        match &self.0 {
+            Source::System => micros(ClockId::RealtimeCoarse),
+            Source::Manual(_) => self.wall_micros(),
+        }
+    }
+
     /// Milliseconds since this machine was started, sleep included; never goes back.
     #[must_use]
     pub fn boot_millis(&self) -> u64 {

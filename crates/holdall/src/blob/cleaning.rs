@@ -159,11 +159,12 @@ impl Cleaning {
         self.due.store(NEVER, Ordering::Release);
         let here = fork::generation() + 1;
         self.running.store(here, Ordering::Release);
-        let mut next = every;
+        let mut next = every.max(PAUSE);
+        let mut again = false;
         match Pace::gentle(self).map(|pace| pace.map(|pace| self.round(pace))) {
             Ok(Some(Ok(_))) => {}
             // Others may be done before what was saved here in the meantime.
-            Ok(None) => next = next.min(OTHERS),
+            Ok(None) => (next, again) = (next.min(OTHERS), true),
             Err(error) if is_read_only(&error) => {
                 // Whoever can write there cleans up.
                 self.last_end.store(0, Ordering::Relaxed);
@@ -176,8 +177,11 @@ impl Cleaning {
         self.running.store(0, Ordering::Release);
         let now = self.clock.coarse_millis();
         self.not_before.store(now.saturating_add(PAUSE), Ordering::Relaxed);
-        let comes = self.last_end.load(Ordering::Relaxed).saturating_add(every) > now;
-        if comes || (self.counts && self.limits.excess(self.known()).is_some()) {
+        // Some time longer than it seems to take: the coarse clock is late, and the two clocks by which a
+        // value ends may be apart.
+        let longer = every.max(OTHERS);
+        again |= self.last_end.load(Ordering::Relaxed).saturating_add(longer) > now;
+        if again || (self.counts && self.limits.excess(self.known()).is_some()) {
             self.due.fetch_min(now.saturating_add(next), Ordering::AcqRel);
         }
         if self.is_ending.load(Ordering::Acquire) {

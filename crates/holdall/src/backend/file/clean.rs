@@ -147,7 +147,7 @@ impl FileBackend {
             && *generation == fork::generation()
             && let Some(uses) = opened.maybe_live().and_then(Live::uses)
         {
-            uses.note(key::hash_of(key), self.options.clock.wall_micros());
+            uses.note(key::hash_of(key), self.options.clock.coarse_wall_micros());
         }
     }
 

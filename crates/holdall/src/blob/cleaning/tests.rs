@@ -58,6 +58,23 @@ fn values_that_expire_have_rounds_made_until_the_last_of_them_has_gone() {
 }
 
 #[test]
+fn a_round_that_came_a_moment_too_early_is_not_the_last_one() {
+    let (folder, hands) = (folder(), ManualClock::new());
+    let often = Limits { clean_every: Some(Duration::from_millis(1)), ..Limits::default() };
+    let store = store(&folder, often, hands.clock());
+    save(&store, "k", Ttl::After(Duration::from_millis(1)));
+    let wall = hands.clock().wall_micros();
+    // By the time since boot it is over, by the wall clock not yet.
+    hands.advance(Duration::from_millis(2));
+    hands.set_wall_micros(wall);
+    store.cleaning.run_if_due();
+    assert_eq!((entries(&store), due(&store)), (1, hands.clock().boot_millis() + PAUSE));
+    hands.advance(Duration::from_millis(PAUSE));
+    store.cleaning.run_if_due();
+    assert_eq!(entries(&store), 0);
+}
+
+#[test]
 fn a_process_that_only_loads_removes_what_it_saw_to_expire() {
     let (folder, hands) = (folder(), ManualClock::new());
     let off = Limits { clean_every: None, ..Limits::default() };
