@@ -51,7 +51,7 @@ pub struct Put {
     /// The signature over it, for formats that need one.
     pub signature: Option<Tag>,
     /// What makes the signature while the parts are written, of which it then is the trailer; only
-    /// for backends that can, see [`Backend::signs_while_writing`].
+    /// for backends that can, see [`super::Backend::signs_while_writing`].
     pub seal: Option<Seal>,
     /// How long it lives, milliseconds; `None` is for ever.
     pub ttl: Option<u64>,
@@ -95,7 +95,7 @@ impl Put {
     /// cancelled.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`].
+    /// [`crate::ErrorKind::Cancelled`].
     pub fn check(&self) -> Result<()> {
         self.token.as_ref().map_or(Ok(()), CancelToken::check).and_then(|()| crate::cancel::check())
     }
@@ -104,7 +104,7 @@ impl Put {
     /// but for a put that continues it.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] that says what is there instead.
+    /// [`crate::ErrorKind::Conflict`] that says what is there instead.
     pub fn admit(&self, current: Option<&Record>, clock: &Clock) -> Result<()> {
         let is_there = |found: &&Record| self.continues.is_some() || !found.is_expired(clock);
         self.condition.check(current.filter(is_there))
