@@ -15,7 +15,7 @@ from holdall._arguments import (
     check_text,
 )
 from holdall._blob_upkeep import BlobUpkeep, described
-from holdall._blobs import named
+from holdall._blobs import length, named
 from holdall._core import BlobMetadata, BlobNotFoundError, ConflictError, HoldallError
 from holdall._messages import told
 from holdall._sentinels import MISSING
@@ -248,7 +248,7 @@ class _Done:
     async def place(
         self, manager: BlobMigration, record: BlobMetadata, name: str, parts: Parts
     ) -> None:
-        size = _length(parts)
+        size = length(parts)
         if not self._dry_run:
             size = (await manager._replace(record, name, parts)).size
         self.converted += 1
@@ -302,11 +302,3 @@ def _check_asked(target: Any, compression: Any, model_class: Any, upgrade: Any) 
     if upgrade is not None and model_class is None:
         what = "upgrade= needs a model_class="
         raise told(InvalidArgumentError, what, "name the current model", operation=_OPERATION)
-
-
-def _length(parts: Parts) -> int:
-    if isinstance(parts, bytes | bytearray):
-        return len(parts)
-    if isinstance(parts, memoryview):
-        return parts.nbytes
-    return sum(map(_length, parts))

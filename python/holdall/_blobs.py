@@ -301,7 +301,7 @@ class BlobCore:
                 errors[key] = error
                 continue
             group.append((key, name, parts))
-            size += _length(parts)
+            size += length(parts)
             if size >= _GROUP_BYTES or len(group) >= _GROUP_KEYS:
                 await place(group)
                 group, size = [], 0
@@ -386,12 +386,13 @@ def named(format: str, operation: str, key: str | None) -> str:
         raise
 
 
-def _length(parts: Parts) -> int:
+def length(parts: Parts) -> int:
+    """The bytes of all parts together."""
     if isinstance(parts, bytes | bytearray):
         return len(parts)
     if isinstance(parts, memoryview):
         return parts.nbytes
-    return sum(map(_length, parts))
+    return sum(map(length, parts))
 
 
 def _map_array(path: str) -> Any:

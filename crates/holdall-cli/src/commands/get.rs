@@ -49,7 +49,10 @@ impl Get {
 
 /// Writes a file that is not there yet.
 fn write_new(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
-    let written = File::create_new(path).and_then(|mut file| file.write_all(bytes));
+    let written = File::create_new(path).and_then(|mut file| {
+        // Half of a value is no value.
+        file.write_all(bytes).inspect_err(|_| drop(std::fs::remove_file(path)))
+    });
     written.map_err(|error| {
         Failure::new(Exit::System, format!("could not write {}: {error}", path.display()))
     })
