@@ -387,7 +387,6 @@ def named(format: str, operation: str, key: str | None) -> str:
 
 
 def length(parts: Parts) -> int:
-    """The bytes of all parts together."""
     if isinstance(parts, bytes | bytearray):
         return len(parts)
     if isinstance(parts, memoryview):
