@@ -27,6 +27,7 @@ mod repair_harms;
 mod repair_killed;
 mod repair_loads;
 mod repair_pages;
+mod repair_unasked;
 mod repair_whole;
 mod rules;
 mod stamps;

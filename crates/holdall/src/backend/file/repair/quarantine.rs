@@ -48,8 +48,15 @@ impl Opened {
         let stripe = stripe.or_else(|| look.key.as_ref().map(Key::stripe));
         let still = |one: &&Problem| one.kind == problem.kind && self.names(one, path);
         let Some(now) = look.problems.iter().find(still) else { return Ok(()) };
+        let is_known = records::can_be_restored(now);
+        if records::can_be_restored(problem) && !is_known {
+            // Nothing is taken out of the store that was not found to need it.
+            let what = format!("{} any more; run repair again", now.what);
+            report.kept.push(Problem { what, ..problem.clone() });
+            return Ok(());
+        }
         begin(live, stripe.as_slice());
-        let done = if records::can_be_restored(now) {
+        let done = if is_known {
             let restored = self.restore_record(live, path, look.key.as_ref());
             restored.map(|()| report.mended.push(problem.clone()))
         } else {

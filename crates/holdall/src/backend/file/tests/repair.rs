@@ -80,7 +80,7 @@ fn records_that_the_index_has_come_back() {
 }
 
 /// A value under a key that no file name can hold, whose record is damaged; its file, and the record.
-fn long_and_damaged(it: &Fixture, length: usize) -> (String, PathBuf, Record) {
+pub(super) fn long_and_damaged(it: &Fixture, length: usize) -> (String, PathBuf, Record) {
     let text = format!("long/{}", "x".repeat(length));
     let mut tagged = put(&text, Format::String, "text");
     tagged.tags = vec!["t".into()];

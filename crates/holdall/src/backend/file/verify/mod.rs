@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::index::Index as _;
-use crate::key::Key;
+use crate::key::{Key, ParsedName, parse_name};
 
 /// One step ends after so many values, or so many bytes, or so many milliseconds.
 const STEP_VALUES: usize = 64;
@@ -184,7 +184,14 @@ impl FileVerifying {
             // It may have moved to another format meanwhile.
             opened.look(&group.stem, &Opened::paths_of(&group.stem), context)
         };
-        let look = window(&opened, stripe, look, |look| look.problems.is_empty())?;
+        let look = match window(&opened, stripe, look, |look| look.problems.is_empty()) {
+            // A record is damaged, and whether the index has it could not be asked.
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Version) => {
+                self.add(opened.unjudged(&group, &error));
+                return Ok(true);
+            }
+            look => look?,
+        };
         self.report.checked += look.checked;
         self.report.bytes += look.bytes;
         self.report.foreign += look.foreign;
@@ -389,6 +396,19 @@ fn window<T>(
     }
     let _guard = live.locks.lock(vec![stripe], PATIENCE)?;
     look()
+}
+
+impl Opened {
+    /// What is said of files that could not be judged.
+    fn unjudged(&self, group: &Group, error: &Error) -> Problem {
+        let what = format!("it could not be judged: {}", error.cause());
+        let path = group.paths.first().unwrap_or(&group.stem);
+        let problem = Problem::new(ProblemKind::Unreadable, what).at(path);
+        match parse_name(&group.stem, self.case_rule()) {
+            Some(ParsedName::Key(key)) => problem.on_key(key.as_str()),
+            _ => problem,
+        }
+    }
 }
 
 /// How often something that takes a moment is looked at.

@@ -216,8 +216,9 @@ impl Opened {
             };
             let page = match live.catalog.ask(&live.clock, ask) {
                 Ok(page) => page,
-                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
-                Err(_) => return Ok(None),
+                // It is as if nobody listed it; what could not be asked may be the next time.
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+                Err(error) => return Err(error),
             };
             let mut keys = page.iter().filter_map(|text| Key::new(text).ok());
             if let Some(key) = keys.find(|key| key.name(self.case_rule()) == stem) {
@@ -293,9 +294,16 @@ impl Opened {
         context: Context<'_>,
     ) -> Result<()> {
         let Some(key) = look.key.clone() else { return Ok(()) };
-        let row = self.row_known(&key, context, look)?;
         // That one may be newer than all the others.
         let has_damaged = specimens.iter().any(|one| matches!(one.mark, Mark::Damaged));
+        let row = match self.row_known(&key, context, look) {
+            // Files whose records are whole are as well as ever, if the index could not be asked from
+            // the beginning. What could not be asked is no "nobody knows".
+            Err(error) if error.kind() != ErrorKind::Busy && !has_damaged && !context.has_index => {
+                None
+            }
+            row => row?,
+        };
         let is_doubtful = has_damaged && self.is_in_doubt();
         let mut ours: Vec<(Candidate, Record)> = Vec::new();
         let mut foreign: Vec<(Candidate, Record)> = Vec::new();
@@ -425,7 +433,6 @@ impl Opened {
     fn row_known(&self, key: &Key, context: Context<'_>, look: &mut Look) -> Result<Option<Row>> {
         let Some(live) = self.maybe_live().filter(|live| live.coherent) else { return Ok(None) };
         match live.catalog.ask(&live.clock, |index| index.get(key.as_str())) {
-            Ok(row) => Ok(row),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 if context.has_index {
                     look.problems.push(
@@ -436,9 +443,7 @@ impl Opened {
                 }
                 Ok(None)
             }
-            Err(error) if error.kind() == ErrorKind::Busy => Err(error),
-            // The files are as well as ever.
-            Err(_) => Ok(None),
+            row => row,
         }
     }
 
