@@ -21,7 +21,7 @@ use crate::backend::health::{Cure, Problem, ProblemKind, Quarantined, RepairRepo
 use crate::error::{Error, Result};
 use crate::flush::flush;
 use crate::format::split_suffix;
-use crate::key::Key;
+use crate::key::{Key, STRIPES};
 use crate::record::{Record, Stamp};
 
 impl Opened {
@@ -38,13 +38,16 @@ impl Opened {
         let Some(path) = self.below(problem) else { return Ok(()) };
         let Some((stem, ..)) = split_suffix(path) else { return Ok(()) };
         let paths = Self::paths_of(stem);
-        let stripe = self.stripe_of_name(stem, &paths);
+        // Found by a search through all keys, maybe, which is not to be made once more.
+        let known = problem.key.as_deref().and_then(|text| Key::new(text).ok());
+        let known = known.filter(|key| key.name(self.case_rule()) == stem);
+        let stripe = known.as_ref().map(Key::stripe);
+        let stripe = stripe.or_else(|| self.stripe_of_name(stem, &paths));
         let guard = match stripe {
             Some(stripe) => live.locks.lock(vec![stripe], terms.lock_timeout)?,
-            // Only the index may know whose it is.
             None => live.locks.lock_all(terms.lock_timeout)?,
         };
-        let look = self.look(stem, &paths, context)?;
+        let look = self.look(stem, &paths, known.as_ref(), context)?;
         let stripe = stripe.or_else(|| look.key.as_ref().map(Key::stripe));
         let still = |one: &&Problem| one.kind == problem.kind && self.names(one, path);
         let Some(now) = look.problems.iter().find(still) else { return Ok(()) };
@@ -55,14 +58,16 @@ impl Opened {
             report.kept.push(Problem { what, ..problem.clone() });
             return Ok(());
         }
-        begin(live, stripe.as_slice());
+        // A memory may have the value of a key that nobody knows any more: all of them ask anew.
+        let stripes = stripe.map_or_else(|| (0..STRIPES).collect(), |stripe| vec![stripe]);
+        begin(live, &stripes);
         let done = if is_known {
             let restored = self.restore_record(live, path, look.key.as_ref());
             restored.map(|()| report.mended.push(problem.clone()))
         } else {
             self.set_aside_files(live, path, problem, &look, report)
         };
-        finish(live, stripe.as_slice());
+        finish(live, &stripes);
         drop(guard);
         done
     }
@@ -107,6 +112,9 @@ impl Opened {
             let left = self.find(key, None, super::super::find::Search::All)?;
             if !left.iter().any(Candidate::is_ours) {
                 commit(live, vec![removal(key)]);
+            }
+            if left.is_empty() {
+                self.forget_key(live, key);
             }
             step();
         }

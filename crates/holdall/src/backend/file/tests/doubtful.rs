@@ -73,6 +73,32 @@ fn an_older_inline_value_is_never_the_value_beside_a_file_whose_stamp_is_damaged
 }
 
 #[test]
+fn an_older_inline_value_does_not_come_back_for_a_damaged_file_of_a_key_that_only_it_tells() {
+    for length in [500, 1_500] {
+        for is_scanned in [true, false] {
+            let it = fixture();
+            let text = format!("long/{}", "x".repeat(length));
+            on(it.dir.path(), 100).put(put(&text, Format::Json, "\"older\"")).expect("put");
+            it.put("other", Format::Json, "1");
+            let opened = it.backend.opened().expect("open");
+            let file = it.path(&format!("{}.json", key(&text).name(opened.case_rule())));
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            fs::copy(it.path("other.json"), &file).expect("copied");
+            set_stamp(&file, b"nothing");
+            opened.live().expect("writable").clock.set_diverged(true);
+            if is_scanned {
+                it.backend.list("", None, 9).expect("filled anew");
+            }
+            assert_eq!(it.get(&text).expect_err("in doubt").kind(), ErrorKind::Corrupt);
+            let found = verified(&it.backend);
+            assert!(kinds(&found).contains(&("stamp_damaged", Some(&*text))), "{found:?}");
+            assert_eq!(cured(&it.backend).quarantined.len(), 2, "{length}");
+            assert!(it.get(&text).expect("a miss").is_none() && !file.exists());
+        }
+    }
+}
+
+#[test]
 fn conditions_are_not_judged_by_an_older_inline_value() {
     let (it, older) = left_beside_inline();
     let delete = |condition| it.backend.delete(&key("k"), &condition, Durability::Process);

@@ -1,11 +1,12 @@
-//! Repairs while the index cannot be asked: what it may know is waited for, and no file is taken out of
-//! the store for the want of it.
+//! Records that are damaged, and the index that may know them: it is asked no more than it has to be, and
+//! while it cannot be asked no file is taken out of the store.
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::repair::{cured, long_and_damaged};
+use super::repair::{cured, long_and_damaged, repaired};
 use super::verify::*;
 use super::*;
+use crate::backend::file::verify::names::tests_support::pages;
 use crate::backend::health::{RepairReport, VerifyReport};
 use crate::index::Index as _;
 
@@ -87,5 +88,60 @@ fn a_file_whose_record_was_known_stays_if_it_is_not_known_any_more() {
     assert_eq!(done.quarantined.len(), 0, "{done:?}");
     let is_kept = |one: &crate::backend::health::Problem| one.key.as_deref() == Some("a");
     assert!(done.kept.iter().any(is_kept) && file.exists(), "{done:?}");
-    assert_eq!(cured(&it.backend).quarantined.len(), 2, "nobody knows them");
+    assert_eq!(cured(&it.backend).quarantined.len(), 1, "nobody knows it");
+}
+
+/// Damages the records of this many values, whose long keys were only there, beside sound ones.
+fn many_damaged(count: usize) -> Fixture {
+    let it = filled();
+    for number in 0..200 {
+        it.put(&format!("sound/{number:03}"), Format::Json, "1");
+    }
+    for number in 0..count {
+        it.put(&format!("long/{}/{number}", "x".repeat(500)), Format::String, "text");
+    }
+    it.backend.list("", None, 1).expect("listed");
+    let files = fs::read_dir(it.path("long")).into_iter().flatten();
+    for file in files.map(|file| file.expect("read").path()) {
+        let mut stamp = stamp_of(&file);
+        stamp[12] ^= 1;
+        set_stamp(&file, &stamp);
+    }
+    it
+}
+
+#[test]
+fn the_keys_of_all_damaged_records_are_looked_for_once() {
+    let pages_for = |count| {
+        let it = many_damaged(count);
+        let before = pages();
+        assert_eq!(kinds(&verified(&it.backend)).len(), count);
+        let verified = pages() - before;
+        let done = repaired(&it.backend, false);
+        assert_eq!((done.mended.len(), done.quarantined.len()), (count, 0));
+        (verified, pages() - before)
+    };
+    assert_eq!(pages_for(0), (0, 0));
+    let (verified, repaired) = pages_for(1);
+    assert_eq!(repaired, 2 * verified, "the repair verifies, and asks no more");
+    assert_eq!(pages_for(20), (verified, repaired));
+}
+
+#[test]
+fn a_damaged_record_whose_key_is_known_is_mended_while_others_write() {
+    let Fixture { dir, backend } = many_damaged(3);
+    drop(backend);
+    let lock_timeout = std::time::Duration::from_millis(1);
+    let options = FileOptions { lock_timeout, ..FileOptions::default() };
+    let it = Fixture { backend: FileBackend::new(dir.path(), options), dir };
+    let found = verified(&it.backend);
+    let keys: Vec<_> = found.problems.iter().filter_map(|one| one.key.as_deref()).collect();
+    assert_eq!(keys.len(), 3);
+    let opened = it.backend.opened().expect("open");
+    let live = opened.live().expect("writable");
+    let stripes: Vec<usize> = keys.iter().map(|text| key(text).stripe()).collect();
+    let other = (0..).find(|stripe| !stripes.contains(stripe)).expect("there are 4,096");
+    let _writer = live.locks.lock(vec![other], lock_timeout).expect("free");
+    let done = mended(&it, &found);
+    assert_eq!((done.mended.len(), done.quarantined.len()), (3, 0), "{done:?}");
 }

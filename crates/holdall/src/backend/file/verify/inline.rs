@@ -45,8 +45,7 @@ impl Opened {
             found.push(Problem::new(ProblemKind::InlineMissing, gone).at(database()));
             return Ok(false);
         }
-        if !self.path.join(database()).exists() {
-            // Opening it would make it. The note that there were inline values is never taken back.
+        if !self.has_inline_database() {
             return Ok(false);
         }
         let flaws = match live.inline.ask(SqliteIndex::flaws) {
@@ -66,6 +65,12 @@ impl Opened {
             found.push(problem);
         }
         Ok(true)
+    }
+
+    /// Whether there is a database of inline values: opening it would make it. The note that there were
+    /// inline values is never taken back.
+    pub(super) fn has_inline_database(&self) -> bool {
+        self.may_have_inline() && self.path.join(database()).exists()
     }
 
     /// A page of the keys of inline values after this one.

@@ -3,11 +3,14 @@
 //!
 //! Nothing is locked and nothing changed, but that files of other programs are listed from then on.
 //! What looks wrong is looked at again until no writer came between: `value` judges the files of a
-//! key, `inline` the values in the database, `rows` the index, `own` the store's own files, and
-//! `walk` finds the names.
+//! key, `inline` the values in the database, `rows` the index, `own` the store's own files. `walk`
+//! finds the names, `names` the keys of those whose files do not tell them any more, and `files` goes
+//! through both.
 
 mod content;
+mod files;
 mod inline;
+pub(super) mod names;
 mod own;
 mod rows;
 mod value;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::inline::database;
+use self::names::{Nameless, Witness};
 use self::own::Loose;
 pub(super) use self::value::{Context, KNOWN, Look};
 use self::walk::Group;
@@ -34,7 +38,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::index::Index as _;
-use crate::key::{Key, ParsedName, parse_name};
+use crate::key::Key;
 
 /// One step ends after so many values, or so many bytes, or so many milliseconds.
 const STEP_VALUES: usize = 64;
@@ -51,6 +55,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Phase {
     Own,
     Files,
+    NamesInIndex,
+    NamesInline,
+    Nameless,
     Rows,
     Inline,
     Leftovers,
@@ -71,6 +78,7 @@ pub(super) struct FileVerifying {
     folders: Vec<String>,
     /// The files of the folder at hand.
     groups: Vec<Group>,
+    nameless: Nameless,
     open_to_others: Option<Problem>,
     after: Option<String>,
     loose: Vec<Loose>,
@@ -101,6 +109,7 @@ impl FileVerifying {
             has_index: false,
             folders: vec![String::new()],
             groups: Vec::new(),
+            nameless: Nameless::default(),
             open_to_others: None,
             after: None,
             loose: Vec::new(),
@@ -156,65 +165,6 @@ impl FileVerifying {
         }
         self.add_all(found);
         Ok(())
-    }
-
-    /// Reads the files of one key, or lists the next folder; `false` when there are no more.
-    fn read_files(&mut self, examiner: Examiner<'_>) -> Result<bool> {
-        let Some(group) = self.groups.pop() else {
-            let Some(folder) = self.folders.pop() else { return Ok(false) };
-            let listed = self.opened.list_folder(&folder)?;
-            self.report.foreign += listed.foreign;
-            self.groups = listed.groups;
-            self.open_to_others = listed.open_to_others;
-            self.folders.extend(listed.below.into_iter().rev());
-            for inode in &listed.inodes {
-                self.stampless.remove(inode);
-            }
-            self.add_all(listed.problems);
-            return Ok(true);
-        };
-        let opened = Arc::clone(&self.opened);
-        let context = self.context(examiner);
-        let stripe = opened.stripe_of_name(&group.stem, &group.paths);
-        let mut is_first = true;
-        let look = || {
-            if std::mem::take(&mut is_first) {
-                return opened.look(&group.stem, &group.paths, context);
-            }
-            // It may have moved to another format meanwhile.
-            opened.look(&group.stem, &Opened::paths_of(&group.stem), context)
-        };
-        let look = match window(&opened, stripe, look, |look| look.problems.is_empty()) {
-            // A record is damaged, and whether the index has it could not be asked.
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Version) => {
-                self.add(opened.unjudged(&group, &error));
-                return Ok(true);
-            }
-            look => look?,
-        };
-        self.report.checked += look.checked;
-        self.report.bytes += look.bytes;
-        self.report.foreign += look.foreign;
-        self.note_generation(look.generation);
-        if look.has_long_key
-            && let Some((_, digest)) = group.stem.rsplit_once("%=")
-        {
-            self.keyless.remove(digest);
-        }
-        if look.generation > 0
-            && let Some(problem) = self.open_to_others.take()
-        {
-            self.add(problem);
-        }
-        if let (Some(key), Some(record)) = (&look.key, &look.adopt) {
-            opened.note_foreign(key, record);
-            self.report.adopted.push(key.clone());
-        }
-        if look.problems.iter().any(|one| one.kind == ProblemKind::RowDamaged) {
-            self.has_index = false;
-        }
-        self.add_all(look.problems);
-        Ok(true)
     }
 
     /// A generation that the clock has not given means that it has forgotten some.
@@ -316,6 +266,9 @@ impl Verifying for FileVerifying {
             let more = match self.phase {
                 Phase::Own => self.begin().map(|()| false),
                 Phase::Files => self.read_files(examiner),
+                Phase::NamesInIndex => self.search_names(Witness::Index),
+                Phase::NamesInline => self.search_names(Witness::Inline),
+                Phase::Nameless => self.read_nameless(examiner),
                 Phase::Rows => self.read_rows(examiner),
                 Phase::Inline => self.read_inline(examiner),
                 Phase::Leftovers => {
@@ -328,7 +281,10 @@ impl Verifying for FileVerifying {
                 self.after = None;
                 self.phase = match self.phase {
                     Phase::Own => Phase::Files,
-                    Phase::Files => Phase::Rows,
+                    Phase::Files => Phase::NamesInIndex,
+                    Phase::NamesInIndex => Phase::NamesInline,
+                    Phase::NamesInline => Phase::Nameless,
+                    Phase::Nameless => Phase::Rows,
                     Phase::Rows => Phase::Inline,
                     Phase::Inline => Phase::Leftovers,
                     Phase::Leftovers | Phase::Done => Phase::Done,
@@ -396,19 +352,6 @@ fn window<T>(
     }
     let _guard = live.locks.lock(vec![stripe], PATIENCE)?;
     look()
-}
-
-impl Opened {
-    /// What is said of files that could not be judged.
-    fn unjudged(&self, group: &Group, error: &Error) -> Problem {
-        let what = format!("it could not be judged: {}", error.cause());
-        let path = group.paths.first().unwrap_or(&group.stem);
-        let problem = Problem::new(ProblemKind::Unreadable, what).at(path);
-        match parse_name(&group.stem, self.case_rule()) {
-            Some(ParsedName::Key(key)) => problem.on_key(key.as_str()),
-            _ => problem,
-        }
-    }
 }
 
 /// How often something that takes a moment is looked at.

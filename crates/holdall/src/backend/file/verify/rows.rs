@@ -90,7 +90,7 @@ impl Opened {
         let path = Stamp::decode(&row.record).map(|stamp| stamp.record.ending().after(&stem));
         if !path.as_deref().is_some_and(|path| self.is_there(path)) {
             let look = || {
-                let look = self.look(&stem, &Self::paths_of(&stem), context)?;
+                let look = self.look(&stem, &Self::paths_of(&stem), Some(key), context)?;
                 let row = live.catalog.ask(&live.clock, |index| index.get(key.as_str()))?;
                 // What stands in its place is told by the look at the files.
                 let is_empty = look.checked == 0 && look.problems.is_empty();

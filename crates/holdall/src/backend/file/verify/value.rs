@@ -13,7 +13,7 @@ use crate::backend::Reading;
 use crate::backend::health::{Finding, Inspect, Problem, ProblemKind};
 use crate::error::{ErrorKind, Result};
 use crate::format::Ending;
-use crate::index::{Index as _, Row, SqliteIndex};
+use crate::index::{Index as _, Row};
 use crate::key::{Key, ParsedName, parse_name};
 use crate::record::{Record, Stamp};
 
@@ -52,6 +52,8 @@ pub(in super::super) struct Look {
     pub(in super::super) generation: u64,
     /// The text of the key lies in a file of its own.
     pub(in super::super) has_long_key: bool,
+    /// Others may know the key, which the files do not tell any more.
+    pub(super) is_nameless: bool,
 }
 
 /// What lies at the end of a file that the store has not stamped for this key.
@@ -111,11 +113,13 @@ impl Opened {
     }
 
     /// Reads the files at `paths`, which are those of the key with this name, and says what is
-    /// wrong with them. Takes no lock: whether a writer came between is for the caller to see.
+    /// wrong with them. `known` is the key, if others know it. Takes no lock: whether a writer came
+    /// between is for the caller to see.
     pub(in super::super) fn look(
         &self,
         stem: &str,
         paths: &[String],
+        known: Option<&Key>,
         context: Context<'_>,
     ) -> Result<Look> {
         let mut look = Look::default();
@@ -139,7 +143,7 @@ impl Opened {
                 }
             }
         }
-        look.key = self.key_of(stem, &parsed, &marks)?;
+        look.key = self.key_of(stem, &parsed, &marks).or_else(|| known.cloned());
         let blocked = look.problems.len();
         for one in &mut look.problems[..blocked] {
             one.key = look.key.as_ref().map(|key| key.as_str().to_owned());
@@ -180,53 +184,16 @@ impl Opened {
         }
     }
 
-    fn key_of(
-        &self,
-        stem: &str,
-        parsed: &ParsedName,
-        marks: &[Option<Vec<u8>>],
-    ) -> Result<Option<Key>> {
+    fn key_of(&self, stem: &str, parsed: &ParsedName, marks: &[Option<Vec<u8>>]) -> Option<Key> {
         if let ParsedName::Key(key) = parsed {
-            return Ok(Some(key.clone()));
+            return Some(key.clone());
         }
         let stamps = marks.iter().flatten().filter_map(|bytes| Stamp::decode(bytes));
         let told = stamps.filter_map(|stamp| stamp.key);
         let kept = self.maybe_live().and_then(|live| live.long_key(stem));
-        let known = told
-            .chain(kept)
+        told.chain(kept)
             .filter_map(|text| Key::new(&text).ok())
-            .find(|key| key.name(self.case_rule()) == stem);
-        let is_damaged =
-            |bytes: &Vec<u8>| Stamp::decode(bytes).is_none() && !Stamp::is_newer(bytes);
-        if known.is_none() && marks.iter().flatten().any(is_damaged) {
-            return self.listed_key(stem);
-        }
-        Ok(known)
-    }
-
-    /// The key with this name, if the index lists it. All of its keys are read for that, so only damage
-    /// is worth it.
-    fn listed_key(&self, stem: &str) -> Result<Option<Key>> {
-        let Some(live) = self.maybe_live().filter(|live| live.coherent) else { return Ok(None) };
-        let mut after: Option<String> = None;
-        loop {
-            crate::cancel::check()?;
-            let ask = |index: &SqliteIndex| {
-                index.keys("", after.as_deref(), super::STEP_VALUES, &|_| false)
-            };
-            let page = match live.catalog.ask(&live.clock, ask) {
-                Ok(page) => page,
-                // It is as if nobody listed it; what could not be asked may be the next time.
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let mut keys = page.iter().filter_map(|text| Key::new(text).ok());
-            if let Some(key) = keys.find(|key| key.name(self.case_rule()) == stem) {
-                return Ok(Some(key));
-            }
-            let Some(last) = page.iter().last() else { return Ok(None) };
-            after = Some(last.to_owned());
-        }
+            .find(|key| key.name(self.case_rule()) == stem)
     }
 
     fn specimen(
@@ -267,6 +234,7 @@ impl Opened {
             let path = &one.found.path;
             match (&one.found.stamp, &one.content) {
                 (None, _) if matches!(one.mark, Mark::Damaged) => {
+                    look.is_nameless = true;
                     look.add(ProblemKind::StampDamaged, UNKNOWN, path);
                 }
                 (None, _) => look.foreign += 1,
