@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,9 +12,11 @@ use rustix::fs::{AtFlags, Dir, OFlags, fcntl_setfl, unlinkat};
 use super::super::layout::{own_file, own_folder};
 use super::write::removal;
 use super::{FOLDER, Inline};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index as _, SqliteIndex};
 use crate::key::Key;
+use crate::lock::ofd;
 
 /// A file whose room is given up for removals when the disk is full, and its bytes: what SQLite has
 /// beside an open database, and the log of a removal of one value with some dozens of tags.
@@ -23,6 +25,9 @@ const RESERVED: u64 = 512 * 1_024;
 
 /// How much of it is given up at once. Never all: somebody else would take what is not needed.
 const STEP: u64 = 32 * 1_024;
+
+/// How long is waited for another process that gives up some of it, which takes two system calls; ms.
+const PATIENCE: u64 = 5_000;
 
 /// How many keys are removed with one commit on a full disk.
 const FEW: usize = 4;
@@ -113,8 +118,17 @@ impl Inline {
 
 /// Gives up a part of the reserve; answers whether there was any left.
 pub(super) fn give_up(folder: &OwnedFd) -> bool {
+    give_up_within(folder, PATIENCE)
+}
+
+fn give_up_within(folder: &OwnedFd, patience: u64) -> bool {
     let shorter = own_file(folder, RESERVE).and_then(|file| {
         let file = File::from(file);
+        // Of two at once the later one would make it longer again, by a hole.
+        let clock = Clock::system();
+        let deadline = clock.boot_millis() + patience;
+        let what = "the room that is kept for removals";
+        let _turn = ofd::lock_until(file.as_fd(), 0, 1, true, &clock, deadline, what)?;
         let length = file.metadata().map_err(io)?.len();
         file.set_len(length.saturating_sub(STEP)).map_err(io)?;
         Ok(length > 0)
@@ -194,6 +208,26 @@ mod tests {
     use rustix::fs::SeekFrom;
 
     use super::*;
+
+    #[test]
+    fn one_process_at_a_time_gives_up_some_of_the_reserve() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let folder = || OwnedFd::from(File::open(dir.path()).expect("there"));
+        assert!(keep(&folder()));
+        let other = own_file(&folder(), RESERVE).expect("there");
+        let length =
+            || File::from(other.try_clone().expect("open")).metadata().expect("there").len();
+        assert!(ofd::try_lock(other.as_fd(), 0, 1, true).expect("asked"));
+        assert!(!give_up_within(&folder(), 0));
+        assert_eq!(length(), RESERVED);
+        ofd::unlock(other.as_fd(), 0, 1).expect("freed");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..3).for_each(|_| assert!(give_up(&folder()))));
+            }
+        });
+        assert_eq!(length(), RESERVED - 12 * STEP, "one has taken back what another gave up");
+    }
 
     #[test]
     fn a_reserve_that_one_process_takes_and_another_gives_up_has_no_holes() {
