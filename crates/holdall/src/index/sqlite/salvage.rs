@@ -76,7 +76,8 @@ impl SqliteIndex {
         let mut is_whole_read = false;
         if let Some(source) = source(&old, role)? {
             expected = read::counters(&source).ok().map(|counters| counters.entries);
-            let mut salvage = Salvage::new(source, &mut target, is_whole, Scope::Tree);
+            let salvage = Salvage::new(source, &mut target, is_whole, Scope::Tree);
+            let mut salvage = salvage.map_err(explained)?;
             is_whole_read = salvage.listed(expected).map_err(explained)?;
         }
         let count = |target: &Connection| Ok(read::counters(target).map_err(explained)?.entries);
@@ -122,7 +123,7 @@ fn salvage_copied(
     let expected = read::counters(&source).ok().map(|counters| counters.entries);
     let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'entry'";
     let root = source.query_row(root, [], |row| row.get::<_, u32>(0));
-    let mut salvage = Salvage::new(source, target, is_whole, Scope::Tree);
+    let mut salvage = Salvage::new(source, target, is_whole, Scope::Tree)?;
     if salvage.listed(expected)? && expected == Some(read::counters(salvage.target)?.entries) {
         return Ok(());
     }
@@ -132,7 +133,7 @@ fn salvage_copied(
     for leaf in copied.leaves(root)?.unwrap_or_default() {
         copied.put_at_root(root, leaf)?;
         let source = open::connect(&copied.path, role)?;
-        Salvage::new(source, target, is_whole, Scope::Leaf).all()?;
+        Salvage::new(source, target, is_whole, Scope::Leaf)?.all()?;
     }
     Ok(())
 }

@@ -88,14 +88,16 @@ impl<'a> Salvage<'a> {
         target: &'a mut Connection,
         is_whole: IsWhole<'a>,
         scope: Scope,
-    ) -> Self {
+    ) -> Result<Self, Fault> {
         let pages = match scope {
-            // A source that cannot be asked for that gives no row either.
-            Scope::Tree => source.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap_or(0),
-            Scope::Leaf => 1_u32,
+            Scope::Tree => readable(source.query_row("PRAGMA page_count", [], |row| row.get(0)))?,
+            Scope::Leaf => Some(1_u32),
         };
-        let pages = u64::from(pages);
-        Self {
+        if pages.is_none() {
+            tracing::warn!("the size of a damaged database cannot be read, nor much else of it");
+        }
+        let pages = u64::from(pages.unwrap_or(0));
+        Ok(Self {
             source,
             target,
             is_whole,
@@ -107,7 +109,7 @@ impl<'a> Salvage<'a> {
             rows_left: 8 * ROWS_OF_A_PAGE * (pages + 1),
             tries_left: 256 + 16 * pages,
             highest: None,
-        }
+        })
     }
 
     /// Copies first what a load finds, then what the index of the keys has too: a damaged tree may lead
@@ -275,4 +277,35 @@ fn keep(target: &mut Connection, found: Vec<Found>) -> Result<(), Fault> {
     }
     write::store(&transaction, totals)?;
     Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_database_whose_size_cannot_be_asked_for_is_not_taken_for_an_empty_one() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("old.sqlite");
+        let other = Connection::open(&path).expect("made");
+        other.execute_batch("CREATE TABLE one (id); BEGIN EXCLUSIVE").expect("locked");
+        let source = Connection::open(&path).expect("opened");
+        source.busy_timeout(std::time::Duration::ZERO).expect("set");
+        let mut target = Connection::open_in_memory().expect("made");
+        let salvage = Salvage::new(source, &mut target, &|_, _, _| true, Scope::Tree);
+        let error = salvage.err().expect("in use").at(&path);
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_has_no_pages() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("old.sqlite");
+        std::fs::write(&path, "no database".repeat(1_000)).expect("written");
+        let source = Connection::open(&path).expect("opened");
+        let mut target = Connection::open_in_memory().expect("made");
+        let salvage = Salvage::new(source, &mut target, &|_, _, _| true, Scope::Tree);
+        assert_eq!(salvage.ok().map(|salvage| salvage.tries_left), Some(256));
+    }
 }
