@@ -1,5 +1,6 @@
 //! Listings of files and inline values as one.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use super::super::open::Opened;
@@ -71,11 +72,12 @@ impl Opened {
         once: bool,
         question: impl Fn(&dyn Index) -> Result<T>,
     ) -> Result<(T, T)> {
-        match self.both_as_they_are(terms, once, &question) {
-            // The catalog notes it of the index, nobody of the inline values.
-            Err(error) if error.kind() == ErrorKind::Corrupt && self.live()?.clock.needs_scan() => {
+        let is_index_damaged = Cell::new(false);
+        match self.both_as_they_are(terms, once, &question, &is_index_damaged) {
+            // For inline values that are damaged another scan would be in vain.
+            Err(error) if is_index_damaged.get() => {
                 tracing::warn!("the index is damaged: {error}");
-                self.both_as_they_are(terms, once, &question)
+                self.both_as_they_are(terms, once, &question, &is_index_damaged)
             }
             answers => answers,
         }
@@ -86,6 +88,7 @@ impl Opened {
         terms: Terms<'_>,
         once: bool,
         question: &impl Fn(&dyn Index) -> Result<T>,
+        is_index_damaged: &Cell<bool>,
     ) -> Result<(T, T)> {
         let apart = self.ensure_index(terms)?;
         let live = self.live()?;
@@ -95,7 +98,12 @@ impl Opened {
             let inline = has_inline.then(|| live.inline.ask(|values| question(values)));
             return Ok((files, inline.transpose()?.unwrap_or_default()));
         }
-        let ask_files = || live.catalog.ask(&live.clock, |index| question(index));
+        let ask_files = || {
+            let files = live.catalog.ask(&live.clock, |index| question(index));
+            let is_damage = files.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt);
+            is_index_damaged.set(is_damage);
+            files
+        };
         if !live.clock.has_inline() {
             let files = ask_files()?;
             // One that came first may have been the first of all.
@@ -164,4 +172,38 @@ fn merge(
     });
     rows.dedup_by(|later, earlier| later.key == earlier.key);
     Page { rows, is_last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::file::{FileBackend, FileOptions};
+    use crate::backend::{Backend as _, Part, Put};
+    use crate::error::Error;
+    use crate::format::Format;
+    use crate::key::Key;
+
+    #[test]
+    fn damaged_inline_values_have_no_index_filled_anew_whoever_wants_that_meanwhile() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = FileOptions { inline_below: 100, ..FileOptions::default() };
+        let backend = FileBackend::new(dir.path(), options);
+        let part = Part::Stable(bytes::Bytes::from_static(b"1"));
+        let key = Key::new("k").expect("a valid key");
+        backend.put(Put::new(key, Format::Json, vec![part])).expect("put");
+        backend.totals().expect("filled");
+        let opened = backend.writable().expect("open");
+        let clock = &opened.live().expect("writable").clock;
+        let (before, asked) = (clock.epoch(), Cell::new(0));
+        let answer = opened.both(backend.terms(), true, |index| {
+            asked.set(asked.get() + 1);
+            if asked.get() == 1 {
+                return index.totals();
+            }
+            clock.set_diverged(true);
+            Err(Error::new(ErrorKind::Corrupt, "the inline values are damaged"))
+        });
+        assert_eq!(answer.expect_err("damaged").kind(), ErrorKind::Corrupt);
+        assert_eq!((asked.get(), clock.epoch()), (2, before));
+    }
 }
