@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::coherence::ClockFile;
 use crate::clock::Clock;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Change, GroupCommit, INDEX_FILE, Index, SqliteIndex};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -31,6 +31,13 @@ struct Current {
     epoch: u64,
     index: Arc<SqliteIndex>,
     commits: GroupCommit,
+}
+
+/// A damaged index is made anew by the next listing.
+fn note_damage(clock: &ClockFile, error: &Error) {
+    if error.kind() == ErrorKind::Corrupt {
+        clock.set_diverged(true);
+    }
 }
 
 /// Keeps the index closed while a process is forked.
@@ -125,11 +132,7 @@ impl Catalog {
     fn with<T>(&self, clock: &ClockFile, work: impl FnOnce(&Current) -> Result<T>) -> Result<T> {
         let guard = self.current(clock)?;
         let Some(current) = &*guard else { unreachable!("`current` has just opened it") };
-        let result = work(current);
-        if matches!(&result, Err(error) if error.kind() == ErrorKind::Corrupt) {
-            clock.set_diverged(true);
-        }
-        result
+        work(current).inspect_err(|error| note_damage(clock, error))
     }
 
     fn current(&self, clock: &ClockFile) -> Result<RwLockReadGuard<'_, Option<Current>>> {
@@ -176,7 +179,7 @@ impl Catalog {
         match current.index.close() {
             // Another process has replaced it meanwhile, and removed it.
             Err(_) if current.epoch != clock.epoch() => Ok(()),
-            closed => closed,
+            closed => closed.inspect_err(|error| note_damage(clock, error)),
         }
     }
 
@@ -196,7 +199,7 @@ impl Catalog {
         }
         let mut slot = self.slot();
         if let Some(current) = slot.take() {
-            current.index.close()?;
+            current.index.close().inspect_err(|error| note_damage(clock, error))?;
         }
         closed(trusted);
         Ok(())

@@ -376,12 +376,12 @@ impl Live {
                     self.clock.set_closed();
                 }
             });
-            unless_full(closed)
+            unless_only_index(closed)
         })? {
             return Ok(());
         }
         self.inline.close()?;
-        unless_full(self.catalog.close(&self.clock))
+        unless_only_index(self.catalog.close(&self.clock))
     }
 
     /// Does something if this process alone has the store open, and nobody can open it meanwhile.
@@ -399,10 +399,10 @@ impl Live {
 }
 
 /// An index that a full disk does not let be written down is in doubt at the next opening, as after a
-/// crash; values do not suffer from it.
-fn unless_full(closed: Result<()>) -> Result<()> {
+/// crash, and a damaged one is made anew; values do not suffer from it.
+fn unless_only_index(closed: Result<()>) -> Result<()> {
     match closed {
-        Err(error) if error.is_disk_full() => {
+        Err(error) if error.is_disk_full() || error.kind() == ErrorKind::Corrupt => {
             tracing::warn!("the index was not written down: {error}");
             Ok(())
         }

@@ -181,6 +181,22 @@ fn a_damaged_index_is_filled_from_the_files() {
 }
 
 #[test]
+fn a_damaged_index_makes_no_close_fail_after_values_were_saved() {
+    for texts in [&["a"][..], &["a", "b", "c"]] {
+        let it = fixture();
+        for text in texts {
+            it.put(text, Format::Json, "1");
+        }
+        let it = reopened(it);
+        fs::write(index_file(&it), "no database".repeat(1_000)).expect("damaged");
+        it.put("new", Format::Json, "1");
+        it.backend.close().expect("the values are there, and the index is but a copy");
+        let it = reopened(it);
+        assert_eq!(it.backend.list("", None, 10).expect("filled anew").len(), texts.len() + 1);
+    }
+}
+
+#[test]
 fn whoever_meets_a_damaged_row_has_the_index_filled_anew() {
     let it = fixture();
     for text in ["a", "b", "c"] {
