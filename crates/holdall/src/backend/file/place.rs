@@ -35,19 +35,66 @@ pub(crate) fn refuse_if_others_write(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The kind of file system that a folder lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSystem {
+    /// The number that statfs(2) gives for its kind.
+    pub number: u64,
+    /// The usual name; `None` if it is not known here.
+    pub name: Option<&'static str>,
+    /// Whether other machines may share it: a store there is refused unless that was allowed.
+    pub is_network: bool,
+}
+
+/// Those that other machines may share.
+const NETWORK: &[(u64, &str)] = &[
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "SMB"),
+    (0xfe53_4d42, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x6573_5546, "FUSE"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x5346_414f, "AFS"),
+];
+
+/// Those of one machine, only to be named.
+const LOCAL: &[(u64, &str)] = &[
+    (0xef53, "ext4"),
+    (0x5846_5342, "XFS"),
+    (0x9123_683e, "Btrfs"),
+    (0x2fc1_2fc1, "ZFS"),
+    (0xf2f5_2010, "F2FS"),
+    (0xca45_1a4e, "bcachefs"),
+    (0x0102_1994, "tmpfs"),
+    (0x794c_7630, "overlayfs"),
+];
+
+impl FileSystem {
+    /// That of a file or folder. Asks the system, which may block where it is a network's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if it cannot be asked.
+    pub fn of(path: &Path) -> Result<Self> {
+        let found = rustix::fs::statfs(path).map_err(|error| Error::io(error.into(), path))?;
+        Ok(Self::numbered(found.f_type as u64))
+    }
+
+    fn numbered(number: u64) -> Self {
+        let number = number & 0xffff_ffff;
+        let named = |kinds: &[(u64, &'static str)]| {
+            kinds.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+        };
+        let network = named(NETWORK);
+        Self { number, name: network.or_else(|| named(LOCAL)), is_network: network.is_some() }
+    }
+}
+
 /// The name of the file system if it is one that other machines share.
 pub(crate) fn network_file_system(base: &OwnedFd) -> Result<Option<&'static str>, Errno> {
-    let kind = rustix::fs::fstatfs(base)?.f_type as u64 & 0xffff_ffff;
-    Ok(match kind {
-        0x6969 => Some("NFS"),
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-        0x0102_1997 => Some("9p"),
-        0x6573_5546 => Some("FUSE"),
-        0x00c3_6400 => Some("Ceph"),
-        0x0bd0_0bd0 => Some("Lustre"),
-        0x5346_414f => Some("AFS"),
-        _ => None,
-    })
+    let kind = FileSystem::numbered(rustix::fs::fstatfs(base)?.f_type as u64);
+    Ok(kind.name.filter(|_| kind.is_network))
 }
 
 #[cfg(test)]
@@ -75,6 +122,22 @@ mod tests {
         std::fs::create_dir(&inside).expect("made");
         assert!(opened(&inside).is_err());
         assert!(!dir.path().join(OWN).exists());
+    }
+
+    #[test]
+    fn a_file_system_has_its_name_and_whether_others_share_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let here = FileSystem::of(dir.path()).expect("it is there");
+        assert_eq!(here, FileSystem::numbered(here.number));
+        for (number, name, is_network) in
+            [(0x6969, Some("NFS"), true), (0xef53, Some("ext4"), false), (7, None, false)]
+        {
+            assert_eq!(FileSystem::numbered(number), FileSystem { number, name, is_network });
+        }
+        assert_eq!(
+            FileSystem::of(&dir.path().join("none")).expect_err("none").kind(),
+            ErrorKind::Io
+        );
     }
 
     #[test]
