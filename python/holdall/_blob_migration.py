@@ -114,11 +114,10 @@ class BlobMigration(BlobUpkeep):
         done = _Done(dry_run, progress)
         is_more = True
         while is_more:
-            is_more, checked, foreign = await self._wait(work.step())
+            is_more, checked, converted, foreign = await self._wait(work.step())
             if target is not None:
                 await self._each(foreign, lambda key: self._convert(done, key, target))
-            counts = work.report()
-            done.tell(checked, counts[1])
+            done.tell(checked, converted)
         return done.report(*work.report())
 
     async def _each(self, keys: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:

@@ -234,9 +234,9 @@ class LargeValue:
 class Migration:
     """A migration that is under way."""
 
-    def step(self) -> Awaitable[tuple[bool, int, list[str]]]:
-        """Goes on for some values: whether there is more to do, values looked at, and the keys
-        met in this step whose values take Python.
+    def step(self) -> Awaitable[tuple[bool, int, int, list[str]]]:
+        """Goes on for some values: whether there is more to do, values looked at and converted so
+        far, and the keys met in this step whose values take Python.
         """
     def report(self) -> tuple[int, int, int, int, int, dict[str, HoldallError]]:
         """Values looked at, converted and left as they are; bytes of the converted ones before and

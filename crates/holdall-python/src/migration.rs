@@ -13,43 +13,34 @@ use crate::errors;
 #[pyclass(frozen, module = "holdall._core")]
 pub(crate) struct Migration {
     /// Taken by one step at a time, on a pool thread or where no event loop runs.
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<holdall::Migration>>,
     blocking: bool,
-}
-
-struct State {
-    work: holdall::Migration,
-    /// How many of the keys that take Python were given out.
-    given: usize,
 }
 
 impl Migration {
     pub(crate) fn new(work: holdall::Migration, blocking: bool) -> Self {
-        Self { shared: Arc::new(Mutex::new(State { work, given: 0 })), blocking }
+        Self { shared: Arc::new(Mutex::new(work)), blocking }
     }
 }
 
-fn locked(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+fn locked(shared: &Mutex<holdall::Migration>) -> MutexGuard<'_, holdall::Migration> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[pymethods]
 impl Migration {
-    /// Goes on for some values: whether there is more to do, values looked at, and the keys met in
-    /// this step whose values take Python.
+    /// Goes on for some values: whether there is more to do, values looked at and converted so far,
+    /// and the keys met in this step whose values take Python.
     fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let shared = Arc::clone(&self.shared);
         let work = move || {
-            let mut state = locked(&shared);
-            let is_more = state.work.step()?;
-            let so_far = state.work.so_far();
-            let (checked, all) = (so_far.checked, so_far.foreign.len());
-            let foreign = so_far.foreign[state.given..].to_vec();
-            state.given = all;
-            Ok((is_more, checked, foreign))
+            let mut work = locked(&shared);
+            let is_more = work.step()?;
+            let MigrationReport { checked, converted, .. } = work.so_far();
+            Ok((is_more, *checked, *converted, work.foreign().to_vec()))
         };
         bridge::run(py, self.blocking, Vec::new(), work, |py, done: holdall::Result<_>| {
-            let done: (bool, u64, Vec<String>) =
+            let done: (bool, u64, u64, Vec<String>) =
                 done.map_err(|error| errors::raised(py, &error))?;
             Ok(done.into_pyobject(py)?.into_any().unbind())
         })
@@ -58,9 +49,8 @@ impl Migration {
     /// Values looked at, converted and left as they are; bytes of the converted ones before and
     /// after; and by key the errors of those that failed.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Report<'py>> {
-        let state = locked(&self.shared);
-        let MigrationReport { checked, converted, unchanged, bytes, failed, .. } =
-            state.work.so_far();
+        let work = locked(&self.shared);
+        let MigrationReport { checked, converted, unchanged, bytes, failed, .. } = work.so_far();
         let errors = PyDict::new(py);
         for (key, error) in failed {
             errors.set_item(key, errors::instance(py, error)?)?;

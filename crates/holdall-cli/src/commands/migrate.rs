@@ -82,7 +82,7 @@ impl Migrate {
     }
 
     /// What can be done without Python; and how many values take it.
-    fn here(&self, blobs: &BlobManager, mut bar: Progress) -> Result<(Done, usize), Failure> {
+    fn here(&self, blobs: &BlobManager, mut bar: Progress) -> Result<(Done, u64), Failure> {
         let mut migration = blobs.migration(self.asked());
         let token = interrupt::listen();
         let outcome = token.run(|| -> holdall::Result<()> {
@@ -103,7 +103,7 @@ impl Migrate {
         let told = |(key, error): (String, Error)| (key, error.to_string());
         let failed = failed.into_iter().map(told).collect();
         let done = Done { checked, converted, unchanged, bytes, failed, is_interrupted };
-        Ok((done, foreign.len()))
+        Ok((done, foreign))
     }
 }
 

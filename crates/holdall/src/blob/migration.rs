@@ -63,8 +63,8 @@ pub struct MigrationReport {
     pub unchanged: u64,
     /// Bytes of the converted values before, and after.
     pub bytes: (u64, u64),
-    /// Keys of values that take Python to convert. Each is as it was.
-    pub foreign: Vec<String>,
+    /// Of those, how many take Python to convert, and are as they were.
+    pub foreign: u64,
     /// Keys of values that could not be converted, and why. Each is as it was.
     pub failed: Vec<(String, Error)>,
 }
@@ -75,9 +75,13 @@ pub struct Migration {
     /// With the compression that is asked for.
     manager: BlobManager,
     asked: Migrate,
-    /// The keys up to here are done.
+    /// The keys up to here are done, but for those in `open`.
     after: Option<String>,
     is_over: bool,
+    /// Keys of values that a cancellation has kept from being placed.
+    open: Vec<String>,
+    /// Keys that the last step met and that take Python.
+    foreign: Vec<String>,
     done: MigrationReport,
 }
 
@@ -115,7 +119,15 @@ impl BlobManager {
         let compression = asked.compression.unwrap_or_default();
         let options = BlobOptions { compression, ..(*self.options).clone() };
         let manager = Self { options: Arc::new(options), ..self.clone() };
-        Migration { manager, asked, after: None, is_over: false, done: MigrationReport::default() }
+        Migration {
+            manager,
+            asked,
+            after: None,
+            is_over: false,
+            open: Vec::new(),
+            foreign: Vec::new(),
+            done: MigrationReport::default(),
+        }
     }
 
     /// As [`BlobManager::migration`], to its end; `progress` is told after every step. Blocks all
@@ -144,6 +156,13 @@ impl Migration {
         &self.done
     }
 
+    /// Keys of values that the last step has met and that take Python to convert; never more than
+    /// one step looks at, whatever the size of the store.
+    #[must_use]
+    pub fn foreign(&self) -> &[String] {
+        &self.foreign
+    }
+
     /// What was done in all.
     #[must_use]
     pub fn finish(self) -> MigrationReport {
@@ -156,14 +175,18 @@ impl Migration {
     /// As for [`BlobManager::migrate`]; another call goes on from there.
     pub fn step(&mut self) -> Result<bool> {
         self.go_on().map_err(|error| error.during("migrate the store"))?;
-        Ok(!self.is_over)
+        Ok(!self.is_over || !self.open.is_empty())
     }
 
     fn go_on(&mut self) -> Result<()> {
+        self.foreign.clear();
+        cancel::check()?;
+        let open = std::mem::take(&mut self.open);
+        let again = open.iter().filter_map(|key| self.prepared(key, 0)).collect();
+        self.place(again)?;
         if self.is_over {
             return Ok(());
         }
-        cancel::check()?;
         let after = self.after.as_deref();
         let page = match &self.asked.tag {
             Some(tag) => self.manager.tagged(tag, after, MOST_VALUES)?,
@@ -173,28 +196,36 @@ impl Migration {
         let mut ready = Vec::new();
         let mut bytes = 0;
         for about in page {
-            if !about.key.starts_with(&self.asked.prefix) {
-                continue;
+            if about.key.starts_with(&self.asked.prefix) {
+                self.done.checked += 1;
+                if let Some(one) = self.looked_at(&about) {
+                    bytes += one.put.length();
+                    ready.push(one);
+                }
             }
-            self.done.checked += 1;
-            if !self.asked.wants(&about) {
-                self.done.unchanged += u64::from(self.asked.is_done(about.record()));
-            } else if !self.asked.is_possible(about.record()) {
-                self.done.foreign.push(about.key.clone());
-            } else if let Some(one) = self.prepared(&about.key, 0) {
-                bytes += one.put.length();
-                ready.push(one);
-            }
+            self.after = Some(about.key);
             if bytes >= MOST_BYTES {
-                self.place(std::mem::take(&mut ready));
+                self.place(std::mem::take(&mut ready))?;
                 cancel::check()?;
                 bytes = 0;
             }
-            self.after = Some(about.key);
         }
-        self.place(ready);
         self.is_over = is_last;
-        Ok(())
+        self.place(ready)
+    }
+
+    /// What is to be placed for a value, if anything.
+    fn looked_at(&mut self, about: &BlobMetadata) -> Option<Ready> {
+        if !self.asked.wants(about) {
+            self.done.unchanged += u64::from(self.asked.is_done(about.record()));
+            return None;
+        }
+        if !self.asked.is_possible(about.record()) {
+            self.done.foreign += 1;
+            self.foreign.push(about.key.clone());
+            return None;
+        }
+        self.prepared(&about.key, 0)
     }
 
     /// Loads a value and converts it; `None` if there is nothing to be placed.
@@ -203,6 +234,10 @@ impl Migration {
             Ok(Some((put, before))) => Some(Ready { put, before, tries }),
             Ok(None) => {
                 self.done.unchanged += 1;
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                self.open.push(key.to_owned());
                 None
             }
             Err(error) => {
@@ -238,7 +273,7 @@ impl Migration {
         Ok((!is_same).then_some((put, record.length)))
     }
 
-    fn place(&mut self, mut ready: Vec<Ready>) {
+    fn place(&mut self, mut ready: Vec<Ready>) -> Result<()> {
         while !ready.is_empty() {
             let about: Vec<_> = ready
                 .iter()
@@ -265,11 +300,14 @@ impl Migration {
                     Err(error) if error.kind() == ErrorKind::Conflict && tries < RETRIES => {
                         again.extend(self.prepared(&key, tries + 1));
                     }
+                    Err(error) if error.kind() == ErrorKind::Cancelled => self.open.push(key),
                     Err(error) => self.report(&key, error),
                 }
             }
             ready = again;
         }
+        // It was no fault of these values: the next step begins with them.
+        if self.open.is_empty() { Ok(()) } else { cancel::check() }
     }
 
     fn report(&mut self, key: &str, error: Error) {

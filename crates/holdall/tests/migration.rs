@@ -1,0 +1,76 @@
+//! Migrations that are stopped, and what they leave to the next step or the next run.
+
+use holdall::{BlobManager, CancelToken, ErrorKind, Format, Migrate};
+
+const VALUES: u64 = 600;
+
+fn filled() -> (tempfile::TempDir, BlobManager) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = BlobManager::new(dir.path().join("store"));
+    let encoded =
+        |number: u64| BlobManager::encoded(&format!("{number:03}"), "text", Format::String);
+    let saves = (0..VALUES).map(|number| encoded(number).expect("it is text")).collect();
+    assert!(store.save_many(saves).iter().all(Result::is_ok));
+    (dir, store)
+}
+
+fn to_json() -> Migrate {
+    Migrate { format: Some(Format::Json), ..Migrate::default() }
+}
+
+fn loads(store: &BlobManager) -> u64 {
+    let stats = store.get_stats().expect("it is there");
+    stats.operations.iter().filter(|counted| counted.name == "load").map(|load| load.count()).sum()
+}
+
+#[test]
+fn what_a_cancellation_stopped_is_done_by_the_next_step_and_is_no_failure() {
+    for round in 0..6 {
+        let (_dir, store) = filled();
+        let mut migration = store.migration(to_json());
+        let token = CancelToken::new();
+        let stopped = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while loads(&store) < round * 100 {
+                    std::hint::spin_loop();
+                }
+                token.cancel();
+            });
+            token.run(|| {
+                loop {
+                    match migration.step() {
+                        Ok(true) => {}
+                        end => return end,
+                    }
+                }
+            })
+        });
+        if let Err(error) = stopped {
+            assert_eq!(error.kind(), ErrorKind::Cancelled);
+        }
+        let so_far = migration.so_far();
+        assert!(so_far.failed.is_empty(), "a key failed that was only stopped: {so_far:?}");
+        assert!(so_far.converted + so_far.unchanged <= so_far.checked);
+        while migration.step().expect("nobody stops it now") {}
+        let done = migration.finish();
+        assert_eq!((done.checked, done.converted, done.failed.len()), (VALUES, VALUES, 0));
+        assert_eq!(store.load::<String>("599").expect("it is there"), "text");
+    }
+}
+
+#[test]
+fn values_that_take_python_are_counted_and_named_step_by_step() {
+    let (_dir, store) = filled();
+    let pickle = Migrate { format: Some(Format::Pickle), ..Migrate::default() };
+    let mut migration = store.migration(pickle);
+    let mut named = Vec::new();
+    let mut is_more = true;
+    while is_more {
+        is_more = migration.step().expect("it is only looked at");
+        assert!(migration.foreign().len() <= 256, "more than one step looks at");
+        named.extend_from_slice(migration.foreign());
+    }
+    let expected: Vec<_> = (0..VALUES).map(|number| format!("{number:03}")).collect();
+    assert_eq!(named, expected);
+    assert_eq!(migration.finish().foreign, VALUES);
+}
