@@ -29,9 +29,12 @@ async def migrate(request: dict[str, Any]) -> None:
         _say(**counts)
 
     asked = {name: value for name, value in request.items() if name != "store"}
-    async with BlobManager(request["store"]) as blobs:
+    # Nothing is removed that nobody asked to have removed.
+    async with BlobManager(request["store"], clean_every=None) as blobs:
         work = asyncio.ensure_future(blobs.migrate_all(**asked, progress=progress))
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
+        # From here on it ends in order.
+        _say(**counts)
         try:
             done = await work
         except asyncio.CancelledError:

@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use holdall::{Error, ErrorKind};
+use rustix::io::Errno;
 
 use crate::output::style;
+use crate::words;
 
 /// What the process tells its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,11 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// The same, with what was done before.
+    pub(crate) fn after(self, done: impl std::fmt::Display) -> Self {
+        Self { message: format!("{}; {done}", self.message), ..self }
+    }
+
     /// Writes the sentence to the standard error.
     pub(crate) fn report(self) -> ExitCode {
         if self.exit != Exit::Success {
@@ -79,8 +86,21 @@ pub(crate) fn code_of(kind: ErrorKind) -> Exit {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(code_of(error.kind()), error.to_string())
+        let message = match error.kind() {
+            ErrorKind::Cancelled => "interrupted; what was done is done and whole".into(),
+            _ => words::told(&error),
+        };
+        Self::new(code_of(error.kind()), message)
     }
+}
+
+/// Whether an error on one value says that no other can be written either: the store as a whole is
+/// not to be used, or there is no room.
+pub(crate) fn is_final(error: &Error) -> bool {
+    const NOWHERE: [i32; 3] =
+        [Errno::NOSPC.raw_os_error(), Errno::DQUOT.raw_os_error(), Errno::ROFS.raw_os_error()];
+    matches!(error.kind(), ErrorKind::Version | ErrorKind::Disabled)
+        || error.os_error().is_some_and(|number| NOWHERE.contains(&number))
 }
 
 impl From<io::Error> for Failure {

@@ -15,6 +15,7 @@ mod parse;
 mod python;
 mod select;
 mod store;
+mod words;
 
 use std::process::ExitCode;
 

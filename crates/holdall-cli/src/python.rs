@@ -5,16 +5,19 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use holdall::Migrate;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::commands::migrate::Done;
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
 use crate::output::progress::Progress;
+use crate::words;
 
 /// Migrates in a child; this process shows how far it is.
 pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Result<Done, Failure> {
@@ -27,32 +30,44 @@ pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Resu
         "compression": asked.compression.map(|codec| codec.name()),
         "dry_run": asked.dry_run,
     });
-    // Both get a Ctrl-C; the child ends after the value that it is at, and says so.
+    // Ctrl-C comes here alone, and goes on to the child once it can end in order.
     interrupt::listen();
     let mut child = Command::new(interpreter())
         .args(["-m", "holdall._migrate", &request.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .map_err(|error| none(&error.to_string()))?;
+    let told = child.stderr.take().map(|stderr| std::thread::spawn(move || last_line(stderr)));
     let mut last = Value::Null;
+    let mut is_told = false;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let Ok(line) = line else { break };
             last = serde_json::from_str(&line).unwrap_or(Value::Null);
             bar.at(number(&last, "checked"), None);
+            if interrupt::is_asked() && !is_told {
+                is_told = true;
+                let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+                // It fails if the child has ended.
+                let _ = id.map(|id| kill_process(id, Signal::INT));
+            }
         }
     }
     bar.finish();
     let status = child.wait().map_err(|error| none(&error.to_string()))?;
+    let told = told.and_then(|told| told.join().ok()).unwrap_or_default();
     if let Some(message) = last.get("error").and_then(Value::as_str) {
-        return Err(Failure::new(Exit::System, message));
+        return Err(Failure::new(Exit::System, words::of(message)));
     }
     if !last.get("finished").is_some_and(Value::is_boolean) {
-        return Err(none(&format!("it ended with {status}")));
+        let why = if told.is_empty() { format!("it ended with {status}") } else { told };
+        return Err(none(&why));
     }
     let failed = last["failed"].as_object().into_iter().flatten();
-    let text = |error: &Value| error.as_str().unwrap_or_default().to_owned();
+    let text = |error: &Value| words::of(error.as_str().unwrap_or_default());
     Ok(Done {
         checked: number(&last, "checked"),
         converted: number(&last, "converted"),
@@ -60,7 +75,14 @@ pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Resu
         bytes: (number(&last, "bytes_before"), number(&last, "bytes_after")),
         failed: failed.map(|(key, error)| (key.clone(), text(error))).collect(),
         is_interrupted: last["finished"] == false,
+        is_full: false,
     })
+}
+
+/// The last thing that the child says of itself, such as why it could not begin.
+fn last_line(stderr: impl std::io::Read) -> String {
+    let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    lines.filter(|line| !line.trim().is_empty()).last().unwrap_or_default()
 }
 
 fn number(report: &Value, name: &str) -> u64 {

@@ -22,13 +22,30 @@ pub(crate) fn open(folder: &Path) -> Result<BlobManager, Failure> {
 
 /// As [`open`], with options.
 pub(crate) fn open_with(options: BlobOptions) -> Result<BlobManager, Failure> {
-    let folder = &options.base_path;
-    if !holds_store(folder) {
+    let folder = options.base_path.clone();
+    if !holds_store(&folder) {
         let what = if folder.exists() { "holds no store" } else { "does not exist" };
         return Err(Failure::new(
             Exit::NoStore,
             format!("{} {what}; name one with --store DIR", folder.display()),
         ));
+    }
+    let blobs = manager(options);
+    // What keeps it from being opened is no matter of any one value.
+    blobs.backend().store_id().map_err(|error| error.during("open the store"))?;
+    Ok(blobs)
+}
+
+/// Opens the store in this folder for values that are to come in; one that is not there is made
+/// when the first of them does.
+pub(crate) fn open_or_make(options: BlobOptions) -> Result<BlobManager, Failure> {
+    let folder = &options.base_path;
+    if holds_store(folder) {
+        return open_with(options);
+    }
+    if folder.exists() && !folder.is_dir() {
+        let message = format!("{} is no folder; name another with --store DIR", folder.display());
+        return Err(Failure::new(Exit::NoStore, message));
     }
     Ok(manager(options))
 }

@@ -4,9 +4,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Context, done};
-use crate::exit::Outcome;
+use crate::exit::{self, Exit, Outcome};
+use crate::interrupt;
 use crate::output::{count, shown};
 use crate::select::Filter;
+use crate::words;
 
 /// Arguments of `evict`.
 #[derive(Debug, Args)]
@@ -24,8 +26,12 @@ impl Evict {
         let blobs = context.open()?;
         let filter = Filter { prefix: String::new(), tag: Some(self.tag) };
         let (mut evicted, mut failed) = (0, 0);
+        interrupt::listen();
         for about in filter.values(&blobs, None) {
             let about = about?;
+            if interrupt::is_asked() {
+                break;
+            }
             // What was saved again meanwhile, perhaps without the tag, stays.
             let result = match self.dry_run {
                 true => Ok(true),
@@ -34,21 +40,28 @@ impl Evict {
             let is_evicted = match result {
                 Ok(is_evicted) => is_evicted,
                 Err(error) if error.kind() == holdall::ErrorKind::Conflict => false,
+                Err(error) if exit::is_final(&error) => return Err(error.into()),
                 Err(error) => {
                     failed += 1;
-                    context.out.summary(error)?;
+                    context.out.trouble(words::told(&error))?;
                     continue;
                 }
             };
             evicted += u64::from(is_evicted);
             if context.out.json {
-                context.out.object(&json!({"key": about.key, "evicted": is_evicted}))?;
+                context.out.object(&json!({
+                    "key": about.key, "evicted": is_evicted && !self.dry_run,
+                }))?;
             } else if self.dry_run {
                 context.out.line(shown(&about.key))?;
             }
         }
         let verb = if self.dry_run { "would evict" } else { "evicted" };
-        context.out.summary(format!("{verb} {}", count(evicted, "value")))?;
-        Ok(done(failed))
+        let mut line = format!("{verb} {}", count(evicted, "value"));
+        if interrupt::is_asked() {
+            line += "; interrupted: run it again to go on";
+        }
+        context.out.summary(line)?;
+        Ok(if interrupt::is_asked() { Exit::Interrupted } else { done(failed) })
     }
 }

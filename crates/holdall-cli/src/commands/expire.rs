@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
 use crate::output::{count, shown};
 use crate::store;
 
@@ -27,7 +28,10 @@ impl Expire {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let folder = context.folder_or(self.dir)?;
         let blobs = store::open(&folder)?;
-        let removed = if self.dry_run { over(&blobs, context)? } else { blobs.expire()? };
+        let removed = match self.dry_run {
+            true => over(&blobs, context)?,
+            false => interrupt::listen().run(|| blobs.expire())?,
+        };
         if context.out.json {
             context.out.document(&json!({"expired": removed, "dry_run": self.dry_run}))?;
         }

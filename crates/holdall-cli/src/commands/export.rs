@@ -6,23 +6,27 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdall::key::{CaseRule, Key};
-use holdall::{BlobManager, BlobMetadata, BlobOptions, Trust};
+use holdall::{BlobManager, BlobMetadata, BlobOptions, Error, Trust};
+use serde_json::json;
 
 use super::{Context, done};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
-use crate::output::{count, shown, size, value};
+use crate::output::{count, size, value};
 use crate::select::Filter;
 use crate::store;
+use crate::words;
 
 /// The list; each line is what `holdall ls --json` says, and `file`.
 pub(crate) const LIST: &str = "holdall-export.jsonl";
+/// Its name until all is written.
+const PART: &str = "holdall-export.jsonl.part";
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// A folder that is not there yet, or is empty
+    /// A folder that is not there yet, is empty, or has an export that was stopped
     folder: PathBuf,
 
     #[command(flatten)]
@@ -40,7 +44,7 @@ impl Export {
             BlobOptions { base_path: context.folder()?, trust: Trust::Any, ..Default::default() };
         let blobs = store::open_with(options)?;
         let folder = self.folder.as_path();
-        let mut list = if self.dry_run { None } else { Some(begin(folder)?) };
+        let mut target = if self.dry_run { None } else { Some(Target::begin(folder)?) };
         interrupt::listen();
         let total = blobs.get_stats()?.entries;
         let mut bar = Progress::begin("exporting", Some(total), !context.out.quiet);
@@ -51,27 +55,41 @@ impl Export {
                 break;
             }
             bar.advance();
-            match list.as_mut().map_or(Ok(about.size), |list| one(&blobs, &about, folder, list)) {
+            match target.as_mut().map_or(Ok(about.size), |target| one(&blobs, &about, target)) {
                 Ok(length) => {
                     written += 1;
                     bytes += length;
                 }
-                Err(what) => failed.push((about.key, what)),
+                Err(Fault::Value(what)) => failed.push((about.key, what)),
+                Err(Fault::Folder(failure)) => {
+                    bar.finish();
+                    return Err(failure.after(format!(
+                        "{} written before; make room or name another folder, and run it again",
+                        count(written, "file")
+                    )));
+                }
             }
         }
         bar.finish();
-        if let Some(mut list) = list {
-            list.flush().map_err(|error| unwritten(&folder.join(LIST), error))?;
+        if let Some(target) = target.filter(|_| !interrupt::is_asked()) {
+            target.finish()?;
         }
-        for (key, what) in &failed {
-            context.out.line(format!("{}: {what}", shown(key)))?;
+        for (_, what) in &failed {
+            context.out.trouble(what)?;
         }
         let verb = if self.dry_run { "would write" } else { "wrote" };
         let place = folder.display();
-        let line = format!("{verb} {}, {}, to {place}", count(written, "file"), size(bytes));
+        let mut line = format!("{verb} {}, {}, to {place}", count(written, "file"), size(bytes));
+        if interrupt::is_asked() {
+            line += "; interrupted: run it again for all of them";
+        }
         if context.out.json {
-            context.out.document(&serde_json::json!({
-                "files": written, "bytes": bytes, "failed": failed.len(), "dry_run": self.dry_run,
+            let listed = failed.iter().map(|(key, what)| json!({"key": key, "error": what}));
+            context.out.document(&json!({
+                "dry_run": self.dry_run,
+                "files": written,
+                "bytes": bytes,
+                "failed": listed.collect::<Vec<_>>(),
                 "interrupted": interrupt::is_asked(),
             }))?;
         }
@@ -80,43 +98,81 @@ impl Export {
     }
 }
 
-fn begin(folder: &Path) -> Result<BufWriter<File>, Failure> {
-    std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, error))?;
-    let is_empty = folder.read_dir().map(|mut entries| entries.next().is_none());
-    if !is_empty.map_err(|error| unwritten(folder, error))? {
-        let message = format!("{} is not empty; name a new folder", folder.display());
-        return Err(Failure::new(Exit::Usage, message));
+/// The folder that is written to.
+struct Target {
+    folder: PathBuf,
+    list: BufWriter<File>,
+    /// A run before this one was stopped, and what it wrote is written again.
+    goes_on: bool,
+}
+
+impl Target {
+    fn begin(folder: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, error))?;
+        let part = folder.join(PART);
+        let goes_on = part.symlink_metadata().is_ok_and(|found| found.is_file());
+        let is_empty = folder.read_dir().map(|mut entries| entries.next().is_none());
+        if !goes_on && !is_empty.map_err(|error| unwritten(folder, error))? {
+            let message = format!("{} is not empty; name a new folder", folder.display());
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let list = BufWriter::new(open(&part, goes_on).map_err(|error| unwritten(&part, error))?);
+        Ok(Self { folder: folder.to_path_buf(), list, goes_on })
     }
-    let list = folder.join(LIST);
-    let file = File::create_new(&list).map_err(|error| unwritten(&list, error))?;
-    Ok(BufWriter::new(file))
+
+    /// All values are there: the list gets its name.
+    fn finish(mut self) -> Result<(), Failure> {
+        let list = self.folder.join(LIST);
+        let named = self.list.flush();
+        let named = named.and_then(|()| std::fs::rename(self.folder.join(PART), &list));
+        named.map_err(|error| unwritten(&list, error))
+    }
+}
+
+/// A new file; where a run goes on, also one that is there.
+fn open(path: &Path, goes_on: bool) -> std::io::Result<File> {
+    if goes_on { File::create(path) } else { File::create_new(path) }
+}
+
+/// Why a value was not written.
+enum Fault {
+    /// It is the value's, and the others go on.
+    Value(String),
+    /// It is the folder's.
+    Folder(Failure),
 }
 
 /// Writes a value, named as the store names its files, and its line.
-fn one(
-    blobs: &BlobManager,
-    about: &BlobMetadata,
-    folder: &Path,
-    list: &mut impl Write,
-) -> Result<u64, String> {
-    let blob = blobs.load_bytes(&about.key, None).map_err(|error| error.to_string())?;
-    let key = Key::new(&about.key).map_err(|error| error.to_string())?;
+fn one(blobs: &BlobManager, about: &BlobMetadata, target: &mut Target) -> Result<u64, Fault> {
+    let fault = |error: Error| Fault::Value(words::told(&error));
+    let blob = blobs.load_bytes(&about.key, None).map_err(fault)?;
+    let key = Key::new(&about.key).map_err(fault)?;
     let format = blob.metadata.record().format;
     let name = format!("{}{}", key.name(CaseRule::Sensitive), format.suffix());
-    let path = folder.join(&name);
-    let mut write = || {
+    let path = target.folder.join(&name);
+    let write = || {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        File::create_new(&path)?.write_all(&blob.payload)?;
-        let mut line = value::to_json(&blob.metadata);
-        line["file"] = name.clone().into();
-        writeln!(list, "{line}")
+        let mut file = open(&path, target.goes_on)?;
+        // Half of a value is no value.
+        file.write_all(&blob.payload).inspect_err(|_| drop(std::fs::remove_file(&path)))
     };
-    write().map_err(|error: std::io::Error| format!("{}: {error}", path.display()))?;
+    write().map_err(|error| match error.kind() {
+        // Two keys whose names differ by case alone, where the folder's names do not.
+        std::io::ErrorKind::AlreadyExists => {
+            Fault::Value(format!("could not write {}: {error}", path.display()))
+        }
+        _ => Fault::Folder(unwritten(&path, error)),
+    })?;
+    let mut line = value::to_json(&blob.metadata);
+    line["file"] = name.into();
+    let written = writeln!(target.list, "{line}");
+    written.map_err(|error| Fault::Folder(unwritten(&target.folder.join(PART), error)))?;
     Ok(blob.payload.len() as u64)
 }
 
 fn unwritten(path: &Path, error: std::io::Error) -> Failure {
-    Failure::new(Exit::System, format!("could not write {}: {error}", path.display()))
+    let message = format!("could not write {}", path.display());
+    Failure::new(Exit::System, format!("{message}: {}", Error::io(error, path).cause()))
 }

@@ -10,12 +10,13 @@ use serde_json::json;
 
 use super::{Context, put};
 use crate::describe::pickle::Pickle;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 use crate::import::{self, Entry, Item, Kind};
 use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{count, shown};
 use crate::store;
+use crate::words;
 
 /// How much is saved together.
 const TOGETHER: usize = 256;
@@ -72,7 +73,7 @@ impl Import {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let (kind, mut source) = import::open(&self.source, self.kind, self.table.as_deref())?;
         let options = BlobOptions { base_path: context.folder()?, ..BlobOptions::default() };
-        let blobs = store::manager(options);
+        let blobs = store::open_or_make(options)?;
         let mut bar = Progress::begin("importing", source.total(), !context.out.quiet);
         let mut done = Done::default();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -85,7 +86,7 @@ impl Import {
                 batch.push(save);
             }
             if batch.len() >= TOGETHER || bytes >= TOGETHER_BYTES {
-                self.place(&blobs, std::mem::take(&mut batch), &mut done);
+                self.place(&blobs, std::mem::take(&mut batch), &mut done)?;
                 bytes = 0;
             }
             match interrupt::is_asked() {
@@ -93,12 +94,16 @@ impl Import {
                 false => Ok(()),
             }
         });
-        self.place(&blobs, batch, &mut done);
+        let outcome = match interrupt::is_asked() {
+            true => self.place(&blobs, batch, &mut done),
+            false => outcome.and_then(|()| self.place(&blobs, batch, &mut done)),
+        };
         bar.finish();
         done.is_interrupted = interrupt::is_asked();
-        if !done.is_interrupted {
-            outcome?;
-        }
+        outcome.map_err(|failure| {
+            let taken = count(done.taken, "value");
+            failure.after(format!("{taken} came over before, and another run goes on from there"))
+        })?;
         if !self.dry_run {
             blobs.close()?;
         }
@@ -151,7 +156,7 @@ impl Import {
         Some(Save { key, format, parts: vec![payload.into()], options })
     }
 
-    fn place(&self, blobs: &BlobManager, batch: Vec<Save>, done: &mut Done) {
+    fn place(&self, blobs: &BlobManager, batch: Vec<Save>, done: &mut Done) -> Result<(), Failure> {
         let sizes: Vec<_> = batch.iter().map(|save| save.parts[0].bytes().len() as u64).collect();
         let keys: Vec<_> = batch.iter().map(|save| save.key.clone()).collect();
         let results = match self.dry_run {
@@ -168,9 +173,11 @@ impl Import {
                     done.bytes += size;
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict => done.kept += 1,
-                Err(error) => done.refused.push((key, error.to_string())),
+                Err(error) if exit::is_final(&error) => return Err(error.into()),
+                Err(error) => done.refused.push((key, words::told(&error))),
             }
         }
+        Ok(())
     }
 
     fn would_take(&self, blobs: &BlobManager, key: &str) -> holdall::Result<()> {
@@ -200,10 +207,10 @@ impl Import {
         }
         const LISTED: usize = 20;
         for (key, what) in done.refused.iter().take(LISTED) {
-            out.line(format!("not taken: {}: {what}", shown(key)))?;
+            out.trouble(format!("not taken: {}: {what}", shown(key)))?;
         }
         if done.refused.len() > LISTED {
-            out.line(format!("and {} more; --json has all", done.refused.len() - LISTED))?;
+            out.trouble(format!("and {} more; --json has all", done.refused.len() - LISTED))?;
         }
         if done.untrusted > 0 {
             let pickles = count(done.untrusted, "pickle");

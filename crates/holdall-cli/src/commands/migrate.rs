@@ -6,13 +6,14 @@ use holdall::{BlobManager, Error, ErrorKind, Format, Migrate as Asked, Migration
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
-use crate::output::{Output, count, shown, size};
+use crate::output::{Output, count, size};
 use crate::parse;
 use crate::python;
 use crate::select::Filter;
+use crate::words;
 
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
@@ -47,6 +48,18 @@ pub(crate) struct Done {
     /// Keys and what is wrong with them.
     pub(crate) failed: Vec<(String, String)>,
     pub(crate) is_interrupted: bool,
+    /// It was given up, for nothing more can be written there.
+    pub(crate) is_full: bool,
+}
+
+impl Done {
+    /// What was done by somebody else after this.
+    fn add(&mut self, rest: Self) {
+        self.converted += rest.converted;
+        self.bytes = (self.bytes.0 + rest.bytes.0, self.bytes.1 + rest.bytes.1);
+        self.failed.extend(rest.failed);
+        self.is_interrupted = rest.is_interrupted;
+    }
 }
 
 impl Migrate {
@@ -55,19 +68,25 @@ impl Migrate {
         let total = blobs.get_stats()?.entries;
         let begin = || Progress::begin("migrating", Some(total), !context.out.quiet);
         let (mut done, foreign) = self.here(&blobs, begin())?;
-        if foreign > 0 && !done.is_interrupted {
+        let mut without_python = None;
+        if foreign > 0 && !done.is_interrupted && !done.is_full {
             // What is done already is passed over there.
-            let rest = python::migrate(&self.asked(), &context.folder()?, begin())?;
-            done.converted += rest.converted;
-            done.bytes = (done.bytes.0 + rest.bytes.0, done.bytes.1 + rest.bytes.1);
-            done.failed.extend(rest.failed);
-            done.is_interrupted = rest.is_interrupted;
+            match python::migrate(&self.asked(), &context.folder()?, begin()) {
+                Ok(rest) => done.add(rest),
+                Err(failure) => {
+                    without_python = Some(
+                        failure.after(format!("{} would have needed it", count(foreign, "value"))),
+                    );
+                }
+            }
         }
         tell(&done, self.dry_run, &mut context.out)?;
-        Ok(match done.is_interrupted {
-            true => Exit::Interrupted,
-            false => super::done(done.failed.len() as u64),
-        })
+        match (without_python, done.is_interrupted, done.is_full) {
+            (Some(failure), ..) => Err(failure),
+            (_, true, _) => Ok(Exit::Interrupted),
+            (.., true) => Ok(Exit::System),
+            _ => Ok(super::done(done.failed.len() as u64)),
+        }
     }
 
     fn asked(&self) -> Asked {
@@ -85,9 +104,18 @@ impl Migrate {
     fn here(&self, blobs: &BlobManager, mut bar: Progress) -> Result<(Done, u64), Failure> {
         let mut migration = blobs.migration(self.asked());
         let token = interrupt::listen();
+        let mut full = false;
         let outcome = token.run(|| -> holdall::Result<()> {
-            while migration.step()? {
-                bar.at(migration.so_far().checked, None);
+            let mut is_more = true;
+            while is_more {
+                let failures = migration.so_far().failed.len();
+                is_more = migration.step()?;
+                let so_far = migration.so_far();
+                bar.at(so_far.checked, None);
+                full |= so_far.failed[failures..].iter().any(|(_, error)| exit::is_final(error));
+                if full {
+                    break;
+                }
             }
             Ok(())
         });
@@ -100,9 +128,10 @@ impl Migrate {
         let MigrationReport { checked, converted, unchanged, bytes, failed, foreign, .. } =
             migration.finish();
         blobs.close()?;
-        let told = |(key, error): (String, Error)| (key, error.to_string());
+        let told = |(key, error): (String, Error)| (key, words::told(&error));
         let failed = failed.into_iter().map(told).collect();
-        let done = Done { checked, converted, unchanged, bytes, failed, is_interrupted };
+        let done =
+            Done { checked, converted, unchanged, bytes, failed, is_interrupted, is_full: full };
         Ok((done, foreign))
     }
 }
@@ -112,11 +141,11 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
         return out.document(&to_json(done, dry_run));
     }
     const LISTED: usize = 20;
-    for (key, error) in done.failed.iter().take(LISTED) {
-        out.line(format!("{}: {error}", shown(key)))?;
+    for (_, error) in done.failed.iter().take(LISTED) {
+        out.trouble(error)?;
     }
     if done.failed.len() > LISTED {
-        out.line(format!("and {} more; --json has all", done.failed.len() - LISTED))?;
+        out.trouble(format!("and {} more; --json has all", done.failed.len() - LISTED))?;
     }
     let verb = if dry_run { "would convert" } else { "converted" };
     let (before, after) = (size(done.bytes.0), size(done.bytes.1));
@@ -128,6 +157,9 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     }
     if done.is_interrupted {
         line += "; interrupted: run it again to go on";
+    }
+    if done.is_full {
+        line += "; given up: make room and run it again to go on";
     }
     out.summary(line)
 }

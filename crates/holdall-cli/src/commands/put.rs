@@ -4,8 +4,10 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use holdall::{BlobOptions, Condition, Durability, Format, SaveOptions, Ttl};
+use holdall::key::Key;
+use holdall::{BlobManager, BlobOptions, Condition, Durability, Format, SaveOptions, Ttl};
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
@@ -46,13 +48,17 @@ pub(crate) struct Put {
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
 
+    /// Say what would be saved or replaced, and save nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
     /// Answer when it survives a power cut
     #[arg(long)]
     durable: bool,
 }
 
 impl Put {
-    pub(crate) fn run(self, context: &mut Context) -> Outcome {
+    pub(crate) fn run(mut self, context: &mut Context) -> Outcome {
         let format = self.format.or_else(|| self.by_name()).unwrap_or(Format::Bytes);
         if format.is_signed() {
             let message = format!(
@@ -63,22 +69,25 @@ impl Put {
         }
         let payload = self.read()?;
         fault(format, &payload).map_err(|what| Failure::new(Exit::Usage, what))?;
-        let condition = match (self.if_absent, self.if_match) {
+        let condition = match (self.if_absent, self.if_match.take()) {
             (true, _) => Condition::Absent,
             (false, Some(etag)) => Condition::Matches(etag),
             (false, None) => Condition::Any,
         };
         let options = SaveOptions {
             ttl: self.ttl.unwrap_or(Ttl::Never),
-            tags: self.tag,
-            metadata: self.metadata.map(|noted| noted.to_string().into_bytes()),
+            tags: std::mem::take(&mut self.tag),
+            metadata: self.metadata.take().map(|noted| noted.to_string().into_bytes()),
             condition,
             durability: self.durable.then_some(Durability::Disk),
         };
         // As in the library, the first value makes the store.
         let options_of_store =
             BlobOptions { base_path: context.folder()?, ..BlobOptions::default() };
-        let blobs = store::manager(options_of_store);
+        let blobs = store::open_or_make(options_of_store)?;
+        if self.dry_run {
+            return self.foretell(&blobs, &options.condition, payload.len() as u64, context);
+        }
         let saved = blobs.save_parts(&self.key, format, vec![payload.into()], options)?;
         blobs.close()?;
         if context.out.json {
@@ -86,6 +95,39 @@ impl Put {
         }
         let size = count(saved.size, "byte");
         context.out.summary(format!("saved {} as {format}, {size}", shown(&self.key)))?;
+        Ok(Exit::Success)
+    }
+
+    /// Says what would be saved, and what it would replace.
+    fn foretell(
+        &self,
+        blobs: &BlobManager,
+        condition: &Condition,
+        bytes: u64,
+        context: &mut Context,
+    ) -> Outcome {
+        let key = Key::new(&self.key)?;
+        let is_store = blobs.backend().folder().is_some_and(store::holds_store);
+        let current = if is_store { blobs.backend().head(&key)? } else { None };
+        condition.check(current.as_ref()).map_err(|error| error.on_key(&self.key))?;
+        let replaced = current.map(|record| (record.format, record.length));
+        if context.out.json {
+            context.out.document(&json!({
+                "dry_run": true,
+                "key": self.key,
+                "size": bytes,
+                "replaces": replaced.map(|(format, size)| json!({"format": format.name(), "size": size})),
+            }))?;
+        }
+        let key = shown(&self.key);
+        context.out.summary(match replaced {
+            Some((format, size)) => format!(
+                "would replace {key}, {format} of {}, by {}",
+                count(size, "byte"),
+                count(bytes, "byte")
+            ),
+            None => format!("would save {key}, {}; there is no value yet", count(bytes, "byte")),
+        })?;
         Ok(Exit::Success)
     }
 

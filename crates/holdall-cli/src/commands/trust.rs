@@ -9,9 +9,11 @@ use serde_json::json;
 
 use super::{Context, done};
 use crate::describe::pickle::Pickle;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
 use crate::output::{count, shown, style};
 use crate::store;
+use crate::words;
 
 /// Arguments of `trust`.
 #[derive(Debug, Args)]
@@ -42,14 +44,25 @@ impl Trust {
         let keys = if self.key.is_empty() { unsigned(&own)? } else { self.key.clone() };
         let signs = (self.all || !self.key.is_empty()) && !self.dry_run;
         let (mut failed, mut signed) = (0, 0);
-        for key in &keys {
+        interrupt::listen();
+        for key in keys.iter().take_while(|_| !interrupt::is_asked()) {
             let blob = any.load_bytes(key, None)?;
             let pickle = Pickle::read(&blob.payload);
+            let format = blob.metadata.record().format;
+            if !format.is_signed() {
+                failed += 1;
+                let what = format!("{} is {format}, which nobody signs", shown(key));
+                if context.out.json {
+                    context.out.object(&json!({"key": key, "what": what}))?;
+                }
+                context.out.trouble(what)?;
+                continue;
+            }
             let result = if signs { sign(&own, blob) } else { Ok(()) };
             let what = match &result {
                 Ok(()) if signs => "signed".to_owned(),
                 Ok(()) => "not signed".to_owned(),
-                Err(error) => error.to_string(),
+                Err(error) => words::told(error),
             };
             match result {
                 Ok(()) => signed += u64::from(signs),
@@ -69,12 +82,16 @@ impl Trust {
         }
         let found = count(keys.len() as u64, "value");
         match (signs, keys.is_empty()) {
+            (true, _) if signed == 0 => {}
             (_, true) => context.out.summary("every pickle and joblib value is signed")?,
             (true, _) => context.out.summary(format!("signed {}", count(signed, "value")))?,
             (false, _) => context.out.summary(format!(
                 "{found} not signed with a key of yours; sign those that you trust with --key KEY, \
                  or --all"
             ))?,
+        }
+        if interrupt::is_asked() {
+            return Ok(Exit::Interrupted);
         }
         let open = if signs { failed } else { keys.len() as u64 };
         Ok(done(open))

@@ -53,6 +53,18 @@ impl Output {
         if self.json || self.quiet { Ok(()) } else { self.line(text) }
     }
 
+    /// What went wrong with one of many, on the standard error; with `--json` it is in the document.
+    pub(crate) fn trouble(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        // In the order in which things happened, where both go to one place.
+        self.stream.flush()?;
+        let label = style::ERROR;
+        let _ = writeln!(anstream::stderr(), "{label}error:{label:#} {text}");
+        Ok(())
+    }
+
     /// Bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         // Not through the stream that takes colours out: a value may have bytes like theirs.
