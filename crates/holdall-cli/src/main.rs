@@ -4,6 +4,7 @@
 //! become one sentence and an exit code (`exit.rs`). One file for each command in `commands/`.
 
 mod arguments;
+mod batch;
 mod commands;
 mod describe;
 mod doctor;

@@ -9,6 +9,7 @@ use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, Save, SaveOp
 use serde_json::json;
 
 use super::Context;
+use crate::batch::{Batch, Placed};
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
@@ -16,10 +17,6 @@ use crate::output::{count, shown, size};
 use crate::select::Filter;
 use crate::store;
 use crate::words;
-
-/// How much is saved together.
-const TOGETHER: usize = 256;
-const TOGETHER_BYTES: usize = 16 << 20;
 
 /// Arguments of `copy`.
 #[derive(Debug, Args)]
@@ -90,7 +87,8 @@ impl Copy {
         context: &mut Context,
     ) -> Outcome {
         // Whatever keeps the other store from being opened is known before the first value.
-        drop(store::open_or_make(target(folder.clone(), Codec::None))?);
+        let options = BlobOptions { base_path: folder.clone(), ..BlobOptions::default() };
+        drop(store::open_or_make(options)?);
         interrupt::listen();
         let filter = Filter { prefix, tag: self.tag.clone() };
         let total = from.get_stats()?.entries;
@@ -109,34 +107,29 @@ impl Copy {
                 continue;
             }
             match from.try_load_bytes(&about.key, None) {
-                Ok(Some(blob)) => self.add(&mut batch, blob, &mut done)?,
+                Ok(Some(blob)) => {
+                    let (save, codec) = self.save(blob);
+                    done.note(batch.add(save, codec))?;
+                }
                 // Somebody has removed it meanwhile.
                 Ok(None) => {}
                 Err(error) => done.failed.push((about.key, words::told(&error))),
             }
         }
-        batch.place(&mut done)?;
+        done.note(batch.place())?;
         bar.finish();
         self.tell(&done, context)
     }
 
-    /// A value that was checked and verified; it is saved with those before it, where need be signed
-    /// anew.
-    fn add(&self, batch: &mut Batch, blob: Blob, done: &mut Done) -> Result<(), Failure> {
+    /// What is saved of a value that was checked and verified; where need be it is signed anew.
+    fn save(&self, blob: Blob) -> (Save, Codec) {
         let Blob { payload, metadata } = blob;
-        let record = metadata.record();
-        if !batch.takes(record.codec) {
-            batch.place(done)?;
-        }
+        let (format, codec) = (metadata.record().format, metadata.record().codec);
         let options = SaveOptions {
             condition: if self.overwrite { Condition::Any } else { Condition::Absent },
             ..metadata.save_options(&Clock::system())
         };
-        batch.codec = record.codec;
-        batch.bytes += payload.len();
-        let format = record.format;
-        batch.saves.push(Save { key: metadata.key, format, parts: vec![payload.into()], options });
-        Ok(())
+        (Save { key: metadata.key, format, parts: vec![payload.into()], options }, codec)
     }
 
     fn tell(&self, done: &Done, context: &mut Context) -> Outcome {
@@ -180,53 +173,24 @@ struct Done {
     failed: Vec<(String, String)>,
 }
 
-/// Values that are saved together, all with one compression.
-struct Batch {
-    folder: PathBuf,
-    codec: Codec,
-    saves: Vec<Save>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn new(folder: PathBuf) -> Self {
-        Self { folder, codec: Codec::None, saves: Vec::new(), bytes: 0 }
-    }
-
-    fn takes(&self, codec: Codec) -> bool {
-        let has_room = self.saves.len() < TOGETHER && self.bytes < TOGETHER_BYTES;
-        self.saves.is_empty() || (codec == self.codec && has_room)
-    }
-
-    fn place(&mut self, done: &mut Done) -> Result<(), Failure> {
-        let saves = std::mem::take(&mut self.saves);
-        self.bytes = 0;
-        let about: Vec<_> = saves
-            .iter()
-            .map(|save| (save.key.clone(), save.parts[0].bytes().len() as u64))
-            .collect();
-        // A store is opened once in a process, whatever the number of managers.
-        let results = store::manager(target(self.folder.clone(), self.codec)).save_many(saves);
-        for ((key, bytes), result) in about.into_iter().zip(results) {
+impl Done {
+    /// What has become of values that were saved together.
+    fn note(&mut self, placed: Vec<Placed>) -> Result<(), Failure> {
+        for (key, bytes, result) in placed {
             match result {
-                Ok(_) => {
-                    done.copied += 1;
-                    done.bytes += bytes;
+                Ok(()) => {
+                    self.copied += 1;
+                    self.bytes += bytes;
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict => done.kept += 1,
+                Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
                 Err(error) if exit::is_final(&error) => {
-                    let before = count(done.copied, "value");
-                    let before =
-                        format!("{before} came over before, and another run goes on from there");
-                    return Err(Failure::from(error).after(before));
+                    let before = count(self.copied, "value");
+                    let so_far = format!("{before} came over, and another run goes on from there");
+                    return Err(Failure::from(error).after(so_far));
                 }
-                Err(error) => done.failed.push((key, words::told(&error))),
+                Err(error) => self.failed.push((key, words::told(&error))),
             }
         }
         Ok(())
     }
-}
-
-fn target(base_path: PathBuf, compression: Codec) -> BlobOptions {
-    BlobOptions { base_path, compression, ..BlobOptions::default() }
 }

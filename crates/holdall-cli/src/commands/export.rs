@@ -18,10 +18,10 @@ use crate::select::Filter;
 use crate::store;
 use crate::words;
 
-/// The list; each line is what `holdall ls --json` says, and `file`.
+/// The list; each line is what `holdall ls --json` says, `file` and its `bytes`.
 pub(crate) const LIST: &str = "holdall-export.jsonl";
 /// Its name until all is written.
-const PART: &str = "holdall-export.jsonl.part";
+pub(crate) const PART: &str = "holdall-export.jsonl.part";
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -167,6 +167,7 @@ fn one(blobs: &BlobManager, about: &BlobMetadata, target: &mut Target) -> Result
     })?;
     let mut line = value::to_json(&blob.metadata);
     line["file"] = name.into();
+    line["bytes"] = blob.payload.len().into();
     let written = writeln!(target.list, "{line}");
     written.map_err(|error| Fault::Folder(unwritten(&target.folder.join(PART), error)))?;
     Ok(blob.payload.len() as u64)

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use holdall::format::Codec;
 use holdall::{BlobManager, BlobOptions, Condition, ErrorKind, Save, SaveOptions, Ttl};
 use serde_json::json;
 
 use super::{Context, put};
+use crate::batch::{Batch, Placed};
 use crate::describe::pickle::Pickle;
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::import::{self, Entry, Item, Kind};
@@ -17,10 +19,6 @@ use crate::output::progress::Progress;
 use crate::output::{count, shown};
 use crate::store;
 use crate::words;
-
-/// How much is saved together.
-const TOGETHER: usize = 256;
-const TOGETHER_BYTES: usize = 16 << 20;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -69,25 +67,45 @@ struct Done {
     is_interrupted: bool,
 }
 
+impl Done {
+    /// What has become of values that were saved together.
+    fn note(&mut self, placed: Vec<Placed>) -> Result<(), Failure> {
+        for (key, size, result) in placed {
+            match result {
+                Ok(()) => {
+                    self.taken += 1;
+                    self.bytes += size;
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
+                Err(error) if exit::is_final(&error) => return Err(error.into()),
+                Err(error) => self.refused.push((key, words::told(&error))),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Import {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let (kind, mut source) = import::open(&self.source, self.kind, self.table.as_deref())?;
-        let options = BlobOptions { base_path: context.folder()?, ..BlobOptions::default() };
+        let folder = context.folder()?;
+        let options = BlobOptions { base_path: folder.clone(), ..BlobOptions::default() };
         let blobs = store::open_or_make(options)?;
         let mut bar = Progress::begin("importing", source.total(), !context.out.quiet);
         let mut done = Done::default();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut batch = Batch::new(folder);
         interrupt::listen();
         let outcome = source.each(&mut |entry| {
             done.seen += 1;
             bar.at(done.seen, None);
-            if let Some(save) = self.checked(entry, &mut done) {
-                bytes += save.parts.iter().map(|part| part.bytes().len()).sum::<usize>();
-                batch.push(save);
-            }
-            if batch.len() >= TOGETHER || bytes >= TOGETHER_BYTES {
-                self.place(&blobs, std::mem::take(&mut batch), &mut done)?;
-                bytes = 0;
+            match self.checked(entry, &mut done) {
+                Some((save, _)) if self.dry_run => {
+                    let size = save.parts[0].bytes().len() as u64;
+                    let result = self.would_take(&blobs, &save.key);
+                    done.note(vec![(save.key, size, result)])?;
+                }
+                Some((save, codec)) => done.note(batch.add(save, codec))?,
+                None => {}
             }
             match interrupt::is_asked() {
                 true => Err(Failure::new(Exit::Interrupted, "interrupted")),
@@ -95,14 +113,14 @@ impl Import {
             }
         });
         let outcome = match interrupt::is_asked() {
-            true => self.place(&blobs, batch, &mut done),
-            false => outcome.and_then(|()| self.place(&blobs, batch, &mut done)),
+            true => done.note(batch.place()),
+            false => outcome.and_then(|()| done.note(batch.place())),
         };
         bar.finish();
         done.is_interrupted = interrupt::is_asked();
         outcome.map_err(|failure| {
             let taken = count(done.taken, "value");
-            failure.after(format!("{taken} came over before, and another run goes on from there"))
+            failure.after(format!("{taken} came over, and another run goes on from there"))
         })?;
         if !self.dry_run {
             blobs.close()?;
@@ -115,7 +133,7 @@ impl Import {
     }
 
     /// What is to be saved of an entry, if anything.
-    fn checked(&self, entry: Entry, done: &mut Done) -> Option<Save> {
+    fn checked(&self, entry: Entry, done: &mut Done) -> Option<(Save, Codec)> {
         let item = match entry {
             Entry::Value(item) => item,
             Entry::Expired => {
@@ -128,10 +146,10 @@ impl Import {
             }
         };
         let key = format!("{}{}", self.prefix, item.key);
-        let Item { format, payload, ttl, tags, metadata, .. } = item;
+        let Item { format, payload, ttl, tags, metadata, codec, .. } = item;
         if format.is_signed() {
             let found = Pickle::read(&payload);
-            if !found.is_plain() {
+            if !found.is_data(format) {
                 for class in found.classes.iter().cloned().chain(found.stopped.map(str::to_owned)) {
                     *done.classes.entry(class).or_default() += 1;
                 }
@@ -153,31 +171,7 @@ impl Import {
             condition,
             durability: None,
         };
-        Some(Save { key, format, parts: vec![payload.into()], options })
-    }
-
-    fn place(&self, blobs: &BlobManager, batch: Vec<Save>, done: &mut Done) -> Result<(), Failure> {
-        let sizes: Vec<_> = batch.iter().map(|save| save.parts[0].bytes().len() as u64).collect();
-        let keys: Vec<_> = batch.iter().map(|save| save.key.clone()).collect();
-        let results = match self.dry_run {
-            true => keys.iter().map(|key| self.would_take(blobs, key)).collect(),
-            false => {
-                let saved = blobs.save_many(batch).into_iter();
-                saved.map(|saved| saved.map(|_| ())).collect::<Vec<_>>()
-            }
-        };
-        for ((key, size), result) in keys.into_iter().zip(sizes).zip(results) {
-            match result {
-                Ok(()) => {
-                    done.taken += 1;
-                    done.bytes += size;
-                }
-                Err(error) if error.kind() == ErrorKind::Conflict => done.kept += 1,
-                Err(error) if exit::is_final(&error) => return Err(error.into()),
-                Err(error) => done.refused.push((key, words::told(&error))),
-            }
-        }
-        Ok(())
+        Some((Save { key, format, parts: vec![payload.into()], options }, codec))
     }
 
     fn would_take(&self, blobs: &BlobManager, key: &str) -> holdall::Result<()> {

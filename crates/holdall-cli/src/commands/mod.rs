@@ -6,7 +6,7 @@ mod doctor;
 mod du;
 mod evict;
 mod expire;
-mod export;
+pub(crate) mod export;
 mod get;
 mod import;
 mod ls;

@@ -5,9 +5,14 @@
 
 use std::collections::BTreeSet;
 
+use holdall::Format;
+
 use super::npy;
+use arrays::Arrays;
 use stack::{Item, Stack};
 
+mod arrays;
+mod literal;
 mod stack;
 
 /// An array inside of a pickle.
@@ -30,6 +35,12 @@ pub(crate) struct Pickle {
     pub(crate) stopped: Option<&'static str>,
     /// It has an opcode that looks up or calls something, whatever that is.
     calls: bool,
+    /// The object as Python writes it, if it is a tuple or the like of plain values.
+    literal: Option<String>,
+    /// It has one that is not written for arrays of numbers or texts.
+    calls_others: bool,
+    /// It has arrays whose bytes lie between the opcodes, as joblib alone reads them.
+    is_of_joblib: bool,
     /// There are bytes behind its end.
     has_rest: bool,
 }
@@ -45,15 +56,35 @@ impl Pickle {
         self.stopped.is_none() && !self.has_rest && !self.calls && self.classes.is_empty()
     }
 
+    /// A tuple of plain values, or one of them, as Python's `str` writes it.
+    pub(crate) fn literal(&self) -> Option<&str> {
+        self.literal.as_deref()
+    }
+
+    /// Whether it is data alone, or data and arrays of numbers and texts as NumPy and joblib write
+    /// them: loading it runs nothing but NumPy's own code for arrays.
+    pub(crate) fn is_data(&self, format: Format) -> bool {
+        let is_whole = self.stopped.is_none() && !self.has_rest;
+        // Who reads no arrays of joblib takes their bytes for opcodes.
+        let is_readable = !self.is_of_joblib || format == Format::Joblib;
+        self.is_plain() || (is_whole && is_readable && !self.calls_others)
+    }
+
     /// Reads as far as it can be read.
     pub(crate) fn read(bytes: &[u8]) -> Self {
-        let mut reader = Reader { bytes, at: 0, stack: Stack::default(), found: Self::default() };
+        let mut reader =
+            Reader { bytes, at: 0, frame: 0, stack: Stack::default(), found: Self::default() };
         let stopped = reader.run().err();
         let has_rest = reader.at < bytes.len();
         let Reader { stack, mut found, .. } = reader;
         found.has_rest = has_rest;
         found.holds = stack.describe(bytes);
         found.stopped = stopped;
+        // An older protocol writes texts with escapes, which are not read here.
+        found.literal = match found.protocol >= 2 && found.is_plain() {
+            true => literal::of(&stack, bytes),
+            false => None,
+        };
         found
     }
 }
@@ -61,6 +92,8 @@ impl Pickle {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where the last frame ends.
+    frame: usize,
     stack: Stack,
     found: Pickle,
 }
@@ -75,7 +108,26 @@ impl<'a> Reader<'a> {
             if opcode == u64::from(b'.') {
                 return Ok(());
             }
-            self.step(u8::try_from(opcode).unwrap_or_default())?;
+            let (opcode, frame) = (u8::try_from(opcode).unwrap_or_default(), self.frame);
+            let is_inside = self.at <= frame;
+            self.found.calls_others |= self.calls_others(opcode);
+            self.step(opcode)?;
+            // Readers do not agree on what comes next where something goes beyond its frame.
+            self.found.calls_others |= is_inside && frame == self.frame && self.at > frame;
+        }
+    }
+
+    /// Whether it calls or looks up something that no array is made of.
+    fn calls_others(&self, opcode: u8) -> bool {
+        let arrays = Arrays { stack: &self.stack, bytes: self.bytes };
+        match opcode {
+            b'R' => !arrays.is_call(false),
+            0x81 => !arrays.is_call(true),
+            b'b' => !arrays.is_state(),
+            b'i' | b'o' | b'P' | b'Q' | 0x82..=0x84 | 0x92 | 0x97 => true,
+            // A frame within a frame.
+            0x95 => self.at <= self.frame,
+            _ => false,
         }
     }
 
@@ -88,7 +140,10 @@ impl<'a> Reader<'a> {
         self.found.calls |= calls;
         match opcode {
             0x80 => self.found.protocol = self.number(1)? as u8,
-            0x95 => drop(self.take(8)?),
+            0x95 => {
+                let length = usize::try_from(self.number(8)?).map_err(|_| CUT)?;
+                self.frame = self.at.checked_add(length).ok_or(CUT)?;
+            }
             0x98 => {}
             b'(' => stack.mark(),
             b'0' => drop(stack.pop()?),
@@ -189,6 +244,7 @@ impl<'a> Reader<'a> {
     }
 
     fn class(&mut self, name: String, called: bool) {
+        self.found.calls_others |= !arrays::is_known(&name);
         self.found.classes.insert(name.clone());
         let class = self.stack.name(name);
         self.stack.push(if called { Item::Call(class, Vec::new()) } else { Item::Class(class) });
@@ -212,6 +268,9 @@ impl<'a> Reader<'a> {
         let (dtype, shape) = (npy::dtype(&array.dtype), array.shape);
         self.found.arrays.push(Array { dtype, shape });
         if array.is_of_joblib {
+            self.found.is_of_joblib = true;
+            // joblib reads them from where the frame ends.
+            self.found.calls_others |= self.at < self.frame;
             if array.is_aligned {
                 let padding = self.number(1)? as usize;
                 self.take(padding)?;
@@ -220,6 +279,7 @@ impl<'a> Reader<'a> {
                 Some(bytes) => drop(self.take(bytes)?),
                 None => return Err("it goes on with an array of objects"),
             }
+            self.frame = self.at;
         }
         self.stack.keep_state(state)
     }
@@ -300,5 +360,7 @@ fn number_of(line: &str) -> Item {
     }
 }
 
+#[cfg(test)]
+mod arrays_tests;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use holdall::clock::Clock;
 use rusqlite::types::Value;
 
 use super::database::Database;
-use super::{Entry, Item, Source, Take, unreadable};
+use super::{Entry, Item, Source, Take, is_inside, unreadable};
+use crate::describe::pickle::Pickle;
 use crate::exit::{Exit, Failure};
 
 pub(crate) struct Diskcache {
@@ -127,19 +128,14 @@ fn entry(row: Row, folder: &Path, now: f64) -> Entry {
     Entry::Value(Item { ttl, tags, ..Item::new(key, format, payload) })
 }
 
-/// Text as it is, numbers in digits, bytes if they are text.
+/// Text as it is, numbers in digits, bytes if they are text, tuples of those as Python writes them.
 fn key(row: &Row) -> Option<String> {
     match &row.key {
         Value::Text(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Real(number) => Some(number.to_string()),
         Value::Blob(bytes) if row.raw => String::from_utf8(bytes.clone()).ok(),
+        Value::Blob(bytes) => Pickle::read(bytes).literal().map(str::to_owned),
         _ => None,
     }
-}
-
-/// A path that stays within its folder.
-fn is_inside(name: &str) -> bool {
-    let is_plain = |part| matches!(part, std::path::Component::Normal(_));
-    Path::new(name).components().all(is_plain)
 }

@@ -5,6 +5,7 @@
 
 mod database;
 mod diskcache;
+mod export;
 mod folder;
 mod joblib;
 mod sqlitedict;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use holdall::Format;
+use holdall::format::Codec;
 
 use crate::exit::{Exit, Failure};
 
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     Joblib,
     /// A sqlitedict file
     Sqlitedict,
+    /// A folder that `holdall export` has written
+    Export,
     /// A folder of .json, .pkl, .joblib, .npy, .txt and .bin files, as one writes by hand
     Folder,
 }
@@ -39,11 +43,14 @@ pub(crate) struct Item {
     pub(crate) tags: Vec<String>,
     /// A note beside it.
     pub(crate) metadata: Option<serde_json::Value>,
+    /// How it is kept, where that makes it smaller.
+    pub(crate) codec: Codec,
 }
 
 impl Item {
     pub(crate) fn new(key: String, format: Format, payload: Vec<u8>) -> Self {
-        Self { key, format, payload, ttl: None, tags: Vec::new(), metadata: None }
+        let (tags, codec) = (Vec::new(), Codec::None);
+        Self { key, format, payload, ttl: None, tags, metadata: None, codec }
     }
 }
 
@@ -79,6 +86,7 @@ pub(crate) fn open(
         Kind::Diskcache => Box::new(diskcache::Diskcache::open(path)?),
         Kind::Joblib => Box::new(joblib::Memory::open(path)?),
         Kind::Sqlitedict => Box::new(sqlitedict::Sqlitedict::open(path, table)?),
+        Kind::Export => Box::new(export::Export::open(path)?),
         Kind::Folder => Box::new(folder::Folder::open(path)?),
     };
     Ok((kind, source))
@@ -88,6 +96,7 @@ fn guess(path: &Path, is_dir: bool) -> Kind {
     let has = |name: &str| path.join(name).exists();
     match is_dir {
         false => Kind::Sqlitedict,
+        true if export::is_export(path) => Kind::Export,
         true if has("cache.db") || has("000/cache.db") => Kind::Diskcache,
         true if has("joblib") || joblib::is_memory(path) => Kind::Joblib,
         true => Kind::Folder,
@@ -97,4 +106,10 @@ fn guess(path: &Path, is_dir: bool) -> Kind {
 /// An error of reading a source.
 pub(crate) fn unreadable(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::System, format!("could not read {}: {error}", path.display()))
+}
+
+/// A path that stays within its folder.
+pub(crate) fn is_inside(name: &str) -> bool {
+    let is_plain = |part| matches!(part, std::path::Component::Normal(_));
+    Path::new(name).components().all(is_plain)
 }

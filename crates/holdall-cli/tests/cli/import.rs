@@ -1,6 +1,11 @@
 //! Values come out of other libraries' stores, which stay as they are.
 
-use crate::support::{Scratch, contents};
+use std::time::Duration;
+
+use crate::support::{Scratch, contents, ran};
+use holdall::format::Codec;
+use holdall::signing::KeySource;
+use holdall::{BlobManager, BlobOptions, Format, SaveOptions, Trust};
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
@@ -13,6 +18,13 @@ const DATE: &[u8] =
 fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("it is JSON")
 }
+
+/// `("it's", 1, None, 2.5)`, a key of diskcache 5.6.
+const TUPLE_KEY: &[u8] = b"\x80\x05(\x8c\x04it'sK\x01NG@\x04\0\0\0\0\0\0t.";
+/// `numpy.int64(3)`, as NumPy 2.4 pickles it.
+const ARRAY: &[u8] = b"\x80\x04\x95j\0\0\0\0\0\0\0\x8c\x16numpy._core.multiarray\x94\x8c\x06scalar\x94\
+    \x93\x94\x8c\x05numpy\x94\x8c\x05dtype\x94\x93\x94\x8c\x02i8\x94\x89\x88\x87\x94R\x94(K\x03\x8c\x01<\x94\
+    NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0t\x94bC\x08\x03\0\0\0\0\0\0\0\x94\x86\x94R\x94.";
 
 /// As diskcache 5 lays a cache out.
 fn diskcache(scratch: &Scratch) {
@@ -37,6 +49,9 @@ fn diskcache(scratch: &Scratch) {
     row(params![&"long", 1, none, None::<String>, 3, &"ab/1.val", None::<String>]);
     row(params![&"dict", 1, none, None::<String>, 4, None::<String>, DICT]);
     row(params![&"date", 1, none, None::<String>, 4, None::<String>, DATE]);
+    row(params![&TUPLE_KEY, 0, none, None::<String>, 1, None::<String>, "tuple key"]);
+    row(params![&DATE, 0, none, None::<String>, 1, None::<String>, "key of a class"]);
+    row(params![&"array", 1, none, None::<String>, 4, None::<String>, ARRAY]);
     row(params![&"out", 1, none, None::<String>, 2, &"../../etc/passwd", None::<String>]);
     // The log stays beside it, as after a process that did not close it.
     std::mem::forget(database);
@@ -50,18 +65,24 @@ fn a_diskcache_comes_over_with_its_times_and_tags_and_stays_as_it_is() {
     let ran = scratch.run(&["import", "cache", "--json"]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     let done = json(&ran.out);
-    assert_eq!((&done["kind"], &done["imported"]), (&"diskcache".into(), &5.into()));
+    assert_eq!((&done["kind"], &done["imported"]), (&"diskcache".into(), &7.into()));
     assert_eq!((&done["expired"], &done["untrusted"]), (&1.into(), &1.into()));
     assert_eq!(done["classes"]["datetime.date"], 1);
-    assert_eq!(done["refused"][0]["key"], "out");
+    let refused: Vec<_> = done["refused"].as_array().expect("a list").iter().collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert_eq!(refused[1]["key"], "out");
+    assert_eq!(scratch.good(&["get", "(\"it's\", 1, None, 2.5)"]), "tuple key");
     assert_eq!(contents(&scratch.path("cache")), before, "the source was changed");
-    assert_eq!(scratch.good(&["ls"]), "7\ndict\nlong\nnumber\ntext\n");
+    assert_eq!(
+        scratch.good(&["ls"]),
+        "(\"it's\", 1, None, 2.5)\n7\narray\ndict\nlong\nnumber\ntext\n"
+    );
     assert_eq!(scratch.good(&["ls", "--tag", "red"]), "text\n");
     assert_eq!(scratch.good(&["get", "long"]), "long text");
     assert!(json(&scratch.good(&["stat", "7", "--json"]))["expires_at"].is_string());
     // What is there is kept, and the rest goes on from there.
     let again = json(&scratch.run(&["import", "cache", "--json", "--trust-pickles"]).out);
-    assert_eq!((&again["imported"], &again["kept"]), (&1.into(), &5.into()));
+    assert_eq!((&again["imported"], &again["kept"]), (&1.into(), &7.into()));
 }
 
 #[test]
@@ -132,4 +153,81 @@ fn a_pickle_that_names_a_class_is_taken_only_if_that_is_asked_for() {
     assert!(ran.out.contains("os.system"), "{}", ran.out);
     assert!(!scratch.path("store").exists(), "there was nothing to keep");
     assert!(!scratch.path("ran").exists());
+}
+
+/// What is known of every value, but for what a new store has anew.
+fn known(scratch: &Scratch, store: &str) -> Vec<Value> {
+    let listed = ran(scratch.bare(&["ls", "--json", "--store", store]).output().expect("it runs"));
+    let stripped = |line: &str| {
+        let mut about = json(line);
+        for anew in ["created_at", "updated_at", "etag"] {
+            about.as_object_mut().expect("an object").remove(anew);
+        }
+        about["expires_at"] = about["expires_at"].is_string().into();
+        about
+    };
+    listed.out.lines().map(stripped).collect()
+}
+
+#[test]
+fn what_was_exported_comes_back_with_all_that_is_known_of_it() {
+    let scratch = Scratch::filled();
+    let hour = SaveOptions {
+        ttl: Duration::from_secs(3_600).into(),
+        tags: vec!["red".into(), "two words".into()],
+        metadata: Some(br#"{"x":[1,"\u00e9"]}"#.to_vec()),
+        ..SaveOptions::default()
+    };
+    let options = BlobOptions {
+        base_path: scratch.path("store"),
+        compression: Codec::Zstd,
+        signing_key: KeySource::text("a key that signs nothing but tests").expect("long enough"),
+        ..BlobOptions::default()
+    };
+    let store = BlobManager::with_options(options);
+    let long = "text ".repeat(1_000);
+    let formats = [
+        ("A/b.json", Format::CustomJson, b"{\"a\": 1.0}".as_slice()),
+        ("long", Format::String, long.as_bytes()),
+        ("../key \n\u{1b}[31m", Format::Json, b"null"),
+        ("dict", Format::Pickle, DICT),
+        ("array", Format::Joblib, ARRAY),
+    ];
+    for (key, format, payload) in formats {
+        let saved = store.save_parts(key, format, vec![payload.to_vec().into()], hour.clone());
+        saved.expect("saved");
+    }
+    store.close().expect("closed");
+    scratch.good(&["export", "out"]);
+    let bring = |words: &[&str]| {
+        let mut command = scratch.bare(&["import", "out", "--store", "new", "--json"]);
+        ran(command.args(words).output().expect("it runs"))
+    };
+    let came = bring(&[]);
+    assert_eq!(came.code, 0, "{}{}", came.out, came.err);
+    assert_eq!(json(&came.out)["kind"], "export");
+    assert_eq!(known(&scratch, "new"), known(&scratch, "store"));
+    let new = BlobManager::new(scratch.path("new"));
+    for key in new.keys("") {
+        let key = key.expect("listed");
+        let load = |folder| {
+            let options = BlobOptions {
+                base_path: scratch.path(folder),
+                trust: Trust::Any,
+                ..BlobOptions::default()
+            };
+            BlobManager::with_options(options).load_bytes(&key, None).expect("loaded").payload
+        };
+        assert_eq!(load("new"), load("store"), "{key}");
+    }
+    // A file that is not as it was written, one that is gone, and one that the list sends elsewhere.
+    let list = scratch.path("out/holdall-export.jsonl");
+    let text = std::fs::read_to_string(&list).expect("written");
+    std::fs::write(scratch.path("out/long.txt"), "cut").expect("ours");
+    std::fs::remove_file(scratch.path("out/b.bin")).expect("ours");
+    std::fs::write(&list, text.replace("\"a/1.json\"", "\"../store/a/1.json\"")).expect("ours");
+    let came = bring(&["--overwrite"]);
+    assert_eq!(came.code, 1);
+    assert_eq!(json(&came.out)["refused"].as_array().map(Vec::len), Some(3), "{}", came.out);
+    assert_eq!(known(&scratch, "new"), known(&scratch, "store"));
 }

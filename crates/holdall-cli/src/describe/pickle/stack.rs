@@ -59,10 +59,10 @@ pub(super) struct Described {
 
 #[derive(Debug, Default)]
 pub(super) struct Stack {
-    items: Vec<Item>,
-    stack: Vec<Id>,
+    pub(super) items: Vec<Item>,
+    pub(super) stack: Vec<Id>,
     memo: HashMap<u64, Id>,
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
 }
 
 impl Stack {
@@ -171,7 +171,7 @@ impl Stack {
         Ok(text.to_owned())
     }
 
-    fn text<'a>(&self, id: Id, bytes: &'a [u8]) -> Option<&'a str> {
+    pub(super) fn text<'a>(&self, id: Id, bytes: &'a [u8]) -> Option<&'a str> {
         let Item::Text(from, to) = self.items.get(id)? else { return None };
         std::str::from_utf8(bytes.get(*from..*to)?).ok()
     }
@@ -284,7 +284,7 @@ impl Stack {
     }
 
     /// `(3, 4)`, and how many members that makes.
-    fn shape(&self, id: Id) -> Option<(String, usize)> {
+    pub(super) fn shape(&self, id: Id) -> Option<(String, usize)> {
         let Item::Tuple(lengths) = &self.items[id] else { return None };
         let mut count = 1_usize;
         let mut texts = Vec::with_capacity(lengths.len());
