@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
+from contextlib import closing
 
 import pytest
 
@@ -48,8 +50,8 @@ def longer_clock(own):
 
 
 def later_database(path):
-    change(path, 60, struct.pack(">I", 2))
-    change(path, 68, b"hol\x02")
+    change(path, 60, struct.pack(">I", 3))
+    change(path, 68, b"hol\x03")
 
 
 def later_values(own):
@@ -78,6 +80,7 @@ def own(tmp_path):
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_part_of_a_later_release_is_refused_and_nothing_is_touched(own, part):
     part(own)
+    layout = 3 if part in (later_values, later_index) else 2
     before = seen(own.parent)
     for _ in range(2):
         blobs, storage = BlobManager(own.parent), StorageManager(own.parent)
@@ -92,7 +95,8 @@ async def test_a_part_of_a_later_release_is_refused_and_nothing_is_touched(own, 
             storage.get("file"),
             storage.set("new", 1),
         ):
-            with pytest.raises(StoreVersionError, match=r"layout 2\b.* 1\b.*later release") as told:
+            says = rf"layout {layout}\b.* {layout - 1}\b.*later release"
+            with pytest.raises(StoreVersionError, match=says) as told:
                 await call
             assert "nothing was touched" in str(told.value)
             assert isinstance(told.value, RuntimeError)
@@ -118,12 +122,12 @@ def test_another_process_that_uses_the_store_does_not_hide_a_later_database(own)
         # Not open in this process: only its lock says that the store is in use.
         assert blobs.load("file") == ["a", "file"]
         later_values(own)
-        with pytest.raises(holdall.StoreVersionError, match=r"layout 2\b"):
+        with pytest.raises(holdall.StoreVersionError, match=r"layout 3\b"):
             blobs.load("inline")
         assert blobs.load("file") == ["a", "file"]
 
 
-@pytest.mark.parametrize("version", [0, 3, 5, 2**31])
+@pytest.mark.parametrize("version", [0, 3, 6, 2**31 + 2])
 def test_a_flipped_bit_of_the_version_of_an_index_costs_nothing(own, version):
     (index,) = (own / "index").iterdir()
     change(index / "index.sqlite", 60, struct.pack(">I", version))
@@ -132,7 +136,7 @@ def test_a_flipped_bit_of_the_version_of_an_index_costs_nothing(own, version):
         assert list(blobs.keys()) == ["file", "inline"]
 
 
-@pytest.mark.parametrize("version", [0, 3, 5, 2**31])
+@pytest.mark.parametrize("version", [0, 3, 6, 2**31 + 2])
 def test_a_flipped_bit_of_the_version_of_the_inline_values_is_mended(own, version):
     change(own / "inline" / "values.sqlite", 60, struct.pack(">I", version))
     with sync.BlobManager(own.parent) as blobs:
@@ -142,4 +146,42 @@ def test_a_flipped_bit_of_the_version_of_the_inline_values_is_mended(own, versio
         assert not blobs.verify().ok
         blobs.repair()
         assert blobs.load("inline") == 1
+        assert blobs.verify().ok
+
+
+def without_checksums(path):
+    """Makes a database what it was before its pages had checksums."""
+    old = path.with_suffix(".old")
+    with closing(sqlite3.connect(path)) as new, closing(sqlite3.connect(old)) as database:
+        for (sql,) in new.execute("SELECT sql FROM sqlite_schema ORDER BY rootpage"):
+            database.execute(sql)
+        for table in ("entry", "meta", "tag"):
+            rows = new.execute(f"SELECT * FROM {table}").fetchall()
+            for row in rows:
+                database.execute(f"INSERT INTO {table} VALUES({', '.join('?' * len(row))})", row)
+        database.execute(f"PRAGMA application_id = {0x686F6C01}")
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+        database.execute("PRAGMA journal_mode = WAL")
+    old.rename(path)
+    assert path.read_bytes()[20] == 0
+
+
+def test_inline_values_of_before_pages_had_checksums_are_taken_over_by_repair(own):
+    without_checksums(own / "inline" / "values.sqlite")
+    with sync.BlobManager(own.parent) as blobs:
+        with pytest.raises(holdall.BlobCorruptError, match=r"run repair"):
+            blobs.load("inline")
+        assert blobs.load("file") == ["a", "file"]
+        assert blobs.repair().salvaged == 1
+        assert blobs.load("inline") == 1
+        assert blobs.verify().ok
+    assert (own / "inline" / "values.sqlite").read_bytes()[20] == 8
+
+
+def test_an_index_of_before_pages_had_checksums_is_made_anew(own):
+    (index,) = (own / "index").iterdir()
+    without_checksums(index / "index.sqlite")
+    with sync.BlobManager(own.parent) as blobs:
+        assert list(blobs.keys()) == ["file", "inline"]
         assert blobs.verify().ok

@@ -199,10 +199,16 @@ fn on_small_blocks(percent: u32, helper: &str) {
     assert!(run_in_shell(around, line, helper, folder.path()).finish());
 }
 
+/// A database of a store that was opened in this process, seen with its checksums.
+fn changeable(path: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open_with_flags_and_vfs(path, Default::default(), c"holdall-none")
+        .expect("opened")
+}
+
 /// Something that makes a value of a closed store another one, or the database of all of them.
 fn harm(folder: &Path, is_database: bool) {
     let path = folder.join(".holdall/inline/values.sqlite");
-    let database = rusqlite::Connection::open(&path).expect("opened");
+    let database = changeable(&path);
     if is_database {
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'entry_key'";
         let page: u32 = database.query_row(sql, [], |row| row.get(0)).expect("there");

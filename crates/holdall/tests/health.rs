@@ -99,9 +99,15 @@ fn change(path: &Path, with: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     content
 }
 
+/// A database of a store that was opened in this process, seen with its checksums.
+fn changeable(path: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open_with_flags_and_vfs(path, Default::default(), c"holdall-none")
+        .expect("opened")
+}
+
 /// Writes a database that nobody has open.
 fn with_database(path: &Path, sql: &str) {
-    rusqlite::Connection::open(path).expect("opened").execute_batch(sql).expect("changed");
+    changeable(path).execute_batch(sql).expect("changed");
 }
 
 fn index(folder: &Path) -> PathBuf {

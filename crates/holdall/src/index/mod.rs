@@ -15,6 +15,8 @@ mod sqlite;
 pub(crate) use self::group::GroupCommit;
 pub(crate) use self::listing::Listing;
 pub(crate) use self::row::Row;
+#[cfg(test)]
+pub(crate) use self::sqlite::open_to_change;
 pub(crate) use self::sqlite::{
     Flaw, HEAD, INDEX_FILE, SqliteIndex, Standing, VALUES_FILE, VERSION, later_version,
 };

@@ -127,10 +127,7 @@ impl Opened {
         inlines: &mut Inlines,
     ) -> Result<Removal> {
         let found = self.find(key, None, Search::All)?;
-        let inline = inlines.take(at, key)?;
-        if inline.is_lost && !inline::has_file(&found) {
-            return Err(inline::unknown());
-        }
+        let inline = self.certain(key, inlines.take(at, key)?, &found)?;
         if inline.is_damaged && found.is_empty() && which.suits_damage() {
             // What it was is not known any more; to remove it is the remedy.
             inlines.doom(at, key);
@@ -187,10 +184,7 @@ impl Opened {
         let guard = live.locks.lock(stripes.to_vec(), terms.lock_timeout)?;
         cancel::check()?;
         let found = self.find(key, None, Search::All)?;
-        let inline = self.inline_record(key)?;
-        if inline.is_lost && !inline::has_file(&found) {
-            return Err(inline::unknown());
-        }
+        let inline = self.certain(key, self.inline_record(key)?, &found)?;
         if inline.is_damaged && found.is_empty() {
             return Err(inline::damaged("its record cannot be read"));
         }

@@ -19,6 +19,7 @@ mod formats;
 mod index;
 mod inline;
 mod inline_damage;
+mod inline_flips;
 mod inline_moves;
 mod long_keys;
 mod lost_stamps;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::open::HEAD;
 use crate::error::{Error, Result};
 
 const NAME: &str = "copy.sqlite";
@@ -57,6 +58,11 @@ impl Copied {
         let mut page = self.first.clone();
         page[18..20].copy_from_slice(&[mode; 2]);
         page[28..32].copy_from_slice(&pages.to_be_bytes());
+        let mut old = [0; HEAD];
+        file.read_exact_at(&mut old, 0)?;
+        if has_no_checksums(&old) {
+            page[20] = 0;
+        }
         // Where the unused pages are told, which nothing else knows.
         file.read_exact_at(&mut page[32..40], 32)?;
         file.write_all_at(&page[..], 0)
@@ -142,6 +148,11 @@ fn unused(file: &File, count: u32) -> io::Result<Option<Vec<u32>>> {
     }
     pages.sort_unstable();
     Ok((pages.len() == expected as usize).then_some(pages))
+}
+
+/// Whether a database is of the first version, whose pages had no checksums.
+fn has_no_checksums(head: &[u8; HEAD]) -> bool {
+    head[20] == 0 && head[60..64] == 1_u32.to_be_bytes()
 }
 
 /// Where a page begins.

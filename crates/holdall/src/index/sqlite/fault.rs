@@ -52,9 +52,10 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
     noted(ours.at(database))
 }
 
-/// A file that ends too early. `SQLITE_IOERR_CORRUPTFS` is none: so SQLite calls EIO of a read.
+/// A file that ends too early, or a page that has another checksum. `SQLITE_IOERR_CORRUPTFS` is none:
+/// so SQLite calls EIO of a read.
 fn is_damage(extended_code: i32) -> bool {
-    extended_code == ffi::SQLITE_IOERR_SHORT_READ
+    [ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA].contains(&extended_code)
 }
 
 /// Whether there was no room for the pages that SQLite has beside an open database, of which it says
@@ -113,6 +114,7 @@ mod tests {
             ffi::SQLITE_CORRUPT,
             ffi::SQLITE_NOTADB,
             ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_IOERR_DATA,
             ffi::SQLITE_TOOBIG,
             ffi::SQLITE_ERROR,
         ] {

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::super::Row;
+use super::checksums::Compared;
 use super::read::{Counters, column, counters, tags_of};
-use super::{Fault, SqliteIndex, write};
+use super::{Fault, SqliteIndex, open, system, write};
 use crate::error::{ErrorKind, Result};
 
 /// Something that is wrong with a database.
@@ -26,20 +27,34 @@ impl SqliteIndex {
     /// [`ErrorKind::Corrupt`] if it is no database of ours any more; [`ErrorKind::Busy`],
     /// [`ErrorKind::Io`].
     pub(crate) fn flaws(&self) -> Result<Vec<Flaw>> {
-        self.read(|reader| {
-            // One moment: a commit must not come between rows and counters.
-            let transaction = reader.unchecked_transaction()?;
-            match examine(&transaction) {
-                // Some page on the way to the rows cannot be read.
-                Err(fault) => match fault.at(&self.folder) {
-                    error if error.kind() == ErrorKind::Corrupt => {
-                        Ok(vec![Flaw::Pages(error.cause().to_owned())])
-                    }
-                    error => Err(error.into()),
-                },
-                flaws => flaws,
-            }
+        self.read(|reader| Ok(self.judged(reader, examine)?))
+    }
+
+    /// What is wrong with pages that lead to every row as it is: it may cost some when they are used for
+    /// more. Reads all pages.
+    ///
+    /// # Errors
+    /// As for [`SqliteIndex::flaws`].
+    pub(crate) fn flaws_of_pages(&self) -> Result<Vec<Flaw>> {
+        self.with(|handles| {
+            let connection = open::connect(&handles.database, self.role, Compared::All)?;
+            self.judged(&connection, pages)
         })
+    }
+
+    /// What is wrong as one transaction sees it: a commit must not come between rows and counters.
+    fn judged(&self, connection: &Connection, judge: Judge) -> Result<Vec<Flaw>> {
+        let found = connection.unchecked_transaction().map_err(Fault::from);
+        match found.and_then(|transaction| judge(&transaction)) {
+            // Some page on the way to the rows cannot be read.
+            Err(fault) => match system::explain(fault, connection, &self.folder) {
+                error if error.kind() == ErrorKind::Corrupt => {
+                    Ok(vec![Flaw::Pages(error.cause().to_owned())])
+                }
+                error => Err(error),
+            },
+            flaws => flaws.map_err(|fault| fault.at(&self.folder)),
+        }
     }
 
     /// Counts the rows anew, and takes from them the tags and dates by which they are found.
@@ -73,6 +88,13 @@ impl SqliteIndex {
             Ok(transaction.commit()?)
         })
     }
+}
+
+type Judge = fn(&Transaction<'_>) -> Result<Vec<Flaw>, Fault>;
+
+fn pages(transaction: &Transaction<'_>) -> Result<Vec<Flaw>, Fault> {
+    let verdict: String = transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok(if verdict == "ok" { Vec::new() } else { vec![Flaw::Pages(verdict)] })
 }
 
 fn examine(transaction: &Transaction<'_>) -> Result<Vec<Flaw>, Fault> {

@@ -5,6 +5,7 @@
 //! and see the last commit. Nothing is mapped but the small `-shm` file, so a truncated database is
 //! an error and not a signal.
 
+mod checksums;
 mod copied;
 mod fault;
 mod flush;
@@ -15,6 +16,7 @@ mod role;
 mod room;
 mod salvage;
 mod sealed;
+mod search;
 mod system;
 mod values;
 mod write;
@@ -27,11 +29,14 @@ use std::sync::PoisonError;
 
 use rusqlite::Connection;
 
+#[cfg(test)]
+pub(crate) use self::checksums::open_to_change;
 pub(crate) use self::health::Flaw;
 pub(crate) use self::open::{HEAD, VERSION, later_version};
 pub(crate) use self::role::{INDEX_FILE, VALUES_FILE};
 pub(crate) use self::values::Standing;
 
+use self::checksums::Compared;
 use self::flush::SharedFlush;
 use self::role::Role;
 use super::{Change, Index, Row, Totals};
@@ -120,7 +125,7 @@ impl SqliteIndex {
         let database = open::database(&folder, self.role)?;
         // Before the connection, so that it is closed after it.
         let mut mapped = None;
-        let connection = open::connect(&database, self.role)?;
+        let connection = open::connect(&database, self.role, Compared::Indexes)?;
         let explained = |error| fault::explain(error, &database);
         let ready = || {
             if !self.role.is_truth && open::is_new(&connection).map_err(explained)? {
@@ -149,7 +154,7 @@ impl SqliteIndex {
     }
 
     fn connect_writer(&self, database: &Path) -> Result<Connection> {
-        let connection = open::connect(database, self.role)?;
+        let connection = open::connect(database, self.role, Compared::Indexes)?;
         if self.role.is_truth {
             values::count_pages(&connection);
         }
@@ -213,7 +218,7 @@ impl Handles {
         let idle = locked(&self.readers).pop();
         let reader = match idle {
             Some(reader) => reader,
-            None => open::connect(&self.database, role)?,
+            None => open::connect(&self.database, role, Compared::Indexes)?,
         };
         let answer = work(&reader)?;
         let mut idle = locked(&self.readers);

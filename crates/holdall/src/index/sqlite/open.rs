@@ -11,6 +11,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
 use super::super::row::damaged;
+use super::checksums::{self, Compared};
 use super::read::Counters;
 use super::role::Role;
 use super::{Fault, PATIENCE_MILLIS, fault};
@@ -21,7 +22,7 @@ use crate::flush::flush;
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 const QUEUE: &str = "writers.lock";
 /// Raised whenever the tables or the rows' bytes change.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 /// `hol`; with the version added the `application_id`, a second witness of it: a flipped bit of
 /// the version is damage, and not a database of a later release.
 const APPLICATION: u32 = 0x686f_6c00;
@@ -126,21 +127,26 @@ pub(super) fn is_draft(name: &str, role: &Role) -> bool {
 
 /// Makes the tables in a file that nobody else knows, and leaves no log beside it.
 fn fill(draft: &Path, role: &Role) -> Result<()> {
-    let connection = connect(draft, role)?;
+    let connection = connect(draft, role, Compared::Indexes)?;
     create(&connection, role).map_err(|error| fault::explain(error, draft))?;
     connection.close().map_err(|(_, error)| fault::explain(error, draft))
 }
 
 /// A connection with our settings; touches the database only when it is first asked.
-pub(super) fn connect(database: &Path, role: &Role) -> Result<Connection> {
+pub(super) fn connect(database: &Path, role: &Role, compared: Compared) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    settings(flags, database, role).map_err(|error| fault::explain(error, database))
+    settings(flags, database, role, compared).map_err(|error| fault::explain(error, database))
 }
 
-fn settings(flags: OpenFlags, database: &Path, role: &Role) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(database, flags)?;
+fn settings(
+    flags: OpenFlags,
+    database: &Path,
+    role: &Role,
+    compared: Compared,
+) -> rusqlite::Result<Connection> {
+    let connection = checksums::open(database, flags, compared)?;
     if connection.is_readonly("main")? {
         // SQLite makes do with that where the system refuses more, for want of descriptors too.
         return Err(refused(ffi::SQLITE_CANTOPEN, "it could only be opened for reading"));
@@ -200,6 +206,7 @@ pub(super) fn is_new(connection: &Connection) -> rusqlite::Result<bool> {
 /// Makes the tables unless a peer has; the caller holds the writers' lock.
 pub(super) fn create(connection: &Connection, role: &Role) -> rusqlite::Result<()> {
     let mut mode = String::new();
+    checksums::reserve(connection)?;
     let mut pragma = connection.prepare("PRAGMA journal_mode = WAL")?;
     let mut rows = pragma.query([])?;
     // To its end, at which it is written down.
@@ -250,6 +257,10 @@ pub(super) fn recognise(connection: &Connection, role: &Role) -> Result<(), Faul
     }
     if version != VERSION {
         let cause = format!("the database has version {version}, not {VERSION}");
+        return Err(Error::new(ErrorKind::Corrupt, cause).into());
+    }
+    if !checksums::are_there(connection) {
+        let cause = "the first page of the database does not say that pages have checksums";
         return Err(Error::new(ErrorKind::Corrupt, cause).into());
     }
     let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use self::walk::{Salvage, Scope};
 use super::super::Row;
+use super::checksums::Compared;
 use super::copied::{self, Copied};
 use super::{Fault, SqliteIndex, fault, open, read, role, room, write};
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ impl SqliteIndex {
         let first = copied::first_page(&database)?;
         // Before the connection, so that it is closed after it.
         let mut mapped = None;
-        let mut target = open::connect(&database, role)?;
+        let mut target = open::connect(&database, role, Compared::Indexes)?;
         let explained = |fault: Fault| fault.at(&database);
         // Nobody else folds it in, and there may not be room for all values twice.
         target
@@ -100,7 +101,9 @@ fn source(database: &Path, role: &role::Role) -> Result<Option<Connection>> {
     if !is_file(database)? {
         return Ok(None);
     }
-    open::connect(database, role).map(Some).or_else(|error| unless_damaged(error, None))
+    open::connect(database, role, Compared::None)
+        .map(Some)
+        .or_else(|error| unless_damaged(error, None))
 }
 
 fn is_file(path: &Path) -> Result<bool> {
@@ -132,7 +135,7 @@ fn salvage_copied(
     let (Ok(root), Ok(())) = (root, folded) else { return Ok(()) };
     for leaf in copied.leaves(root)?.unwrap_or_default() {
         copied.put_at_root(root, leaf)?;
-        let source = open::connect(&copied.path, role)?;
+        let source = open::connect(&copied.path, role, Compared::None)?;
         Salvage::new(source, target, is_whole, Scope::Leaf)?.all()?;
     }
     Ok(())

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::checksums::{self, Compared};
+use super::search::{self, is_of_page};
 use super::{Fault, SqliteIndex, open, role, values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Row;
@@ -80,13 +82,23 @@ fn ask(database: &Path, has_log: bool, key: &str) -> Result<Option<(Row, Vec<u8>
         }
         _ => fault.at(database),
     };
-    let connection = connect(database, has_log).map_err(|error| explained(error.into()))?;
-    open::recognise(&connection, &role::VALUES).map_err(explained)?;
-    values::value(&connection, key).map_err(explained)
+    let connected = |compared| {
+        let connection = connect(database, has_log, compared).map_err(Fault::from);
+        let connection = connection.map_err(explained)?;
+        open::recognise(&connection, &role::VALUES).map_err(explained)?;
+        Ok::<_, Error>(connection)
+    };
+    match values::value(&connected(Compared::Indexes)?, key).map_err(explained) {
+        Err(error) if is_of_page(&error) => search::check_size(database)
+            .and_then(|()| connected(Compared::All))
+            .and_then(|connection| search::search(&connection, key).map_err(explained))
+            .map_err(|_| error),
+        answer => answer,
+    }
 }
 
 /// A connection that writes nothing, and without a log needs nothing beside the database.
-fn connect(database: &Path, has_log: bool) -> rusqlite::Result<Connection> {
+fn connect(database: &Path, has_log: bool, compared: Compared) -> rusqlite::Result<Connection> {
     let mut name = String::from("file:");
     for byte in database.as_os_str().as_bytes() {
         match byte {
@@ -101,7 +113,7 @@ fn connect(database: &Path, has_log: bool) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(name, flags)?;
+    let connection = checksums::open(name, flags, compared)?;
     open::bound(&connection)?;
     Ok(connection)
 }

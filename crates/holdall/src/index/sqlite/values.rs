@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::super::Row;
 use super::super::row::damaged;
 use super::flush::SharedFlush;
+use super::search::is_of_page;
 use super::{Fault, Handles, PATIENCE_MILLIS, SqliteIndex, locked, open, read, role, system};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -88,7 +89,11 @@ impl SqliteIndex {
 
     /// The row of `key` and the bytes of its value; those are to be compared with the row's stamp.
     pub(crate) fn value(&self, key: &str) -> Result<Option<(Row, Vec<u8>)>> {
-        self.read(|reader| value(reader, key))
+        match self.read(|reader| value(reader, key)) {
+            // What leads to the rows may be damaged, and they may be whole.
+            Err(error) if is_of_page(&error) => self.search(key).map_err(|_| error),
+            answer => answer,
+        }
     }
 
     /// The keys of rows that cannot be read.
@@ -199,16 +204,20 @@ impl SqliteIndex {
 
 pub(super) fn value(reader: &Connection, key: &str) -> Result<Option<(Row, Vec<u8>)>, Fault> {
     let mut statement = reader.prepare_cached("SELECT row, content FROM entry WHERE key = ?1")?;
-    let found = statement.query_row([key.as_bytes()], |columns| {
-        let blob = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
-        let row = blob(0)?.map(|bytes| Row::decode(key.as_bytes(), bytes));
-        Ok((row, blob(1)?.map(<[u8]>::to_vec)))
-    });
-    match found.optional()? {
-        None => Ok(None),
-        Some((Some(row), Some(content))) => Ok(Some((row?, content))),
-        Some(_) => Err(Fault::from(damaged().on_key(key))),
-    }
+    let answer = statement.query_row([key.as_bytes()], |columns| found(columns, key));
+    Ok(answer.optional()?.transpose()?)
+}
+
+/// What there is under a key, from columns that are its row and its content.
+pub(super) fn found(
+    columns: &rusqlite::Row<'_>,
+    key: &str,
+) -> rusqlite::Result<Result<(Row, Vec<u8>)>> {
+    let blob = |at| Ok::<_, rusqlite::Error>(columns.get_ref(at)?.as_blob().ok());
+    let (Some(row), Some(content)) = (blob(0)?, blob(1)?) else {
+        return Ok(Err(damaged().on_key(key)));
+    };
+    Ok(Row::decode(key.as_bytes(), row).map(|row| (row, content.to_vec())))
 }
 
 /// What a checkpoint has done.

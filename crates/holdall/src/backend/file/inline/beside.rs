@@ -9,25 +9,46 @@ use super::unknown;
 use super::write::InlineRecord;
 use crate::backend::{Condition, Placed, Put};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Standing;
+use crate::key::Key;
 
 impl Opened {
     /// What lies inline under the key of a value that becomes a file, where there are `files` already.
     /// If that cannot be found out, the file is placed all the same, unless that depends on it.
     pub(crate) fn inline_under(&self, put: &Put, files: &[Candidate]) -> Result<InlineRecord> {
-        let found = self.inline_record(&put.key)?;
-        let is_certain = put.condition == Condition::Any;
-        if found.is_damaged && !is_certain {
+        let mut found = self.inline_record(&put.key)?;
+        let is_unconditional = put.condition == Condition::Any;
+        if !is_unconditional {
+            found = self.certain(&put.key, found, files)?;
+        }
+        if found.is_damaged && !is_unconditional {
             return Err(Error::new(ErrorKind::Corrupt, "the inline value there is damaged")
                 .remedy("save it without a condition, or delete it"));
         }
         if found.is_lost {
-            if !is_certain && !has_file(files) {
-                return Err(unknown());
-            }
             tracing::warn!("a file is placed beside inline values that cannot be read");
             self.live()?.clock.note_unsettled();
         }
         Ok(found)
+    }
+
+    /// What lies inline under a key whose lock the caller holds, where what was `found` may be that nobody
+    /// knows. Of a key that has `files` of ours they are the value then; else all rows are searched.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if that does not tell it either.
+    pub(crate) fn certain(
+        &self,
+        key: &Key,
+        found: InlineRecord,
+        files: &[Candidate],
+    ) -> Result<InlineRecord> {
+        if !found.is_lost || has_file(files) {
+            return Ok(found);
+        }
+        let searched = self.live()?.inline.ask(|values| values.search(key.as_str()));
+        let row = searched.map_err(|_| unknown())?.map(|(row, _)| Box::new(row));
+        Ok(InlineRecord::of(row.map_or(Standing::Absent, Standing::There)))
     }
 
     /// Removes the inline values whose keys have files now. Those are flushed before, or a power
@@ -76,6 +97,6 @@ impl Opened {
 }
 
 /// Whether one of the files is ours: it is the value, if nobody knows whether there is an inline one.
-pub(crate) fn has_file(files: &[Candidate]) -> bool {
+fn has_file(files: &[Candidate]) -> bool {
     files.first().is_some_and(|first| first.stamp.is_some())
 }

@@ -30,7 +30,6 @@ use crate::index::{Change, GroupCommit, Index, SqliteIndex, Standing};
 use crate::pool;
 use crate::sync::{AtomicBool, AtomicU64, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub(super) use self::beside::has_file;
 pub(super) use self::merge::{Page, by_end, by_key};
 pub(super) use self::read::damaged;
 pub(super) use self::remove::Inlines;

@@ -14,7 +14,7 @@ fn abandon(it: &Fixture) {
 fn lose_a_row(it: &Fixture) {
     let folder = fs::read_dir(it.path(".holdall/index")).expect("there").next();
     let file = folder.expect("one").expect("read").path().join("index.sqlite");
-    let index = rusqlite::Connection::open(file).expect("opened");
+    let index = crate::index::open_to_change(file).expect("opened");
     index.execute("DELETE FROM entry WHERE key = x'6b'", []).expect("removed");
 }
 
@@ -100,7 +100,7 @@ fn a_lost_clock_leaves_no_index_behind_and_no_generation_is_given_twice() {
 fn damage_a_row(it: &Fixture) {
     let folder = fs::read_dir(it.path(".holdall/index")).expect("there").next();
     let file = folder.expect("one").expect("read").path().join("index.sqlite");
-    let index = rusqlite::Connection::open(file).expect("opened");
+    let index = crate::index::open_to_change(file).expect("opened");
     let damage = "UPDATE entry SET row = x'00' WHERE key = x'6b'";
     assert_eq!(index.execute(damage, []).expect("written"), 1);
 }

@@ -94,7 +94,7 @@ fn a_damaged_inline_value_is_reported_and_can_be_replaced_or_deleted() {
     let path = it.dir.path().join(".holdall/inline/values.sqlite");
     let damage = |sql: &str| {
         // In a process that has the store open only after it was closed.
-        let connection = rusqlite::Connection::open(&path).expect("opened");
+        let connection = crate::index::open_to_change(&path).expect("opened");
         connection.execute(sql, []).expect("damaged");
     };
     damage("UPDATE entry SET row = X'00' || substr(row, 2) WHERE key = CAST('a' AS BLOB)");

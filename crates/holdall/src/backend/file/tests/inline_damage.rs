@@ -9,7 +9,7 @@ const PAGE: u64 = 4_096;
 
 /// The page at which a table or an index of the database begins, which nobody has open.
 pub(super) fn root(database: &Path, name: &str) -> u64 {
-    let connection = rusqlite::Connection::open(database).expect("opened");
+    let connection = crate::index::open_to_change(database).expect("opened");
     let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{name}'");
     let page = connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("known");
     page as u64
@@ -119,7 +119,7 @@ fn clearing_removes_values_whose_records_cannot_be_read_too() {
         it.put(text, Format::Json, text);
     }
     it.backend.close().expect("closed");
-    let connection = rusqlite::Connection::open(it.path(".holdall/inline/values.sqlite"));
+    let connection = crate::index::open_to_change(it.path(".holdall/inline/values.sqlite"));
     let damage = "UPDATE entry SET row = X'00' || substr(row, 2) WHERE key < CAST('c' AS BLOB)";
     connection.expect("opened").execute(damage, []).expect("damaged");
     assert_eq!(it.backend.totals().expect("counted").entries, 3);

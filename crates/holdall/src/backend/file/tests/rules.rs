@@ -203,7 +203,7 @@ fn whoever_meets_a_damaged_row_has_the_index_filled_anew() {
         it.put(text, Format::Json, "1");
     }
     let it = reopened(it);
-    let index = rusqlite::Connection::open(index_file(&it)).expect("opened");
+    let index = crate::index::open_to_change(index_file(&it)).expect("opened");
     index.execute("UPDATE entry SET row = x'00' WHERE key = x'62'", []).expect("damaged");
     drop(index);
     // Whether the one who meets it is told or has it mended at once.

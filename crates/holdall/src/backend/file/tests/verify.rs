@@ -201,7 +201,7 @@ fn rows_that_are_missing_too_many_or_different_are_told() {
 
 /// Changes a database that nobody has open.
 pub(super) fn with_database(path: &Path, sql: &str) {
-    rusqlite::Connection::open(path).expect("opened").execute_batch(sql).expect("changed");
+    crate::index::open_to_change(path).expect("opened").execute_batch(sql).expect("changed");
 }
 
 /// Closes the store, changes the current index and opens it anew.

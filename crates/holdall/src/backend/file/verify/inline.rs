@@ -73,6 +73,26 @@ impl Opened {
         self.may_have_inline() && self.path.join(database()).exists()
     }
 
+    /// Adds what is wrong with pages of which no value suffers yet; where one does, its page is known.
+    pub(super) fn examine_pages(&self, known: &[Problem], found: &mut Vec<Problem>) -> Result<()> {
+        let Some(live) = self.maybe_live() else { return Ok(()) };
+        let place = std::path::PathBuf::from(database());
+        let is_damage = |one: &Problem| one.path.as_ref() == Some(&place) && !is_other(one.kind);
+        if known.iter().any(is_damage) {
+            return Ok(());
+        }
+        match live.inline.ask(SqliteIndex::flaws_of_pages) {
+            Ok(flaws) if flaws.is_empty() => {}
+            Ok(_) => {
+                let what =
+                    "a page of it is not the one that was written, though every value is whole";
+                found.push(Problem::new(ProblemKind::InlineDamaged, what).at(database()));
+            }
+            Err(error) => database_lost(&error, found)?,
+        }
+        Ok(())
+    }
+
     /// A page of the keys of inline values after this one.
     pub(super) fn inline_keys(
         &self,
@@ -149,6 +169,12 @@ impl Opened {
         }
         Ok(look)
     }
+}
+
+/// Whether what is wrong with a value is no damage of its bytes.
+fn is_other(kind: ProblemKind) -> bool {
+    use ProblemKind::{CountersWrong, InTwoPlaces, SignatureWrong, StampOfAnotherStore};
+    matches!(kind, CountersWrong | InTwoPlaces | SignatureWrong | StampOfAnotherStore)
 }
 
 /// What it means that the database cannot be asked.

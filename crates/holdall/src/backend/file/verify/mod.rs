@@ -211,6 +211,11 @@ impl FileVerifying {
         }
         self.add_all(found);
         self.after = page.last().cloned();
+        if page.is_empty() {
+            let mut found = Vec::new();
+            opened.examine_pages(&self.report.problems, &mut found)?;
+            self.add_all(found);
+        }
         Ok(self.after.is_some())
     }
 

@@ -136,7 +136,7 @@ fn changed_by(sql: &str) -> (tempfile::TempDir, SqliteIndex) {
     let index = new_index(folder.path());
     index.apply(&[put("a", 1)]).unwrap();
     index.close().unwrap();
-    let other = Connection::open(folder.path().join("index/index.sqlite")).unwrap();
+    let other = open_to_change(folder.path().join("index/index.sqlite")).unwrap();
     other.execute_batch(sql).unwrap();
     (folder, index)
 }
@@ -188,12 +188,12 @@ fn a_header_that_forbids_to_write_is_damage_at_once() {
 
 #[test]
 fn a_later_version_is_told_from_damage() {
-    let (folder, index) = changed_by("PRAGMA user_version = 2; PRAGMA application_id = 0x686f6c02");
+    let (folder, index) = changed_by("PRAGMA user_version = 3; PRAGMA application_id = 0x686f6c03");
     let path = folder.path().join("index/index.sqlite");
     let error = index.get("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Version, "{error}");
     let head: Vec<u8> = fs::read(&path).unwrap().into_iter().take(HEAD).collect();
-    assert_eq!(later_version(&head.try_into().unwrap()), Some(2));
+    assert_eq!(later_version(&head.try_into().unwrap()), Some(3));
 }
 
 #[test]

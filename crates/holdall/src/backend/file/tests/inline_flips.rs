@@ -1,0 +1,161 @@
+//! Flipped bits and lost sectors of the database of inline values: no other value looks missing, and
+//! none is another one.
+
+use super::inline::{BELOW, inline_fixture, on};
+use super::repair::cured;
+use super::verify::verified;
+use super::*;
+
+const VALUES: usize = 300;
+const PAGE: usize = 4_096;
+
+fn name(number: usize) -> String {
+    // Some keys are so long that a part of them lies in a page of its own.
+    let length = if number.is_multiple_of(97) { 3_000 } else { 40 };
+    format!("inline/{number:03}/{}", "k".repeat(length)).chars().take(4_000).collect()
+}
+
+fn text(number: usize) -> String {
+    format!("value {number} {}", "v".repeat(number % 90))
+}
+
+/// A closed store of inline values, some of which were overwritten and removed, and its database.
+fn filled() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+    let Fixture { dir, backend } = inline_fixture();
+    let all = |text: fn(usize) -> String| {
+        let puts =
+            (0..VALUES + 50).map(move |number| put(&name(number), Format::Json, &text(number)));
+        for placed in backend.put_many(puts.collect()) {
+            placed.expect("put");
+        }
+    };
+    all(|number| format!("older {number}"));
+    all(text);
+    let gone: Vec<Key> = (VALUES..VALUES + 50).map(|number| key(&name(number))).collect();
+    for removed in backend.delete_many(&gone, Durability::Process) {
+        assert!(removed.expect("removed"));
+    }
+    backend.close().expect("closed");
+    drop(backend);
+    let database = dir.path().join(".holdall/inline/values.sqlite");
+    let whole = fs::read(&database).expect("there");
+    (dir, database, whole)
+}
+
+/// How many values are errors; each other one must be there and the right one, and none may be there
+/// that was removed.
+fn errors(dir: &Path, what: &str) -> usize {
+    let backend = on(dir, BELOW);
+    let mut errors = 0;
+    for number in (0..VALUES + 50).step_by(3) {
+        match backend.get(&key(&name(number)), None) {
+            Ok(Some(found)) if number < VALUES => {
+                assert_eq!(found.content, text(number).into_bytes(), "{what}: {number}");
+            }
+            Ok(None) => assert!(number >= VALUES, "{what}: {number} looks missing"),
+            Ok(Some(_)) => panic!("{what}: {number} was removed"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
+                errors += 1;
+            }
+        }
+    }
+    errors
+}
+
+/// Numbers that are the same in each run.
+fn some(page: usize, round: u64) -> usize {
+    xxhash_rust::xxh3::xxh3_64(&[page as u64, round].map(u64::to_le_bytes).concat()) as usize
+}
+
+#[test]
+fn damage_in_what_leads_to_the_values_costs_none_of_them() {
+    let (dir, database, whole) = filled();
+    let (mut of_rows, mut others) = (0, 0);
+    for page in 1..whole.len() / PAGE {
+        let begin = page * PAGE;
+        // Upper pages of the table and pages with its rows.
+        let is_of_rows = [5, 13].contains(&whole[begin]);
+        for round in 0..6 {
+            let mut harmed = whole.clone();
+            let at = begin + some(page, round) % PAGE;
+            let what = if round == 5 {
+                harmed[at / 512 * 512..][..512].fill(0);
+                format!("page {}, a sector without its bytes at {at}", page + 1)
+            } else {
+                harmed[at] ^= 1 << (some(page, round) % 8);
+                format!("page {}, a bit of byte {at}", page + 1)
+            };
+            fs::write(&database, &harmed).expect("harmed");
+            let errors = errors(dir.path(), &what);
+            if is_of_rows {
+                of_rows += 1;
+            } else {
+                others += 1;
+                assert_eq!(errors, 0, "{what}");
+            }
+        }
+    }
+    assert!(of_rows > 50 && others > 50, "{of_rows} and {others}");
+}
+
+#[test]
+fn a_key_whose_index_is_damaged_is_judged_by_all_rows() {
+    let (dir, database, whole) = filled();
+    let root = super::inline_damage::root(&database, "entry_key") as usize;
+    let mut harmed = whole;
+    harmed[root * PAGE - 9] ^= 1;
+    fs::write(&database, &harmed).expect("harmed");
+    let backend = on(dir.path(), BELOW);
+    let (there, gone) = (key(&name(1)), key(&name(VALUES)));
+    let absent = |text: &str, key: &Key| {
+        backend.put(Put { condition: Condition::Absent, ..put(key.as_str(), Format::Json, text) })
+    };
+    assert!(!backend.delete(&gone, &Condition::Any, Durability::Process).expect("none there"));
+    assert_eq!(backend.set_ttl(&gone, None, Durability::Process).expect("none there"), None);
+    let error = backend.delete(&there, &Condition::Any, Durability::Process).expect_err("there");
+    assert!(error.to_string().contains("run repair"), "{error}");
+    assert_eq!(absent("new", &there).expect_err("there").kind(), ErrorKind::Conflict);
+    absent("new", &gone).expect("none there");
+    let found = backend.get(&gone, None).expect("read").expect("there");
+    assert_eq!(found.content, b"new");
+    let found = backend.get(&there, None).expect("read").expect("there");
+    assert_eq!(found.content, text(1).into_bytes());
+}
+
+#[test]
+fn verify_finds_each_flipped_bit_and_repair_leaves_what_could_be_loaded() {
+    let (dir, database, whole) = filled();
+    let (mut found, mut unused) = (0, 0);
+    for page in 0..whole.len() / PAGE {
+        let mut harmed = whole.clone();
+        let at = page * PAGE + 100 + some(page, 7) % (PAGE - 100);
+        harmed[at] ^= 4;
+        let what = format!("page {}, byte {at}", page + 1);
+        fs::write(&database, &harmed).expect("harmed");
+        let before = errors(dir.path(), &what);
+        let backend = on(dir.path(), BELOW);
+        if verified(&backend).problems.is_empty() {
+            unused += 1;
+            assert_eq!(before, 0, "{what}");
+            continue;
+        }
+        found += 1;
+        cured(&backend);
+        for number in (0..VALUES + 50).step_by(3) {
+            let after = backend.get(&key(&name(number)), None);
+            let after = after.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(after.is_none() || number < VALUES, "{what}: {number} is back");
+        }
+        let left = (0..VALUES).step_by(3).filter(|number| {
+            backend.get(&key(&name(*number)), None).is_ok_and(|found| found.is_some())
+        });
+        assert!(left.count() >= VALUES / 3 - before, "{what}: {before} before");
+        drop(backend);
+        for entry in fs::read_dir(dir.path().join(".holdall/quarantine")).expect("there").flatten()
+        {
+            fs::remove_dir_all(entry.path()).expect("ours");
+        }
+    }
+    assert!(found > 30 && unused < 3, "{found} and {unused}");
+}

@@ -1,0 +1,324 @@
+//! A checksum at the end of each page of a database, which SQLite itself does not have: a flipped bit
+//! in the index of the keys would lead past a row, and a value that is there would be a miss.
+//!
+//! SQLite leaves [`BYTES`] of each page alone if it is told to when the database is made, and reads and
+//! writes files through tables of functions. Three of those functions are put in the place of its own,
+//! for databases alone: a page is given its checksum when it is written, is compared with it
+//! when it is read, and is never read in part. The log has checksums of its own, which SQLite compares when it opens a log that
+//! somebody has left. The idea is that of SQLite's own checksum layer
+//! (<https://www.sqlite.org/cksumvfs.html>), which is no part of the library.
+#![allow(unsafe_code, reason = "SQLite calls files through tables of functions")]
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::{align_of, offset_of, size_of};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rusqlite::{Connection, OpenFlags, ffi};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What each page gives up for its checksum.
+pub(super) const BYTES: c_int = 8;
+
+const PAGE: usize = 4_096;
+const CHECKED: usize = PAGE - BYTES as usize;
+/// Where the first page says how large pages are, and how many bytes at the end of each are left alone.
+const SIZE: usize = 16;
+const RESERVED: usize = 20;
+/// How much of the first page is no page of a tree.
+const HEADER: usize = 100;
+/// The first bytes of pages of a table: of the upper ones, and of those with rows.
+const TABLE: [u8; 2] = [5, 13];
+
+/// Which pages are compared with their checksums when they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// All but those of tables: each row is under a checksum of its own, which one damaged value
+    /// shares with no other, and a row that an index has and the table has not is an error.
+    Indexes,
+    All,
+    /// For a database of which is read whatever can be read.
+    None,
+}
+
+impl Compared {
+    const EACH: [Self; 3] = [Self::Indexes, Self::All, Self::None];
+
+    const fn layer(self) -> &'static CStr {
+        match self {
+            Self::Indexes => c"holdall-indexes",
+            Self::All => c"holdall-all",
+            Self::None => c"holdall-none",
+        }
+    }
+}
+
+/// Opens a database whose pages have checksums, or are to have them.
+pub(super) fn open(
+    database: impl AsRef<Path>,
+    flags: OpenFlags,
+    compared: Compared,
+) -> rusqlite::Result<Connection> {
+    static REGISTERED: OnceLock<c_int> = OnceLock::new();
+    match *REGISTERED.get_or_init(register) {
+        ffi::SQLITE_OK => Connection::open_with_flags_and_vfs(database, flags, compared.layer()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+/// A database that nobody has open, as somebody sees it who knows of checksums and changes what he likes.
+#[cfg(test)]
+pub(crate) fn open_to_change(database: impl AsRef<Path>) -> rusqlite::Result<Connection> {
+    open(database, OpenFlags::default(), Compared::None)
+}
+
+/// Has the pages of a database have checksums that is about to be made.
+pub(super) fn reserve(connection: &Connection) -> rusqlite::Result<()> {
+    let (code, _) = reserved(connection, BYTES);
+    if code == ffi::SQLITE_OK {
+        return Ok(());
+    }
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+}
+
+/// Whether the pages of a database have checksums, as its first page says.
+pub(super) fn are_there(connection: &Connection) -> bool {
+    reserved(connection, -1) == (ffi::SQLITE_OK, BYTES)
+}
+
+/// Asks for so many bytes of each page, or how many they are.
+fn reserved(connection: &Connection, mut bytes: c_int) -> (c_int, c_int) {
+    // SAFETY: the connection is open while it is borrowed, and belongs to this thread; this operation
+    // reads an `int` from where the last argument points, writes one there and keeps no pointer.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_RESERVE_BYTES,
+            (&raw mut bytes).cast::<c_void>(),
+        )
+    };
+    (code, bytes)
+}
+
+fn checksum(page: &[u8; PAGE], number: u64) -> [u8; BYTES as usize] {
+    // With its number: a page that was written in the place of another is not that one.
+    xxh3_64_with_seed(&page[..CHECKED], number).to_le_bytes()
+}
+
+type Methods = ffi::sqlite3_io_methods;
+type Open = unsafe extern "C" fn(
+    *mut ffi::sqlite3_vfs,
+    *const c_char,
+    *mut ffi::sqlite3_file,
+    c_int,
+    *mut c_int,
+) -> c_int;
+type Read = unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut c_void, c_int, i64) -> c_int;
+type Traits = unsafe extern "C" fn(*mut ffi::sqlite3_file) -> c_int;
+type Write = unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int;
+
+/// What SQLite opens files with, instead of its own.
+#[repr(C)]
+struct Layer {
+    /// First, so that a pointer to it is one to the layer.
+    vfs: ffi::sqlite3_vfs,
+    below: *mut ffi::sqlite3_vfs,
+    open_below: Open,
+    compared: Compared,
+}
+
+/// What lies behind the open file of the layer below, in the same memory.
+struct Above {
+    methods: Methods,
+    read: Read,
+    write: Write,
+    traits: Traits,
+    compared: Compared,
+    /// Never `false` again: a database does not lose them while it is open.
+    has_checksums: Cell<bool>,
+}
+
+/// Where it lies behind a file of so many bytes.
+fn above(size: c_int) -> usize {
+    (size.max(0) as usize).next_multiple_of(align_of::<Above>())
+}
+
+/// Makes the layers known to SQLite; they are there until the process ends.
+fn register() -> c_int {
+    // SAFETY: initializing may be done at any time and from every thread; without a name the layer
+    // is looked for that is the default, which SQLite never removes.
+    let below = unsafe {
+        match ffi::sqlite3_initialize() {
+            ffi::SQLITE_OK => ffi::sqlite3_vfs_find(std::ptr::null()),
+            code => return code,
+        }
+    };
+    // SAFETY: it is null or lies there as long as the process, and nobody changes these fields.
+    let Some(default) = (unsafe { below.as_ref() }) else { return ffi::SQLITE_ERROR };
+    let Some(open_below) = default.xOpen else { return ffi::SQLITE_ERROR };
+    // Its functions may be called for our layers: none but `xOpen` looks at which one it is called for.
+    for compared in Compared::EACH {
+        let mut vfs = *default;
+        vfs.szOsFile = (above(vfs.szOsFile) + size_of::<Above>()) as c_int;
+        vfs.zName = compared.layer().as_ptr();
+        vfs.pNext = std::ptr::null_mut();
+        vfs.xOpen = Some(open_file);
+        let layer = Box::leak(Box::new(Layer { vfs, below, open_below, compared }));
+        // SAFETY: the layer is never freed, and nobody else has a reference to it; it is not made the
+        // default.
+        let code = unsafe { ffi::sqlite3_vfs_register((&raw mut *layer).cast(), 0) };
+        if code != ffi::SQLITE_OK {
+            return code;
+        }
+    }
+    ffi::SQLITE_OK
+}
+
+/// # Safety
+/// As SQLite calls it: `vfs` is a [`Layer`] of ours, and `file` has room for what that says.
+unsafe extern "C" fn open_file(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: this function is in the tables of our layers alone, which are never freed.
+    let layer = unsafe { &*vfs.cast::<Layer>() };
+    // SAFETY: what SQLite has given us, which is what the layer below expects.
+    let code = unsafe { (layer.open_below)(layer.below, name, file, flags, out_flags) };
+    if code != ffi::SQLITE_OK || flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
+        return code;
+    }
+    // SAFETY: the file is open, so it has methods, which lie there as long as the process; there is
+    // room for `Above` where it is put, aligned, because we have asked for it behind what the layer
+    // below uses, and SQLite aligns files to 8 bytes.
+    unsafe {
+        let Some(below) = (*file).pMethods.as_ref() else { return ffi::SQLITE_ERROR };
+        let (Some(read), Some(write), Some(traits)) =
+            (below.xRead, below.xWrite, below.xDeviceCharacteristics)
+        else {
+            return ffi::SQLITE_ERROR;
+        };
+        let methods = Methods {
+            xRead: Some(read_file),
+            xWrite: Some(write_file),
+            xDeviceCharacteristics: Some(traits_of_file),
+            ..*below
+        };
+        let has_checksums = Cell::new(false);
+        let place = file.byte_add(above((*layer.below).szOsFile)).cast::<Above>();
+        place.write(Above {
+            methods,
+            read,
+            write,
+            traits,
+            compared: layer.compared,
+            has_checksums,
+        });
+        (*file).pMethods = &raw const (*place).methods;
+    }
+    code
+}
+
+/// # Safety
+/// `file` was opened by [`open_file`] as a database, and is open.
+unsafe fn above_of<'f>(file: *mut ffi::sqlite3_file) -> &'f Above {
+    // SAFETY: its methods are those in `Above`, which lies there until SQLite has closed the file.
+    unsafe { &*(*file).pMethods.byte_sub(offset_of!(Above, methods)).cast::<Above>() }
+}
+
+/// # Safety
+/// As SQLite calls it: the file is open, and `into` has room for so many bytes.
+unsafe extern "C" fn read_file(
+    file: *mut ffi::sqlite3_file,
+    into: *mut c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: this function is among the methods of databases that we have opened alone; the file
+    // below is the same one; after a read that has succeeded all bytes are there.
+    let (above, bytes) = unsafe {
+        let above = above_of(file);
+        match (above.read)(file, into, amount, offset) {
+            ffi::SQLITE_OK => {}
+            code => return code,
+        }
+        (above, std::slice::from_raw_parts(into.cast::<u8>(), amount.max(0) as usize))
+    };
+    above.note(bytes, offset);
+    match page_at(bytes, offset) {
+        Some((page, number)) if !above.accepts(page, number) => ffi::SQLITE_IOERR_DATA,
+        _ => ffi::SQLITE_OK,
+    }
+}
+
+/// # Safety
+/// As SQLite calls it: the file is open, and at `from` so many bytes can be read.
+unsafe extern "C" fn write_file(
+    file: *mut ffi::sqlite3_file,
+    from: *const c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: as in `read_file`.
+    let (above, bytes) = unsafe {
+        let bytes = std::slice::from_raw_parts(from.cast::<u8>(), amount.max(0) as usize);
+        (above_of(file), bytes)
+    };
+    above.note(bytes, offset);
+    let mut copy;
+    let from = match page_at(bytes, offset) {
+        Some((page, number)) if above.has_checksums.get() => {
+            // The page itself may be read by others of this process.
+            copy = *page;
+            copy[CHECKED..].copy_from_slice(&checksum(page, number));
+            copy.as_ptr().cast::<c_void>()
+        }
+        _ => from,
+    };
+    // SAFETY: there are as many bytes as before, and the file below is the same one.
+    unsafe { (above.write)(file, from, amount, offset) }
+}
+
+/// # Safety
+/// As SQLite calls it: the file is open.
+unsafe extern "C" fn traits_of_file(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: as in `read_file`.
+    let traits = unsafe { (above_of(file).traits)(file) };
+    // The part of a long key that lies in a page of its own would be read without its checksum.
+    traits & !ffi::SQLITE_IOCAP_SUBPAGE_READ
+}
+
+/// The page that is read or written there, and its number.
+fn page_at(bytes: &[u8], offset: i64) -> Option<(&[u8; PAGE], u64)> {
+    let page = bytes.try_into().ok()?;
+    let offset = u64::try_from(offset).ok()?;
+    offset.is_multiple_of(PAGE as u64).then_some((page, offset / PAGE as u64 + 1))
+}
+
+impl Above {
+    /// Looks whether the first page says that there are checksums.
+    fn note(&self, bytes: &[u8], offset: i64) {
+        if offset == 0
+            && bytes.len() >= HEADER
+            && bytes.starts_with(b"SQLite format 3\0")
+            && bytes[SIZE..SIZE + 2] == (PAGE as u16).to_be_bytes()
+            && c_int::from(bytes[RESERVED]) == BYTES
+        {
+            self.has_checksums.set(true);
+        }
+    }
+
+    fn accepts(&self, page: &[u8; PAGE], number: u64) -> bool {
+        let kind = page[if number == 1 { HEADER } else { 0 }];
+        let is_compared = match self.compared {
+            Compared::Indexes => !TABLE.contains(&kind),
+            Compared::All => true,
+            Compared::None => false,
+        };
+        !(is_compared && self.has_checksums.get()) || page[CHECKED..] == checksum(page, number)
+    }
+}
