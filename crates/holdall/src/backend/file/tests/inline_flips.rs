@@ -3,7 +3,7 @@
 
 use super::inline::{BELOW, inline_fixture, on};
 use super::repair::cured;
-use super::verify::verified;
+use super::verify::{kinds, verified};
 use super::*;
 
 const VALUES: usize = 300;
@@ -158,4 +158,19 @@ fn verify_finds_each_flipped_bit_and_repair_leaves_what_could_be_loaded() {
         }
     }
     assert!(found > 30 && unused < 3, "{found} and {unused}");
+}
+
+#[test]
+fn a_flipped_bit_of_one_value_is_told_of_that_value_alone() {
+    let (dir, database, mut harmed) = filled();
+    let content = b"value 5 ";
+    let at = harmed.windows(content.len()).rposition(|bytes| bytes == content).expect("there");
+    harmed[at] ^= 1;
+    fs::write(&database, &harmed).expect("harmed");
+    let backend = on(dir.path(), BELOW);
+    let found = verified(&backend);
+    assert_eq!(kinds(&found), [("content_damaged", Some(&*name(5)))]);
+    let done = cured(&backend);
+    assert_eq!((done.quarantined.len(), done.salvaged), (1, None));
+    assert_eq!(errors(dir.path(), "repaired, "), 0);
 }

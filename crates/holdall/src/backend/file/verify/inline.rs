@@ -76,7 +76,7 @@ impl Opened {
     /// Adds what is wrong with pages of which no value suffers yet; where one does, its page is known.
     pub(super) fn examine_pages(&self, known: &[Problem], found: &mut Vec<Problem>) -> Result<()> {
         let Some(live) = self.maybe_live() else { return Ok(()) };
-        let place = std::path::PathBuf::from(database());
+        let place = self.path.join(database());
         let is_damage = |one: &Problem| one.path.as_ref() == Some(&place) && !is_other(one.kind);
         if known.iter().any(is_damage) {
             return Ok(());
