@@ -7,6 +7,7 @@ use super::open::Opened;
 use super::remove::Doomed;
 use super::write::{Terms, commit};
 use crate::backend::Durability;
+use crate::error::ErrorKind;
 use crate::index::{Change, Index as _, Row};
 use crate::key::Key;
 use crate::record::{Record, Stamp};
@@ -17,6 +18,10 @@ impl Opened {
         let Some(live) = self.maybe_live() else { return };
         let known = live.catalog.ask(&live.clock, |index| index.get(key.as_str()));
         if matches!(&known, Ok(Some(row)) if row.foreign && row.generation == record.generation) {
+            return;
+        }
+        // Of a file that has lost its stamp the row knows more, and it may be there.
+        if known.as_ref().is_err_and(|error| error.kind() != ErrorKind::Corrupt) {
             return;
         }
         // Under the lock, and only if it is still there: a row without a file would stay.
