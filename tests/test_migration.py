@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 
@@ -222,3 +223,29 @@ def test_the_command_line_has_python_convert_what_only_python_reads(folder):
     with sync.BlobManager(folder) as store:
         assert store.load("7") == [7]
         assert store.metadata("7").format == "json"
+
+
+def test_ctrl_c_while_python_converts_loses_nothing_and_another_run_goes_on(folder):
+    values = {str(number): [number] for number in range(4000)}
+    command = [sys.executable, "-m", "holdall", "--store", str(folder), "migrate", "--to", "json"]
+    for _ in range(5):
+        with sync.BlobManager(folder) as store:
+            store.save_many(values, "pickle")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            # To the program alone: it tells Python.
+            while not any(folder.glob("*.json")) and running.poll() is None:
+                pass
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate()
+        if running.returncode == 130:
+            break
+    assert running.returncode == 130, (out, err)
+    assert b"interrupted" in out, (out, err)
+    assert b"Traceback" not in err, err
+    with sync.BlobManager(folder) as store:
+        assert store.load_many(list(values)) == values
+        assert store.verify().ok
+    subprocess.run(command, check=True, capture_output=True)
+    with sync.BlobManager(folder) as store:
+        assert store.load_many(list(values)) == values
+        assert {store.metadata(key).format for key in list(values)[::50]} == {"json"}

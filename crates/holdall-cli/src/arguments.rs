@@ -6,40 +6,41 @@ use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::commands::Command;
 
+/// Apart from those that a command has of its own.
+const GLOBAL: &str = "Options of every command";
+
 /// Looks into a holdall store, moves values in and out, and keeps it healthy.
 #[derive(Debug, Parser)]
-#[command(name = "holdall", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "holdall", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 findings, 2 usage, 3 no such key, 4 no store, \
                         5 damaged or untrusted, 6 busy, 7 system, 130 interrupted.")]
 pub(crate) struct Arguments {
     /// The folder of the store [default: what BLOB_STORAGE_BASE_PATH and .env say]
-    #[arg(short, long, global = true, value_name = "DIR")]
+    #[arg(short, long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub(crate) store: Option<PathBuf>,
 
     /// Print JSON: one document, or for listings one object on each line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
 
     /// Say less: no progress and no summary
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    #[arg(short, long, global = true, action = ArgAction::SetTrue, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
 
-    /// Colours; NO_COLOR switches them off too
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    /// When there are colours; NO_COLOR switches them off too
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    #[arg(value_name = "WHEN", help_heading = GLOBAL)]
     pub(crate) color: Color,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// When there are colours.
+/// When there are colours. Without a text for each, `-h` and `--help` are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 

@@ -21,6 +21,12 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// How many there are, where all are asked for; else that is found out on the way.
+    pub(crate) fn total(&self, blobs: &BlobManager) -> Result<Option<u64>, Failure> {
+        let is_all = self.prefix.is_empty() && self.tag.is_none();
+        Ok(if is_all { Some(blobs.get_stats()?.entries) } else { None })
+    }
+
     /// The values, in the order of their keys, page by page.
     pub(crate) fn values(
         &self,

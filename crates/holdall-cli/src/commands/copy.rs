@@ -91,8 +91,8 @@ impl Copy {
         drop(store::open_or_make(options)?);
         interrupt::listen();
         let filter = Filter { prefix, tag: self.tag.clone() };
-        let total = from.get_stats()?.entries;
-        let mut bar = Progress::begin("copying", Some(total), !context.out.quiet);
+        let total = filter.total(from)?;
+        let mut bar = Progress::begin("copying", total, !context.out.quiet);
         let mut done = Done::default();
         let mut batch = Batch::new(folder);
         for about in filter.values(from, None) {

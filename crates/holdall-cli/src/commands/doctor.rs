@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Context;
 use crate::doctor::{self, Finding, Level};
 use crate::exit::{Exit, Outcome};
-use crate::output::style;
+use crate::output::{count, style};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -34,6 +34,17 @@ impl Doctor {
             } else if !(context.out.quiet && finding.level == Level::Good) {
                 context.out.line(line(finding))?;
             }
+        }
+        let many = |level, what| match findings.iter().filter(|found| found.level == level).count()
+        {
+            0 => None,
+            found => Some(count(found as u64, what)),
+        };
+        let found = [many(Level::Error, "error"), many(Level::Warning, "warning")];
+        let found = found.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        match found.is_empty() {
+            true => context.out.summary(format!("{0}all is well{0:#}", style::GOOD))?,
+            false => context.out.summary(found)?,
         }
         let worst = findings.iter().map(|finding| finding.level).max();
         Ok(if worst >= Some(Level::Warning) { Exit::Findings } else { Exit::Success })

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::exit::{Exit, Outcome};
-use crate::output::{count, shown, size};
+use crate::output::{grouped, shown, size, style};
 use crate::select::Filter;
 
 /// Arguments of `du`.
@@ -42,10 +42,12 @@ impl Du {
                 let line = json!({"prefix": part, "entries": entries, "total_size": bytes});
                 context.out.object(&line)?;
             } else {
-                context.out.line(format!("{:>11}  {entries:>9}  {}", size(bytes), shown(&part)))?;
+                let (name, entries) = (style::NAME, grouped(entries));
+                let line = format!("{entries:>9}  {name}{}{name:#}", shown(&part));
+                context.out.line(format!("{:>11}  {line}", size(bytes)))?;
             }
         }
-        context.out.summary(format!("{:>11}  {}", size(all.1), count(all.0, "value")))?;
+        context.out.summary(format!("{:>11}  {:>9}  in all", size(all.1), grouped(all.0)))?;
         Ok(Exit::Success)
     }
 

@@ -25,6 +25,9 @@ pub(crate) const PART: &str = "holdall-export.jsonl.part";
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  holdall export backup
+  holdall --store new import backup")]
 pub(crate) struct Export {
     /// A folder that is not there yet, is empty, or has an export that was stopped
     folder: PathBuf,
@@ -46,8 +49,8 @@ impl Export {
         let folder = self.folder.as_path();
         let mut target = if self.dry_run { None } else { Some(Target::begin(folder)?) };
         interrupt::listen();
-        let total = blobs.get_stats()?.entries;
-        let mut bar = Progress::begin("exporting", Some(total), !context.out.quiet);
+        let total = self.filter.total(&blobs)?;
+        let mut bar = Progress::begin("exporting", total, !context.out.quiet);
         let (mut written, mut bytes, mut failed) = (0, 0, Vec::new());
         for about in self.filter.values(&blobs, None) {
             let about = about?;

@@ -14,6 +14,9 @@ use crate::store;
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  holdall get users/42 | jq .name
+  holdall get model --output model.pkl")]
 pub(crate) struct Get {
     /// The key
     key: String,

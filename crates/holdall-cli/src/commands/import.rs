@@ -22,6 +22,11 @@ use crate::words;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  holdall -s new import cache --dry-run    what would be taken, and what not
+  holdall -s new import cache              a diskcache or joblib.Memory
+  holdall -s new import values.sqlite      a sqlitedict
+  holdall -s new import backup             what `holdall export` has written")]
 pub(crate) struct Import {
     /// The directory or file of the other library; only read
     source: PathBuf,
@@ -150,8 +155,8 @@ impl Import {
         if format.is_signed() {
             let found = Pickle::read(&payload);
             if !found.is_data(format) {
-                for class in found.classes.iter().cloned().chain(found.stopped.map(str::to_owned)) {
-                    *done.classes.entry(class).or_default() += 1;
+                for class in found.strange().into_iter().chain(found.stopped) {
+                    *done.classes.entry(class.to_owned()).or_default() += 1;
                 }
                 if !self.trust_pickles {
                     done.untrusted += 1;

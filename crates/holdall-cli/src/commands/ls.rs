@@ -9,6 +9,10 @@ use crate::select::Filter;
 
 /// Arguments of `ls`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  holdall ls -l users/
+  holdall ls --tag old -0 | xargs -0 holdall rm
+  holdall ls --json | jq -r 'select(.size > 1000000) | .key'")]
 pub(crate) struct Ls {
     #[command(flatten)]
     filter: Filter,

@@ -17,12 +17,16 @@ use crate::words;
 
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  holdall migrate --to json --from pickle users/
+  holdall migrate --compression zstd     what gets smaller by it
+  holdall migrate --to json --dry-run    what would be done, and what cannot be")]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub(crate) struct Migrate {
     #[command(flatten)]
     filter: Filter,
 
-    /// The format that they get
+    /// The format that they get: json, custom_json, pickle, joblib, string, bytes or npy
     #[arg(long, group = "what", value_parser = parse::format, value_name = "FORMAT")]
     to: Option<Format>,
 
@@ -65,8 +69,8 @@ impl Done {
 impl Migrate {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let blobs = context.open()?;
-        let total = blobs.get_stats()?.entries;
-        let begin = || Progress::begin("migrating", Some(total), !context.out.quiet);
+        let total = self.filter.total(&blobs)?;
+        let begin = || Progress::begin("migrating", total, !context.out.quiet);
         let (mut done, foreign) = self.here(&blobs, begin())?;
         let mut without_python = None;
         if foreign > 0 && !done.is_interrupted && !done.is_full {
@@ -150,7 +154,11 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     let verb = if dry_run { "would convert" } else { "converted" };
     let (before, after) = (size(done.bytes.0), size(done.bytes.1));
     let converted = count(done.converted, "value");
-    let mut line = format!("{verb} {converted}, {before} -> {after}");
+    let mut line = format!("{verb} {converted}");
+    // One that was stopped in Python does not say how large they were.
+    if done.bytes != (0, 0) {
+        line += &format!(", {before} -> {after}");
+    }
     line += &format!("; {} as they were", count(done.unchanged, "value"));
     if !done.failed.is_empty() {
         line += &format!("; {} could not be converted", count(done.failed.len() as u64, "value"));

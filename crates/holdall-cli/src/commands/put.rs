@@ -17,6 +17,9 @@ use crate::store;
 
 /// Arguments of `put`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  holdall put users/42 user.json --ttl 7d --tag users
+  date | holdall put started --format string")]
 pub(crate) struct Put {
     /// The key
     key: String,
@@ -24,8 +27,8 @@ pub(crate) struct Put {
     /// The file; without one the standard input
     file: Option<PathBuf>,
 
-    /// The format of the bytes; without it what the file's name says, else bytes
-    #[arg(short, long, value_parser = parse::format)]
+    /// json, custom_json, string, bytes or npy; without it what the file's name says, else bytes
+    #[arg(short, long, value_parser = parse::format, value_name = "FORMAT")]
     format: Option<Format>,
 
     /// How long it lives: seconds, or 90m, 12h, 7d; without it for ever
@@ -122,7 +125,7 @@ impl Put {
         let key = shown(&self.key);
         context.out.summary(match replaced {
             Some((format, size)) => format!(
-                "would replace {key}, {format} of {}, by {}",
+                "would replace {key} ({format}, {}) with {}",
                 count(size, "byte"),
                 count(bytes, "byte")
             ),

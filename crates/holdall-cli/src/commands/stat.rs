@@ -30,7 +30,12 @@ impl Stat {
         let mut lines = vec![("key", shown(&about.key).into_owned())];
         let kept = value::compression(record.codec).map_or(String::new(), |c| format!(", {c}"));
         lines.push(("format", format!("{}{kept}", about.format)));
-        lines.push(("size", format!("{} ({})", size(about.size), count(about.size, "byte"))));
+        let bytes = count(about.size, "byte");
+        let is_small = about.size < 1_024;
+        lines.push((
+            "size",
+            if is_small { bytes } else { format!("{} ({bytes})", size(about.size)) },
+        ));
         lines.push(("created", time(about.created_at)));
         lines.push(("updated", time(about.updated_at)));
         lines.push(("expires", about.expires_at.map_or("never".into(), time)));

@@ -96,8 +96,7 @@ fn entry(row: Row, folder: &Path, now: f64) -> Entry {
         return Entry::Expired;
     }
     let Some(key) = key(&row) else {
-        let what = "its key is a pickle, and no text, number or bytes";
-        return Entry::Refused(format!("{:?}", row.key), what.into());
+        return Entry::Refused(nameless(&row.key), "its key cannot be written as text".into());
     };
     let content = match &row.filename {
         Some(name) if is_inside(name) => match std::fs::read(folder.join(name)) {
@@ -126,6 +125,14 @@ fn entry(row: Row, folder: &Path, now: f64) -> Entry {
         _ => Vec::new(),
     };
     Entry::Value(Item { ttl, tags, ..Item::new(key, format, payload) })
+}
+
+/// What a key is called that cannot be written.
+fn nameless(key: &Value) -> String {
+    match key {
+        Value::Blob(bytes) => format!("(a key: {})", Pickle::read(bytes).holds),
+        _ => "(a key)".into(),
+    }
 }
 
 /// Text as it is, numbers in digits, bytes if they are text, tuples of those as Python writes them.

@@ -105,7 +105,12 @@ pub(crate) fn size(bytes: u64) -> String {
 /// `1,234 values`, `1 value`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", indicatif::HumanCount(number))
+    format!("{} {what}{plural}", grouped(number))
+}
+
+/// `1,234`.
+pub(crate) fn grouped(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
 }
 
 /// `2026-11-26T04:01:02.123Z`, of milliseconds since 1970.

@@ -1,10 +1,15 @@
 //! How far long work is: a bar with rate and time left on a terminal, plain lines elsewhere.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
+/// What is over before needs no bar, which would only flicker.
+const SOON: Duration = Duration::from_millis(300);
 /// Without a terminal a line is written this often.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -12,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     bar: ProgressBar,
     verb: &'static str,
+    /// The bar is to be shown, and was not yet.
+    is_due: bool,
     lines: bool,
     told: Duration,
 }
@@ -21,16 +28,11 @@ impl Progress {
     /// nothing is to be said.
     pub(crate) fn begin(verb: &'static str, total: Option<u64>, shown: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(
-            total,
-            match shown && terminal {
-                true => ProgressDrawTarget::stderr_with_hz(10),
-                false => ProgressDrawTarget::hidden(),
-            },
-        );
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         bar.set_style(style(total.is_some()));
         bar.set_message(verb);
-        Self { bar, verb, lines: shown && !terminal, told: Duration::ZERO }
+        let is_due = shown && terminal;
+        Self { bar, verb, is_due, lines: shown && !terminal, told: Duration::ZERO }
     }
 
     /// So many are done, of as many as are known now.
@@ -41,6 +43,10 @@ impl Progress {
         }
         self.bar.set_position(done);
         let elapsed = self.bar.elapsed();
+        if self.is_due && elapsed >= SOON {
+            self.is_due = false;
+            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
         if self.lines && elapsed.saturating_sub(self.told) >= EVERY {
             self.told = elapsed;
             eprintln!("{}", self.line(elapsed));
@@ -72,10 +78,14 @@ impl Progress {
 
 fn style(is_bounded: bool) -> ProgressStyle {
     let template = match is_bounded {
-        true => "{msg} [{bar:30}] {human_pos}/{human_len}  {per_sec:.dim}  {eta} left",
-        false => "{msg} {spinner} {human_pos}  {per_sec:.dim}  {elapsed}",
+        true => "{msg} [{bar:30}] {human_pos}/{human_len}  {rate:.dim}  {eta} left",
+        false => "{msg} {spinner} {human_pos}  {rate:.dim}  {elapsed}",
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", |state: &ProgressState, to: &mut dyn Write| {
+            // A text that cannot be written is not shown.
+            let _ = write!(to, "{}/s", HumanCount(state.per_sec() as u64));
+        })
         .progress_chars("=> ")
 }

@@ -212,6 +212,19 @@ fn a_migration_converts_what_it_can_and_can_be_run_again() {
 }
 
 #[test]
+fn what_takes_python_says_so_where_there_is_none_after_the_rest_is_done() {
+    let scratch = Scratch::filled();
+    for python in ["false", "/nowhere/python"] {
+        let mut command = scratch.command(&["migrate", "--to", "json"]);
+        let found = ran(command.env("HOLDALL_PYTHON", python).output().expect("it runs"));
+        assert_eq!(found.code, 7, "{}{}", found.out, found.err);
+        assert_eq!(found.err.lines().count(), 1, "{}", found.err);
+        assert!(found.err.contains("1 value would have needed it"), "{}", found.err);
+    }
+    assert_eq!(scratch.good(&["get", "a/2"]), "\"text\"\n");
+}
+
+#[test]
 fn a_planted_pickle_is_signed_only_when_that_is_asked_for() {
     let scratch = Scratch::filled();
     std::fs::write(scratch.path("store/p.pkl"), b"\x80\x04N.").expect("ours");
