@@ -26,6 +26,18 @@ const PHRASES: &[(&str, &str)] = &[
     ("set HOLDALL_SIGNING_KEY or pass signing_key", "set HOLDALL_SIGNING_KEY"),
     ("use migrate_all of a BlobManager in Python", "run `python -m holdall migrate`"),
     ("make a new manager, which makes anew", "run it again, which makes anew"),
+    ("use copy() or rename(), which sign it", "use `holdall copy`, which signs it"),
+    (
+        "load it with trust=\"any\", and save it again to have it signed",
+        "sign it with `holdall trust --key`",
+    ),
+    ("load it with trust=\"any\", and save it again", "sign it with `holdall trust --key`"),
+    ("rotate_signing_key()", "call rotate_signing_key() in Python"),
+    (
+        "rotate_signing_key(old_key_is_lost=True)",
+        "rotate_signing_key(old_key_is_lost=True) in Python",
+    ),
+    ("or encode it yourself and use save_bytes", "or choose another format"),
     ("repair() the store", "run `holdall repair`"),
     ("run repair", "run `holdall repair`"),
     ("run verify", "run `holdall verify`"),
@@ -44,8 +56,8 @@ pub(crate) fn of(message: &str) -> String {
     // A key is in quotation marks and ends at a colon; only what follows speaks.
     let mut told = message.to_owned();
     for (theirs, ours) in PHRASES {
-        if let Some(at) = told.rfind(theirs) {
-            told.replace_range(at..at + theirs.len(), ours);
+        if told.contains(theirs) {
+            told = told.replace(theirs, ours);
         }
     }
     told
@@ -73,7 +85,8 @@ mod tests {
         let mut text = String::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../holdall/src"), &mut text);
         // A phrase may go on behind the end of a line.
-        let text = text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = text.replace("\\\n", " ").replace("\\\"", "\"");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for (theirs, _) in PHRASES {
             let is_there = text.contains(theirs) || theirs.starts_with("set HOLDALL_SIGNING_KEY");
             assert!(is_there, "{theirs}");

@@ -155,8 +155,9 @@ impl Import {
         if format.is_signed() {
             let found = Pickle::read(&payload);
             if !found.is_data(format) {
-                for class in found.strange().into_iter().chain(found.stopped) {
-                    *done.classes.entry(class.to_owned()).or_default() += 1;
+                let stopped = found.stopped.map(|why| format!("({why})"));
+                for class in found.strange().into_iter().map(str::to_owned).chain(stopped) {
+                    *done.classes.entry(class).or_default() += 1;
                 }
                 if !self.trust_pickles {
                     done.untrusted += 1;
@@ -213,7 +214,7 @@ impl Import {
         }
         if done.untrusted > 0 {
             let pickles = count(done.untrusted, "pickle");
-            out.line(format!("not taken: {pickles} that would import these when loaded:"))?;
+            out.line(format!("{pickles} not taken, for loading may run code of:"))?;
             for (class, times) in done.classes.iter().take(LISTED) {
                 out.line(format!("  {times:>6} x {}", shown(class)))?;
             }

@@ -144,12 +144,13 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     if out.json {
         return out.document(&to_json(done, dry_run));
     }
-    const LISTED: usize = 20;
-    for (_, error) in done.failed.iter().take(LISTED) {
+    // On a full disk the others say the same.
+    let listed = if done.is_full { 1 } else { 20 };
+    for (_, error) in done.failed.iter().take(listed) {
         out.trouble(error)?;
     }
-    if done.failed.len() > LISTED {
-        out.trouble(format!("and {} more; --json has all", done.failed.len() - LISTED))?;
+    if done.failed.len() > listed && !done.is_full {
+        out.trouble(format!("and {} more; --json has all", done.failed.len() - listed))?;
     }
     let verb = if dry_run { "would convert" } else { "converted" };
     let (before, after) = (size(done.bytes.0), size(done.bytes.1));

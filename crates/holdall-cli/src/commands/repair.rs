@@ -7,7 +7,7 @@ use holdall::{Problem, RepairReport};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::verify::{examined, problem};
+use super::verify::{examined, found, problem};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Output, count, style};
@@ -50,15 +50,19 @@ fn tell(done: &RepairReport, out: &mut Output) -> Result<(), Failure> {
     }
     for (verb, problems) in [("mended", &done.mended), ("swept", &done.swept)] {
         for problem in problems {
-            out.line(format!("{would}{verb}  {}", about(problem)))?;
+            out.line(format!("{would}{verb}  {}", about(problem, would.len() + verb.len() + 2)))?;
         }
     }
     for aside in &done.quarantined {
-        let (what, folder) = (about(&aside.problem), aside.folder.display());
-        out.line(format!("{warning}{would}set aside{warning:#}  {what} -> {folder}"))?;
+        let right = would.len() + "set aside  ".len();
+        out.line(format!(
+            "{warning}{would}set aside{warning:#}  {}",
+            about(&aside.problem, right)
+        ))?;
+        out.line(format!("{:right$}-> {}", "", aside.folder.display()))?;
     }
     for problem in &done.kept {
-        out.line(format!("{warning}left as it is{warning:#}  {problem}"))?;
+        out.line(format!("{warning}left as it is{warning:#}  {}", found(problem, 15)))?;
     }
     let changed = done.mended.len() + done.swept.len() + done.quarantined.len();
     let kept = count(done.kept.len() as u64, "problem");
@@ -70,9 +74,8 @@ fn tell(done: &RepairReport, out: &mut Output) -> Result<(), Failure> {
 }
 
 /// What was found and where, without the remedy: that is what was done.
-fn about(problem: &Problem) -> String {
-    let bare = Problem { remedy: String::new(), ..problem.clone() };
-    bare.to_string().trim_end_matches("; ").to_owned()
+fn about(problem: &Problem, right: usize) -> String {
+    found(&Problem { remedy: String::new(), ..problem.clone() }, right)
 }
 
 fn to_json(done: &RepairReport) -> Value {

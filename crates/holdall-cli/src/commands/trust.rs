@@ -35,6 +35,11 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
+    /// Whether somebody has said what to sign.
+    fn is_chosen(&self) -> bool {
+        self.all || !self.key.is_empty()
+    }
+
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let folder = context.folder_or(self.dir.clone())?;
         let own = store::open(&folder)?;
@@ -42,7 +47,7 @@ impl Trust {
             BlobOptions { base_path: folder, trust: Level::Any, ..BlobOptions::default() };
         let any = store::open_with(options)?;
         let keys = if self.key.is_empty() { unsigned(&own)? } else { self.key.clone() };
-        let signs = (self.all || !self.key.is_empty()) && !self.dry_run;
+        let signs = self.is_chosen() && !self.dry_run;
         let (mut failed, mut signed) = (0, 0);
         interrupt::listen();
         for key in keys.iter().take_while(|_| !interrupt::is_asked()) {
@@ -61,11 +66,12 @@ impl Trust {
             let result = if signs { sign(&own, blob) } else { Ok(()) };
             let what = match &result {
                 Ok(()) if signs => "signed".to_owned(),
+                Ok(()) if self.is_chosen() => "would be signed".to_owned(),
                 Ok(()) => "not signed".to_owned(),
                 Err(error) => words::told(error),
             };
             match result {
-                Ok(()) => signed += u64::from(signs),
+                Ok(()) => signed += u64::from(self.is_chosen()),
                 Err(_) => failed += 1,
             }
             if context.out.json {
@@ -81,10 +87,13 @@ impl Trust {
             }
         }
         let found = count(keys.len() as u64, "value");
-        match (signs, keys.is_empty()) {
-            (true, _) if signed == 0 => {}
+        match (self.is_chosen(), keys.is_empty()) {
+            (true, false) if signed == 0 => {}
             (_, true) => context.out.summary("every pickle and joblib value is signed")?,
-            (true, _) => context.out.summary(format!("signed {}", count(signed, "value")))?,
+            (true, _) => {
+                let verb = if signs { "signed" } else { "would sign" };
+                context.out.summary(format!("{verb} {}", count(signed, "value")))?;
+            }
             (false, _) => context.out.summary(format!(
                 "{found} not signed with a key of yours; sign those that you trust with --key KEY, \
                  or --all"
@@ -93,7 +102,7 @@ impl Trust {
         if interrupt::is_asked() {
             return Ok(Exit::Interrupted);
         }
-        let open = if signs { failed } else { keys.len() as u64 };
+        let open = if self.is_chosen() { failed } else { keys.len() as u64 };
         Ok(done(open))
     }
 }

@@ -10,8 +10,9 @@ use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
-use crate::output::{Output, count, size, style};
+use crate::output::{Output, count, shown, size, style};
 use crate::store;
+use crate::words;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -48,10 +49,10 @@ pub(crate) fn examined(
 fn tell(report: &VerifyReport, out: &mut Output) -> Result<(), Failure> {
     let (error, warning, good) = (style::ERROR, style::WARNING, style::GOOD);
     for problem in &report.problems {
-        out.line(format!("{error}damage{error:#}  {problem}"))?;
+        out.line(format!("{error}damage{error:#}  {}", found(problem, 8)))?;
     }
     for notice in &report.notices {
-        out.line(format!("{warning}notice{warning:#}  {notice}"))?;
+        out.line(format!("{warning}notice{warning:#}  {}", found(notice, 8)))?;
     }
     let (values, bytes) = (count(report.checked, "value"), size(report.bytes));
     let seconds = report.seconds;
@@ -67,6 +68,21 @@ fn tell(report: &VerifyReport, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
+/// A problem: key and what is wrong, kind and place, remedy; each on its line, so far to the right.
+pub(crate) fn found(problem: &Problem, right: usize) -> String {
+    let dim = style::DIM;
+    let key = problem.key.as_deref().map(|key| format!("{}: ", shown(key))).unwrap_or_default();
+    let mut text = format!("{key}{}\n{:right$}{dim}{}", problem.what, "", problem.kind.name());
+    if let Some(path) = &problem.path {
+        text += &format!(", {}", shown(&path.to_string_lossy()));
+    }
+    text += &format!("{dim:#}");
+    if !problem.remedy.is_empty() {
+        text += &format!("\n{:right$}-> {}", "", words::of(&problem.remedy));
+    }
+    text
+}
+
 /// A problem as JSON.
 pub(crate) fn problem(found: &Problem) -> Value {
     json!({
@@ -74,7 +90,7 @@ pub(crate) fn problem(found: &Problem) -> Value {
         "key": found.key,
         "path": found.path,
         "what": found.what,
-        "remedy": found.remedy,
+        "remedy": words::of(&found.remedy),
     })
 }
 

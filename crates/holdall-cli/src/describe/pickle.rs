@@ -56,11 +56,14 @@ impl Pickle {
         self.stopped.is_none() && !self.has_rest && !self.calls && self.classes.is_empty()
     }
 
-    /// What keeps it from being data: the classes that no array is made of, else all.
+    /// What keeps it from being data: the classes that no array is made of, if there are any.
     pub(crate) fn strange(&self) -> Vec<&str> {
         let all = self.classes.iter().map(String::as_str);
         let strange: Vec<_> = all.clone().filter(|class| !arrays::is_known(class)).collect();
-        if strange.is_empty() { all.collect() } else { strange }
+        match strange.is_empty() && self.stopped.is_none() {
+            true => vec!["objects in NumPy arrays"],
+            false => strange,
+        }
     }
 
     /// A tuple of plain values, or one of them, as Python's `str` writes it.

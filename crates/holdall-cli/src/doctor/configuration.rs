@@ -5,11 +5,12 @@ use std::path::Path;
 use holdall::config::{Settings, Source};
 
 use super::Findings;
+use crate::words;
 
 pub(super) fn examine(_: &Path, findings: &mut Findings) {
     let settings = match Settings::from_env() {
         Ok(settings) => settings,
-        Err(error) => return findings.error(error.to_string(), "set it right, or remove it"),
+        Err(error) => return findings.error(words::told(&error), "set it right, or remove it"),
     };
     let mut set = 0;
     for (name, source) in settings.sources().filter(|(_, source)| *source != Source::Default) {

@@ -37,6 +37,8 @@ pub(super) fn examine(folder: &Path, findings: &mut Findings) {
     let all = room.f_blocks.saturating_mul(room.f_frsize);
     let left = format!("{} of {} are free", size(free), size(all));
     match free {
+        // Such as one that only looks like files.
+        _ if all == 0 => {}
         0..LITTLE => findings.warning(left, "free some space"),
         _ => findings.good(left),
     }

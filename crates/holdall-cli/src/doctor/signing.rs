@@ -6,15 +6,16 @@ use holdall::signing::KeySource;
 
 use super::Findings;
 use crate::store;
+use crate::words;
 
 pub(super) fn examine(folder: &Path, findings: &mut Findings) {
     let signer = match store::holds_store(folder) {
         false => None,
         true => match store::open(folder).map(|blobs| blobs.backend().signer()) {
             Ok(Ok(signer)) => signer,
-            Ok(Err(error)) => return findings.error(error.to_string(), "run `holdall verify`"),
-            // The folder's own examination has told.
-            Err(_) => None,
+            Ok(Err(error)) => return findings.error(words::told(&error), "run `holdall verify`"),
+            // The folder's own examination, or that of versions, has told.
+            Err(_) => return,
         },
     };
     let Some(signer) = signer else {
@@ -26,8 +27,10 @@ pub(super) fn examine(folder: &Path, findings: &mut Findings) {
         }
         Ok(_) => findings.notice(
             format!("key {signer} signs here, and is yours, but not the first of the ring"),
-            "have the first one sign with rotate_signing_key()",
+            "call rotate_signing_key() in Python to have the first one sign",
         ),
-        Err(error) => findings.warning(error.to_string(), "find the key, or see docs/concepts.md"),
+        Err(error) => {
+            findings.warning(words::told(&error), "find the key, or see docs/concepts.md")
+        }
     }
 }

@@ -198,12 +198,14 @@ fn on_a_full_disk_nothing_is_lost_and_after_making_room_the_rest_is_done() {
         \"$H\" verify -s small/store > /dev/null; echo $?
         fill=$(df --output=avail -B1 small | tail -1)
         head -c $((fill - 50000)) /dev/zero > small/fill
-        for each in 'copy 1 one' 'put two files/1.bin' 'export small/out'; do
+        for each in 'copy 1 one' 'put two files/1.bin' 'export small/out' 'migrate --to string'; do
           \"$H\" $each -s small/store 2> err3; echo $?; cat err3 >&2
         done
         rm -r small/fill small/out
         \"$H\" put two files/1.bin -q -s small/store; echo $?
         \"$H\" export small/out -q -s small/store; echo $?
+        rm -r small/out
+        \"$H\" migrate --to string -q -s small/store; echo $?
         \"$H\" verify -q -s small/store; echo $?";
     let around: &[&str] = match geteuid().is_root() {
         true => &["unshare", "--mount"],
@@ -224,6 +226,12 @@ fn on_a_full_disk_nothing_is_lost_and_after_making_room_the_rest_is_done() {
     assert!(first.contains("disk is full") && first.contains("goes on from there"), "{first}");
     assert!(read("out2").contains("were there already"), "{}", read("out2"));
     let codes: Vec<_> = done.out.lines().filter(|line| line.parse::<u8>().is_ok()).collect();
-    assert_eq!(codes, ["7", "0", "0", "7", "7", "7", "0", "0", "0"], "{}{}", done.out, done.err);
-    assert_eq!(done.err.matches("disk is full").count(), 3, "{}", done.err);
+    assert_eq!(
+        codes,
+        ["7", "0", "0", "7", "7", "7", "7", "0", "0", "0", "0"],
+        "{}{}",
+        done.out,
+        done.err
+    );
+    assert_eq!(done.err.matches("disk is full").count(), 4, "{}", done.err);
 }
