@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from pydantic import BaseModel
@@ -226,7 +227,7 @@ def test_the_command_line_has_python_convert_what_only_python_reads(folder):
 
 
 def test_ctrl_c_while_python_converts_loses_nothing_and_another_run_goes_on(folder):
-    values = {str(number): [number] for number in range(4000)}
+    values = {str(number): [number] for number in range(1500)}
     command = [sys.executable, "-m", "holdall", "--store", str(folder), "migrate", "--to", "json"]
     for _ in range(5):
         with sync.BlobManager(folder) as store:
@@ -234,7 +235,7 @@ def test_ctrl_c_while_python_converts_loses_nothing_and_another_run_goes_on(fold
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
             # To the program alone: it tells Python.
             while not any(folder.glob("*.json")) and running.poll() is None:
-                pass
+                time.sleep(0.005)
             running.send_signal(signal.SIGINT)
             out, err = running.communicate()
         if running.returncode == 130:
