@@ -100,8 +100,9 @@ def sources(all_breaks: list[Break]) -> dict[Path, bytes]:
                 found[path.relative_to(ROOT)] = path.read_bytes()
     for name in ("Cargo.lock", "benches/hit_ratio.rs"):
         found[Path(name)] = (ROOT / name).read_bytes()
-    manifest = (ROOT / "Cargo.toml").read_text().replace(', "crates/holdall-python"', "")
-    found[Path("Cargo.toml")] = manifest.encode()
+    manifest = (ROOT / "Cargo.toml").read_text()
+    alone = re.sub(r"^members = .*$", 'members = ["crates/holdall"]', manifest, flags=re.MULTILINE)
+    found[Path("Cargo.toml")] = alone.encode()
     races = Path("crates/holdall-races/Cargo.toml")
     # A break makes warnings.
     found[races] = found[races].replace(b'warnings = "deny"\n', b"")
