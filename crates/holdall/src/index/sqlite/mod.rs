@@ -73,6 +73,8 @@ struct Handles {
     queue: File,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// Only where an index was found damaged.
+    searcher: Mutex<Option<search::Searcher>>,
     /// Only where there is something that must survive a power cut.
     log: Option<SharedFlush>,
     /// Last, so that no connection is open any more when it is closed.
@@ -148,6 +150,7 @@ impl SqliteIndex {
             queue,
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
+            searcher: Mutex::new(None),
             log,
             _mapped: mapped,
         })
@@ -310,6 +313,7 @@ impl Index for SqliteIndex {
         let Some(handles) = &*gate else { return Ok(()) };
         handles.not_forked()?;
         locked(&handles.readers).clear();
+        *locked(&handles.searcher) = None;
         let result = self.turn(&handles.queue).and_then(|_turn| {
             let mut writer = locked(&handles.writer);
             let mut flushed = write::flush(&mut writer, self.role);

@@ -10,7 +10,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::checksums::{self, Compared};
-use super::search::{self, is_of_page};
+use super::search::{self, Searcher, is_of_page};
 use super::{Fault, SqliteIndex, open, role, values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Row;
@@ -91,7 +91,7 @@ fn ask(database: &Path, has_log: bool, key: &str) -> Result<Option<(Row, Vec<u8>
     match values::value(&connected(Compared::Indexes)?, key).map_err(explained) {
         Err(error) if is_of_page(&error) => search::check_size(database)
             .and_then(|()| connected(Compared::All))
-            .and_then(|connection| search::search(&connection, key).map_err(explained))
+            .and_then(|connection| Searcher::on(connection).find(key).map_err(explained))
             .map_err(|_| error),
         answer => answer,
     }

@@ -1,14 +1,16 @@
-//! Looking for one value among all rows, because what leads to it is damaged.
+//! Looking for a value among all rows, because what leads to it is damaged.
 
 use std::fs;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Row;
+use super::super::row::damaged;
 use super::checksums::Compared;
 use super::values::found;
-use super::{Fault, SqliteIndex, open};
+use super::{Fault, SqliteIndex, locked, open};
 use crate::error::{Error, ErrorKind, Result};
 
 /// No larger database is read from end to end for one value, bytes.
@@ -19,10 +21,21 @@ pub(super) fn is_of_page(error: &Error) -> bool {
     error.kind() == ErrorKind::Corrupt && error.key().is_none()
 }
 
+/// Knows where every row lies, as of one moment.
+#[derive(Debug)]
+pub(super) struct Searcher {
+    /// Compares all pages with their checksums.
+    connection: Connection,
+    /// As SQLite counts what others commit; `None` before the first look.
+    version: Option<i64>,
+    /// Sorted: XXH3-64 of each key, and the number of its row.
+    rows: Vec<(u64, i64)>,
+}
+
 impl SqliteIndex {
     /// As [`SqliteIndex::value`], by reading all rows and none of the indexes; takes time in proportion to
-    /// the size of the database. That there is none is certain: every page that was read is
-    /// the one that was written.
+    /// the size of the database, once for all who ask before the next commit. That there is none is
+    /// certain: every page that was read is the one that was written.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if a page of the rows is damaged too, or there is more than is read for one
@@ -30,8 +43,16 @@ impl SqliteIndex {
     pub(crate) fn search(&self, key: &str) -> Result<Option<(Row, Vec<u8>)>> {
         self.with(|handles| {
             check_size(&handles.database)?;
-            let connection = open::connect(&handles.database, self.role, Compared::All)?;
-            search(&connection, key).map_err(|fault| fault.at(&handles.database))
+            // Those who come meanwhile would read the same.
+            let mut kept = locked(&handles.searcher);
+            let mut searcher = match kept.take() {
+                Some(searcher) => searcher,
+                None => Searcher::on(open::connect(&handles.database, self.role, Compared::All)?),
+            };
+            // After an error it is not used again.
+            let answer = searcher.find(key).map_err(|fault| fault.at(&handles.database))?;
+            *kept = Some(searcher);
+            Ok(answer)
         })
     }
 }
@@ -46,13 +67,42 @@ pub(super) fn check_size(database: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Corrupt, cause).at(database))
 }
 
-/// The connection compares all pages with their checksums.
-pub(super) fn search(connection: &Connection, key: &str) -> Result<Option<(Row, Vec<u8>)>, Fault> {
-    tracing::warn!(
-        "an index of the inline values is damaged: all of them are read for one; run repair"
-    );
-    let sql = "SELECT row, content FROM entry NOT INDEXED WHERE key = ?1";
-    let mut statement = connection.prepare(sql)?;
-    let answer = statement.query_row([key.as_bytes()], |columns| found(columns, key));
-    Ok(answer.optional()?.transpose()?)
+impl Searcher {
+    pub(super) fn on(connection: Connection) -> Self {
+        Self { connection, version: None, rows: Vec::new() }
+    }
+
+    pub(super) fn find(&mut self, key: &str) -> Result<Option<(Row, Vec<u8>)>, Fault> {
+        // One moment: a row may move to another number.
+        let moment = self.connection.unchecked_transaction()?;
+        let version = moment.query_row("PRAGMA data_version", [], |columns| columns.get(0))?;
+        if self.version != Some(version) {
+            tracing::warn!("the index of the inline values is damaged: all were read; run repair");
+            self.rows = every_row(&moment)?;
+            self.version = Some(version);
+        }
+        let hash = xxh3_64(key.as_bytes());
+        let first = self.rows.partition_point(|(other, _)| *other < hash);
+        let sql = "SELECT row, content FROM entry NOT INDEXED WHERE id = ?1 AND key = ?2";
+        let mut statement = moment.prepare_cached(sql)?;
+        for (_, id) in self.rows[first..].iter().take_while(|(other, _)| *other == hash) {
+            let row = statement.query_row((id, key.as_bytes()), |columns| found(columns, key));
+            if let Some(row) = row.optional()? {
+                return Ok(Some(row?));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn every_row(connection: &Connection) -> Result<Vec<(u64, i64)>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT key, id FROM entry NOT INDEXED")?;
+    let mut columns = statement.query([])?;
+    let mut rows = Vec::new();
+    while let Some(columns) = columns.next()? {
+        let key = columns.get_ref(0)?.as_blob().map_err(|_| damaged())?;
+        rows.push((xxh3_64(key), columns.get(1)?));
+    }
+    rows.sort_unstable();
+    Ok(rows)
 }
