@@ -1,5 +1,6 @@
 //! A checksum at the end of each page of a database, which SQLite itself does not have: a flipped bit
-//! in the index of the keys would lead past a row, and a value that is there would be a miss.
+//! in the index of the keys would lead past a row, and a value that is there would be a miss. With the
+//! checksum a flipped bit is not only seen but put right: it is the one without which the checksum fits.
 //!
 //! SQLite leaves [`BYTES`] of each page alone if it is told to when the database is made, and reads and
 //! writes files through tables of functions. Three of those functions are put in the place of its own,
@@ -16,40 +17,34 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rusqlite::{Connection, OpenFlags, ffi};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// What each page gives up for its checksum.
-pub(super) const BYTES: c_int = 8;
+use super::page::{BYTES, PAGE, Page, is_as_written, is_whole, page_at, put_right, sealed};
 
-const PAGE: usize = 4_096;
-const CHECKED: usize = PAGE - BYTES as usize;
 /// Where the first page says how large pages are, and how many bytes at the end of each are left alone.
 const SIZE: usize = 16;
 const RESERVED: usize = 20;
-/// How much of the first page is no page of a tree.
+/// The shortest beginning of the first page that SQLite reads.
 const HEADER: usize = 100;
-/// The first bytes of pages of a table: of the upper ones, and of those with rows.
-const TABLE: [u8; 2] = [5, 13];
 
-/// Which pages are compared with their checksums when they are read.
+/// What a page is that has another checksum than it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compared {
-    /// All but those of tables: each row is under a checksum of its own, which one damaged value
-    /// shares with no other, and a row that an index has and the table has not is an error.
-    Indexes,
-    All,
-    /// For a database of which is read whatever can be read.
-    None,
+pub(super) enum Damage {
+    /// One flipped bit is put right, all else is an error.
+    Refused,
+    /// An error.
+    Told,
+    /// One flipped bit is put right, all else is given as it is: for whoever takes what can be had.
+    Given,
 }
 
-impl Compared {
-    const EACH: [Self; 3] = [Self::Indexes, Self::All, Self::None];
+impl Damage {
+    const EACH: [Self; 3] = [Self::Refused, Self::Told, Self::Given];
 
     const fn layer(self) -> &'static CStr {
         match self {
-            Self::Indexes => c"holdall-indexes",
-            Self::All => c"holdall-all",
-            Self::None => c"holdall-none",
+            Self::Refused => c"holdall-refused",
+            Self::Told => c"holdall-told",
+            Self::Given => c"holdall-given",
         }
     }
 }
@@ -58,11 +53,11 @@ impl Compared {
 pub(super) fn open(
     database: impl AsRef<Path>,
     flags: OpenFlags,
-    compared: Compared,
+    damage: Damage,
 ) -> rusqlite::Result<Connection> {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();
     match *REGISTERED.get_or_init(register) {
-        ffi::SQLITE_OK => Connection::open_with_flags_and_vfs(database, flags, compared.layer()),
+        ffi::SQLITE_OK => Connection::open_with_flags_and_vfs(database, flags, damage.layer()),
         code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
     }
 }
@@ -70,12 +65,12 @@ pub(super) fn open(
 /// A database that nobody has open, as somebody sees it who knows of checksums and changes what he likes.
 #[cfg(test)]
 pub(crate) fn open_to_change(database: impl AsRef<Path>) -> rusqlite::Result<Connection> {
-    open(database, OpenFlags::default(), Compared::None)
+    open(database, OpenFlags::default(), Damage::Given)
 }
 
 /// Has the pages of a database have checksums that is about to be made.
 pub(super) fn reserve(connection: &Connection) -> rusqlite::Result<()> {
-    let (code, _) = reserved(connection, BYTES);
+    let (code, _) = reserved(connection, BYTES as c_int);
     if code == ffi::SQLITE_OK {
         return Ok(());
     }
@@ -84,7 +79,7 @@ pub(super) fn reserve(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Whether the pages of a database have checksums, as its first page says.
 pub(super) fn are_there(connection: &Connection) -> bool {
-    reserved(connection, -1) == (ffi::SQLITE_OK, BYTES)
+    reserved(connection, -1) == (ffi::SQLITE_OK, BYTES as c_int)
 }
 
 /// Asks for so many bytes of each page, or how many they are.
@@ -100,11 +95,6 @@ fn reserved(connection: &Connection, mut bytes: c_int) -> (c_int, c_int) {
         )
     };
     (code, bytes)
-}
-
-fn checksum(page: &[u8; PAGE], number: u64) -> [u8; BYTES as usize] {
-    // With its number: a page that was written in the place of another is not that one.
-    xxh3_64_with_seed(&page[..CHECKED], number).to_le_bytes()
 }
 
 type Methods = ffi::sqlite3_io_methods;
@@ -126,7 +116,7 @@ struct Layer {
     vfs: ffi::sqlite3_vfs,
     below: *mut ffi::sqlite3_vfs,
     open_below: Open,
-    compared: Compared,
+    damage: Damage,
 }
 
 /// What lies behind the open file of the layer below, in the same memory.
@@ -135,7 +125,7 @@ struct Above {
     read: Read,
     write: Write,
     traits: Traits,
-    compared: Compared,
+    damage: Damage,
     /// Never `false` again: a database does not lose them while it is open.
     has_checksums: Cell<bool>,
 }
@@ -159,13 +149,13 @@ fn register() -> c_int {
     let Some(default) = (unsafe { below.as_ref() }) else { return ffi::SQLITE_ERROR };
     let Some(open_below) = default.xOpen else { return ffi::SQLITE_ERROR };
     // Its functions may be called for our layers: none but `xOpen` looks at which one it is called for.
-    for compared in Compared::EACH {
+    for damage in Damage::EACH {
         let mut vfs = *default;
         vfs.szOsFile = (above(vfs.szOsFile) + size_of::<Above>()) as c_int;
-        vfs.zName = compared.layer().as_ptr();
+        vfs.zName = damage.layer().as_ptr();
         vfs.pNext = std::ptr::null_mut();
         vfs.xOpen = Some(open_file);
-        let layer = Box::leak(Box::new(Layer { vfs, below, open_below, compared }));
+        let layer = Box::leak(Box::new(Layer { vfs, below, open_below, damage }));
         // SAFETY: the layer is never freed, and nobody else has a reference to it; it is not made the
         // default.
         let code = unsafe { ffi::sqlite3_vfs_register((&raw mut *layer).cast(), 0) };
@@ -210,14 +200,7 @@ unsafe extern "C" fn open_file(
         };
         let has_checksums = Cell::new(false);
         let place = file.byte_add(above((*layer.below).szOsFile)).cast::<Above>();
-        place.write(Above {
-            methods,
-            read,
-            write,
-            traits,
-            compared: layer.compared,
-            has_checksums,
-        });
+        place.write(Above { methods, read, write, traits, damage: layer.damage, has_checksums });
         (*file).pMethods = &raw const (*place).methods;
     }
     code
@@ -246,12 +229,38 @@ unsafe extern "C" fn read_file(
             ffi::SQLITE_OK => {}
             code => return code,
         }
-        (above, std::slice::from_raw_parts(into.cast::<u8>(), amount.max(0) as usize))
+        (above, std::slice::from_raw_parts_mut(into.cast::<u8>(), amount.max(0) as usize))
     };
-    above.note(bytes, offset);
-    match page_at(bytes, offset) {
-        Some((page, number)) if !above.accepts(page, number) => ffi::SQLITE_IOERR_DATA,
-        _ => ffi::SQLITE_OK,
+    if offset == 0 && bytes.len() >= HEADER {
+        let mut first = [0; PAGE];
+        // Its beginning may not say any more that there are checksums.
+        // SAFETY: the file is open, and there is room for a page.
+        let code = unsafe { (above.read)(file, first.as_mut_ptr().cast(), PAGE as c_int, 0) };
+        if code == ffi::SQLITE_OK && put_right(&first, 1).is_some() {
+            above.has_checksums.set(true);
+        }
+        above.note(bytes, offset);
+        if bytes.len() < PAGE && above.has_checksums.get() && above.damage != Damage::Told {
+            let right = put_right(&first, 1).unwrap_or(first);
+            bytes.copy_from_slice(&right[..bytes.len()]);
+        }
+    }
+    let Some((page, number)) = page_at(bytes, offset) else { return ffi::SQLITE_OK };
+    if !above.has_checksums.get() || above.accepts(page, number) {
+        return ffi::SQLITE_OK;
+    }
+    let right = if above.damage == Damage::Told { None } else { put_right(page, number) };
+    match right {
+        Some(right) => {
+            bytes.copy_from_slice(&right);
+            tracing::warn!(
+                page = number,
+                "a flipped bit of a database was read as it was: run repair"
+            );
+            ffi::SQLITE_OK
+        }
+        None if above.damage == Damage::Given => ffi::SQLITE_OK,
+        None => ffi::SQLITE_IOERR_DATA,
     }
 }
 
@@ -269,12 +278,11 @@ unsafe extern "C" fn write_file(
         (above_of(file), bytes)
     };
     above.note(bytes, offset);
-    let mut copy;
+    let copy;
     let from = match page_at(bytes, offset) {
         Some((page, number)) if above.has_checksums.get() => {
             // The page itself may be read by others of this process.
-            copy = *page;
-            copy[CHECKED..].copy_from_slice(&checksum(page, number));
+            copy = sealed(page, number);
             copy.as_ptr().cast::<c_void>()
         }
         _ => from,
@@ -292,13 +300,6 @@ unsafe extern "C" fn traits_of_file(file: *mut ffi::sqlite3_file) -> c_int {
     traits & !ffi::SQLITE_IOCAP_SUBPAGE_READ
 }
 
-/// The page that is read or written there, and its number.
-fn page_at(bytes: &[u8], offset: i64) -> Option<(&[u8; PAGE], u64)> {
-    let page = bytes.try_into().ok()?;
-    let offset = u64::try_from(offset).ok()?;
-    offset.is_multiple_of(PAGE as u64).then_some((page, offset / PAGE as u64 + 1))
-}
-
 impl Above {
     /// Looks whether the first page says that there are checksums.
     fn note(&self, bytes: &[u8], offset: i64) {
@@ -306,19 +307,15 @@ impl Above {
             && bytes.len() >= HEADER
             && bytes.starts_with(b"SQLite format 3\0")
             && bytes[SIZE..SIZE + 2] == (PAGE as u16).to_be_bytes()
-            && c_int::from(bytes[RESERVED]) == BYTES
+            && usize::from(bytes[RESERVED]) == BYTES
         {
             self.has_checksums.set(true);
         }
     }
-
-    fn accepts(&self, page: &[u8; PAGE], number: u64) -> bool {
-        let kind = page[if number == 1 { HEADER } else { 0 }];
-        let is_compared = match self.compared {
-            Compared::Indexes => !TABLE.contains(&kind),
-            Compared::All => true,
-            Compared::None => false,
-        };
-        !(is_compared && self.has_checksums.get()) || page[CHECKED..] == checksum(page, number)
+    fn accepts(&self, page: &Page, number: u64) -> bool {
+        match self.damage {
+            Damage::Told => is_as_written(page, number),
+            Damage::Refused | Damage::Given => is_whole(page, number),
+        }
     }
 }

@@ -38,6 +38,10 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
             system(libc::EACCES, database)
         }
         ErrorCode::ReadOnly => read_only(&error, database),
+        ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_DATA => {
+            let cause = "the database is damaged: a page is not the one that was written";
+            Error::new(ErrorKind::Corrupt, cause)
+        }
         ErrorCode::SystemIoFailure if !is_damage(failure.extended_code) => {
             Error::new(ErrorKind::Io, format!("the database cannot be read or written: {error}"))
                 .remedy(LOOK_AT_THE_DISK)
@@ -52,10 +56,9 @@ pub(super) fn explain(error: Sqlite, database: &Path) -> Error {
     noted(ours.at(database))
 }
 
-/// A file that ends too early, or a page that has another checksum. `SQLITE_IOERR_CORRUPTFS` is none:
-/// so SQLite calls EIO of a read.
+/// A file that ends too early. `SQLITE_IOERR_CORRUPTFS` is none: so SQLite calls EIO of a read.
 fn is_damage(extended_code: i32) -> bool {
-    [ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA].contains(&extended_code)
+    extended_code == ffi::SQLITE_IOERR_SHORT_READ
 }
 
 /// Whether there was no room for the pages that SQLite has beside an open database, of which it says

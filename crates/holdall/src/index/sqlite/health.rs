@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::super::Row;
-use super::checksums::Compared;
+use super::checksums::Damage;
 use super::read::{Counters, column, counters, tags_of};
 use super::{Fault, SqliteIndex, open, system, write};
 use crate::error::{ErrorKind, Result};
@@ -37,7 +37,7 @@ impl SqliteIndex {
     /// As for [`SqliteIndex::flaws`].
     pub(crate) fn flaws_of_pages(&self) -> Result<Vec<Flaw>> {
         self.with(|handles| {
-            let connection = open::connect(&handles.database, self.role, Compared::All)?;
+            let connection = open::connect(&handles.database, self.role, Damage::Told)?;
             self.judged(&connection, pages)
         })
     }

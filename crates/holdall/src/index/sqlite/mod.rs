@@ -11,6 +11,7 @@ mod fault;
 mod flush;
 mod health;
 mod open;
+mod page;
 mod read;
 mod role;
 mod room;
@@ -36,7 +37,7 @@ pub(crate) use self::open::{HEAD, VERSION, later_version};
 pub(crate) use self::role::{INDEX_FILE, VALUES_FILE};
 pub(crate) use self::values::Standing;
 
-use self::checksums::Compared;
+use self::checksums::Damage;
 use self::flush::SharedFlush;
 use self::role::Role;
 use super::{Change, Index, Row, Totals};
@@ -127,7 +128,7 @@ impl SqliteIndex {
         let database = open::database(&folder, self.role)?;
         // Before the connection, so that it is closed after it.
         let mut mapped = None;
-        let connection = open::connect(&database, self.role, Compared::Indexes)?;
+        let connection = open::connect(&database, self.role, Damage::Refused)?;
         let explained = |error| fault::explain(error, &database);
         let ready = || {
             if !self.role.is_truth && open::is_new(&connection).map_err(explained)? {
@@ -157,7 +158,7 @@ impl SqliteIndex {
     }
 
     fn connect_writer(&self, database: &Path) -> Result<Connection> {
-        let connection = open::connect(database, self.role, Compared::Indexes)?;
+        let connection = open::connect(database, self.role, Damage::Refused)?;
         if self.role.is_truth {
             values::count_pages(&connection);
         }
@@ -221,7 +222,7 @@ impl Handles {
         let idle = locked(&self.readers).pop();
         let reader = match idle {
             Some(reader) => reader,
-            None => open::connect(&self.database, role, Compared::Indexes)?,
+            None => open::connect(&self.database, role, Damage::Refused)?,
         };
         let answer = work(&reader)?;
         let mut idle = locked(&self.readers);

@@ -11,7 +11,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
 use super::super::row::damaged;
-use super::checksums::{self, Compared};
+use super::checksums::{self, Damage};
 use super::read::Counters;
 use super::role::Role;
 use super::{Fault, PATIENCE_MILLIS, fault};
@@ -127,26 +127,26 @@ pub(super) fn is_draft(name: &str, role: &Role) -> bool {
 
 /// Makes the tables in a file that nobody else knows, and leaves no log beside it.
 fn fill(draft: &Path, role: &Role) -> Result<()> {
-    let connection = connect(draft, role, Compared::Indexes)?;
+    let connection = connect(draft, role, Damage::Refused)?;
     create(&connection, role).map_err(|error| fault::explain(error, draft))?;
     connection.close().map_err(|(_, error)| fault::explain(error, draft))
 }
 
 /// A connection with our settings; touches the database only when it is first asked.
-pub(super) fn connect(database: &Path, role: &Role, compared: Compared) -> Result<Connection> {
+pub(super) fn connect(database: &Path, role: &Role, damage: Damage) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    settings(flags, database, role, compared).map_err(|error| fault::explain(error, database))
+    settings(flags, database, role, damage).map_err(|error| fault::explain(error, database))
 }
 
 fn settings(
     flags: OpenFlags,
     database: &Path,
     role: &Role,
-    compared: Compared,
+    damage: Damage,
 ) -> rusqlite::Result<Connection> {
-    let connection = checksums::open(database, flags, compared)?;
+    let connection = checksums::open(database, flags, damage)?;
     if connection.is_readonly("main")? {
         // SQLite makes do with that where the system refuses more, for want of descriptors too.
         return Err(refused(ffi::SQLITE_CANTOPEN, "it could only be opened for reading"));

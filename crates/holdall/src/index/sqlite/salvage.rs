@@ -8,9 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use self::walk::{Salvage, Scope};
 use super::super::Row;
-use super::checksums::Compared;
+use super::checksums::Damage;
 use super::copied::{self, Copied};
-use super::{Fault, SqliteIndex, fault, open, read, role, room, write};
+use super::{Fault, SqliteIndex, fault, open, page, read, role, room, write};
 use crate::error::{Error, ErrorKind, Result};
 
 /// So many pages of the log are folded in while values are copied.
@@ -46,6 +46,18 @@ impl SqliteIndex {
         })
     }
 
+    /// Writes pages of the database in a folder that have one flipped bit as they were; whether all of its
+    /// pages are right now. If another one cannot be put right, nothing is written. Nobody has it open in
+    /// this process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if it cannot be read or written.
+    pub(crate) fn put_right(folder: &Path) -> Result<bool> {
+        let database = folder.join(role::VALUES.name);
+        let put_right = page::put_all_right(&database);
+        put_right.map(|pages| pages > 0).map_err(|error| Error::io(error, database))
+    }
+
     /// Makes a database of values in the folder `new` from all whole ones that can be read of the
     /// one in `old`, which nobody has open in this process. It is on the disk when this returns.
     /// Answers how many values it has.
@@ -64,7 +76,7 @@ impl SqliteIndex {
         let first = copied::first_page(&database)?;
         // Before the connection, so that it is closed after it.
         let mut mapped = None;
-        let mut target = open::connect(&database, role, Compared::Indexes)?;
+        let mut target = open::connect(&database, role, Damage::Refused)?;
         let explained = |fault: Fault| fault.at(&database);
         // Nobody else folds it in, and there may not be room for all values twice.
         target
@@ -101,7 +113,7 @@ fn source(database: &Path, role: &role::Role) -> Result<Option<Connection>> {
     if !is_file(database)? {
         return Ok(None);
     }
-    open::connect(database, role, Compared::None)
+    open::connect(database, role, Damage::Given)
         .map(Some)
         .or_else(|error| unless_damaged(error, None))
 }
@@ -135,7 +147,7 @@ fn salvage_copied(
     let (Ok(root), Ok(())) = (root, folded) else { return Ok(()) };
     for leaf in copied.leaves(root)?.unwrap_or_default() {
         copied.put_at_root(root, leaf)?;
-        let source = open::connect(&copied.path, role, Compared::None)?;
+        let source = open::connect(&copied.path, role, Damage::Given)?;
         Salvage::new(source, target, is_whole, Scope::Leaf)?.all()?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::checksums::{self, Compared};
+use super::checksums::{self, Damage};
 use super::search::{self, Searcher, is_of_page};
 use super::{Fault, SqliteIndex, open, role, values};
 use crate::error::{Error, ErrorKind, Result};
@@ -82,15 +82,15 @@ fn ask(database: &Path, has_log: bool, key: &str) -> Result<Option<(Row, Vec<u8>
         }
         _ => fault.at(database),
     };
-    let connected = |compared| {
-        let connection = connect(database, has_log, compared).map_err(Fault::from);
+    let connected = || {
+        let connection = connect(database, has_log).map_err(Fault::from);
         let connection = connection.map_err(explained)?;
         open::recognise(&connection, &role::VALUES).map_err(explained)?;
         Ok::<_, Error>(connection)
     };
-    match values::value(&connected(Compared::Indexes)?, key).map_err(explained) {
+    match values::value(&connected()?, key).map_err(explained) {
         Err(error) if is_of_page(&error) => search::check_size(database)
-            .and_then(|()| connected(Compared::All))
+            .and_then(|()| connected())
             .and_then(|connection| Searcher::on(connection).find(key).map_err(explained))
             .map_err(|_| error),
         answer => answer,
@@ -98,7 +98,7 @@ fn ask(database: &Path, has_log: bool, key: &str) -> Result<Option<(Row, Vec<u8>
 }
 
 /// A connection that writes nothing, and without a log needs nothing beside the database.
-fn connect(database: &Path, has_log: bool, compared: Compared) -> rusqlite::Result<Connection> {
+fn connect(database: &Path, has_log: bool) -> rusqlite::Result<Connection> {
     let mut name = String::from("file:");
     for byte in database.as_os_str().as_bytes() {
         match byte {
@@ -113,7 +113,7 @@ fn connect(database: &Path, has_log: bool, compared: Compared) -> rusqlite::Resu
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = checksums::open(name, flags, compared)?;
+    let connection = checksums::open(name, flags, Damage::Refused)?;
     open::bound(&connection)?;
     Ok(connection)
 }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Row;
 use super::super::row::damaged;
-use super::checksums::Compared;
+use super::checksums::Damage;
 use super::values::found;
 use super::{Fault, SqliteIndex, locked, open};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,19 +41,33 @@ impl SqliteIndex {
     /// [`ErrorKind::Corrupt`] if a page of the rows is damaged too, or there is more than is read for one
     /// value; else as for any question.
     pub(crate) fn search(&self, key: &str) -> Result<Option<(Row, Vec<u8>)>> {
-        self.with(|handles| {
+        let answer = self.with(|handles| {
             check_size(&handles.database)?;
             // Those who come meanwhile would read the same.
             let mut kept = locked(&handles.searcher);
             let mut searcher = match kept.take() {
                 Some(searcher) => searcher,
-                None => Searcher::on(open::connect(&handles.database, self.role, Compared::All)?),
+                None => Searcher::on(open::connect(&handles.database, self.role, Damage::Refused)?),
             };
             // After an error it is not used again.
             let answer = searcher.find(key).map_err(|fault| fault.at(&handles.database))?;
             *kept = Some(searcher);
             Ok(answer)
-        })
+        })?;
+        if answer.is_none() && self.lists(key) {
+            // A write that was lost has left an older page: it is no miss.
+            return Err(Error::new(ErrorKind::Corrupt, "the index has a row that is not there"));
+        }
+        Ok(answer)
+    }
+
+    /// Whether the index of the keys has this one, as far as it can be read.
+    fn lists(&self, key: &str) -> bool {
+        let listed = self.read(|reader| {
+            let sql = "SELECT 1 FROM entry INDEXED BY entry_key WHERE key = ?1";
+            Ok(reader.prepare_cached(sql)?.exists([key.as_bytes()])?)
+        });
+        listed.unwrap_or(false)
     }
 }
 

@@ -30,7 +30,7 @@ const LOG_BYTES: u64 = 8 << 20;
 pub(in super::super) const DRAFT: &str = "draft";
 
 impl Opened {
-    /// Makes the database of inline values anew. Nobody writes meanwhile, and every process opens
+    /// Puts pages with one flipped bit right, or makes the database of inline values anew. Nobody writes meanwhile, and every process opens
     /// it anew afterwards.
     pub(super) fn mend_database(
         &self,
@@ -42,6 +42,15 @@ impl Opened {
         let _all = live.locks.lock_all(terms.lock_timeout)?;
         let values = live.inline.suspend();
         let place = self.path.join(OWN).join(INLINE);
+        match SqliteIndex::put_right(&place) {
+            Ok(true) => {
+                tracing::warn!("flipped bits of the database of inline values were put right");
+                report.mended.push(problem.clone());
+                return Ok(());
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!("its pages could not be put right one by one: {error}"),
+        }
         let note = Note {
             kind: problem.kind.name(),
             key: None,

@@ -376,12 +376,16 @@ fn any_damage_to_the_database_is_an_error_or_the_right_value_never_another() {
     let Fixture { dir, backend } = it;
     drop(backend);
     let whole = fs::read(&path).expect("there");
-    let (mut right, mut errors, mut missing) = (0, 0, 0);
+    let (mut right, mut errors) = (0, 0);
     let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
     // Every byte, but only some keys for each, so that it takes seconds.
     for (round, at) in used.iter().enumerate() {
         let mut damaged = whole.clone();
         damaged[*at] ^= 1 << (round % 8);
+        let is_alone = round.is_multiple_of(2);
+        if !is_alone {
+            damaged[*at / 4_096 * 4_096 + (at + 2_000) % 4_096] ^= 8;
+        }
         fs::write(&path, &damaged).expect("damaged");
         let backend = on(dir.path(), 0);
         for number in [round % 20, (round + 7) % 20] {
@@ -390,8 +394,9 @@ fn any_damage_to_the_database_is_an_error_or_the_right_value_never_another() {
                     assert_eq!(found.content, content(number).as_bytes(), "byte {at}");
                     right += 1;
                 }
-                Ok(None) => missing += 1,
+                Ok(None) => panic!("bits of byte {at}: k{number} looks missing"),
                 Err(error) => {
+                    assert!(!is_alone, "one bit of byte {at}: {error}");
                     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                     errors += 1;
                 }
@@ -399,11 +404,7 @@ fn any_damage_to_the_database_is_an_error_or_the_right_value_never_another() {
         }
         assert!(backend.get(&key("file"), None).expect("read").is_some());
     }
-    println!("{right} right, {errors} errors, {missing} missing");
-    assert!(
-        errors > 50 && missing < right / 20,
-        "{right} right, {errors} errors, {missing} missing"
-    );
+    assert!(errors > 50 && right > 50, "{right} right, {errors} errors");
 }
 
 #[test]

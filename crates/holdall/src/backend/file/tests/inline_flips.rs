@@ -3,7 +3,7 @@
 
 use super::inline::{BELOW, inline_fixture, on};
 use super::repair::cured;
-use super::verify::{kinds, verified};
+use super::verify::verified;
 use super::*;
 
 const VALUES: usize = 300;
@@ -72,10 +72,10 @@ fn some(page: usize, round: u64) -> usize {
 fn damage_in_what_leads_to_the_values_costs_none_of_them() {
     let (dir, database, whole) = filled();
     let (mut of_rows, mut others) = (0, 0);
-    for page in 1..whole.len() / PAGE {
+    for page in 0..whole.len() / PAGE {
         let begin = page * PAGE;
-        // Upper pages of the table and pages with its rows.
-        let is_of_rows = [5, 13].contains(&whole[begin]);
+        // The first page, upper pages of the table and pages with its rows.
+        let is_of_rows = page == 0 || [5, 13].contains(&whole[begin]);
         for round in 0..6 {
             let mut harmed = whole.clone();
             let at = begin + some(page, round) % PAGE;
@@ -88,7 +88,7 @@ fn damage_in_what_leads_to_the_values_costs_none_of_them() {
             };
             fs::write(&database, &harmed).expect("harmed");
             let errors = errors(dir.path(), &what);
-            if is_of_rows {
+            if is_of_rows && round == 5 {
                 of_rows += 1;
             } else {
                 others += 1;
@@ -96,7 +96,7 @@ fn damage_in_what_leads_to_the_values_costs_none_of_them() {
             }
         }
     }
-    assert!(of_rows > 50 && others > 50, "{of_rows} and {others}");
+    assert!(of_rows > 10 && others > 150, "{of_rows} and {others}");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_key_whose_index_is_damaged_is_judged_by_all_rows() {
     let (dir, database, whole) = filled();
     let root = super::inline_damage::root(&database, "entry_key") as usize;
     let mut harmed = whole;
-    harmed[root * PAGE - 9] ^= 1;
+    harmed[root * PAGE - 9] ^= 3;
     fs::write(&database, &harmed).expect("harmed");
     let backend = on(dir.path(), BELOW);
     let (there, gone) = (key(&name(1)), key(&name(VALUES)));
@@ -129,11 +129,13 @@ fn verify_finds_each_flipped_bit_and_repair_leaves_what_could_be_loaded() {
     let (mut found, mut unused) = (0, 0);
     for page in 0..whole.len() / PAGE {
         let mut harmed = whole.clone();
-        let at = page * PAGE + 100 + some(page, 7) % (PAGE - 100);
-        harmed[at] ^= 4;
+        let at = page * PAGE + some(page, 7) % PAGE;
+        let is_bit = page.is_multiple_of(2);
+        harmed[at] ^= if is_bit { 4 } else { 6 };
         let what = format!("page {}, byte {at}", page + 1);
         fs::write(&database, &harmed).expect("harmed");
         let before = errors(dir.path(), &what);
+        assert!(!is_bit || before == 0, "{what}");
         let backend = on(dir.path(), BELOW);
         if verified(&backend).problems.is_empty() {
             unused += 1;
@@ -141,7 +143,7 @@ fn verify_finds_each_flipped_bit_and_repair_leaves_what_could_be_loaded() {
             continue;
         }
         found += 1;
-        cured(&backend);
+        assert_eq!(cured(&backend).salvaged.is_none(), is_bit, "{what}");
         for number in (0..VALUES + 50).step_by(3) {
             let after = backend.get(&key(&name(number)), None);
             let after = after.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -152,25 +154,10 @@ fn verify_finds_each_flipped_bit_and_repair_leaves_what_could_be_loaded() {
         });
         assert!(left.count() >= VALUES / 3 - before, "{what}: {before} before");
         drop(backend);
-        for entry in fs::read_dir(dir.path().join(".holdall/quarantine")).expect("there").flatten()
-        {
-            fs::remove_dir_all(entry.path()).expect("ours");
+        if is_bit {
+            assert!(fs::read(&database).expect("there") == whole, "{what}");
         }
+        let _ = fs::remove_dir_all(dir.path().join(".holdall/quarantine"));
     }
     assert!(found > 30 && unused < 3, "{found} and {unused}");
-}
-
-#[test]
-fn a_flipped_bit_of_one_value_is_told_of_that_value_alone() {
-    let (dir, database, mut harmed) = filled();
-    let content = b"value 5 ";
-    let at = harmed.windows(content.len()).rposition(|bytes| bytes == content).expect("there");
-    harmed[at] ^= 1;
-    fs::write(&database, &harmed).expect("harmed");
-    let backend = on(dir.path(), BELOW);
-    let found = verified(&backend);
-    assert_eq!(kinds(&found), [("content_damaged", Some(&*name(5)))]);
-    let done = cured(&backend);
-    assert_eq!((done.quarantined.len(), done.salvaged), (1, None));
-    assert_eq!(errors(dir.path(), "repaired, "), 0);
 }

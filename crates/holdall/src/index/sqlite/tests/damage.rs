@@ -76,8 +76,13 @@ fn flipped(whole: &[u8], round: u64) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     let reach = if round.is_multiple_of(3) { 4_096.min(whole.len()) } else { whole.len() };
     let reach = if round.is_multiple_of(6) { 112.min(reach) } else { reach };
-    for flip in 0..=round % 3 {
-        bytes[number(round, flip) % reach] ^= 1 << (number(round, flip + 10) % 8);
+    let page = number(round, 0) % reach / 4_096 * 4_096;
+    // Several in one page, for one alone is put right.
+    let page = page..(page + 4_096).min(bytes.len());
+    bytes[number(round, 0) % reach] ^= 1 << (number(round, 10) % 8);
+    for flip in 0..round % 3 {
+        let at = page.start + number(round, flip + 1) % page.len();
+        bytes[at] ^= 1 << (number(round, flip + 11) % 8);
     }
     bytes
 }
