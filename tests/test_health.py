@@ -19,6 +19,7 @@ import holdall
 import holdall.sync
 from holdall import health
 from holdall.health import Progress
+from pages import seal
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -279,6 +280,7 @@ def damaged_store(folder: Path) -> None:
     whole = database.read_bytes()
     assert b'{"n":0}' in whole
     database.write_bytes(whole.replace(b'{"n":0}', SPOILT))
+    seal(database)
 
 
 def killed_at(folder: Path, call: int) -> bool:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 import holdall
 import programs
 from holdall import BlobManager, StorageManager, sync
+from pages import seal
 
 BELOW = 4_096
 
@@ -212,6 +213,8 @@ async def test_a_damaged_inline_value_is_an_error_or_a_miss_as_the_caller_chose(
     content = database.read_bytes()
     assert content.count(b"a text to be damaged") == 1
     database.write_bytes(content.replace(b"a text to be damaged", b"a text to be mistaken"[:20]))
+    # Of more than one bit its whole page would be one that was not written.
+    seal(database)
     async with BlobManager(folder) as blobs:
         with pytest.raises(holdall.BlobCorruptError, match="save or delete the key, or run repair"):
             await blobs.load("bad")

@@ -9,6 +9,7 @@ import pytest
 
 import holdall
 from holdall import BlobManager
+from pages import seal
 
 SECRET = "a secret that all of these tests sign with"
 
@@ -45,6 +46,7 @@ def change(folder, sql):
     connection.execute(sql)
     connection.commit()
     connection.close()
+    seal(folder / ".holdall/inline/values.sqlite")
 
 
 @pytest.fixture
@@ -82,6 +84,8 @@ async def test_how_many_inline_values_a_repair_could_read_is_in_its_report(inlin
     database = inline / ".holdall/inline/values.sqlite"
     content = bytearray(database.read_bytes())
     content[17] ^= 4
+    # One flipped bit alone would be put right.
+    content[4_090] ^= 1
     database.write_bytes(content)
     async with BlobManager(inline, inline_below=300) as blobs:
         assert (await blobs.repair(dry_run=True)).salvaged is None

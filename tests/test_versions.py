@@ -11,6 +11,7 @@ import pytest
 
 import holdall
 from holdall import BlobManager, StorageManager, StoreVersionError, sync
+from pages import seal
 
 
 def seen(folder):
@@ -52,6 +53,7 @@ def longer_clock(own):
 def later_database(path):
     change(path, 60, struct.pack(">I", 3))
     change(path, 68, b"hol\x03")
+    seal(path)
 
 
 def later_values(own):
@@ -137,11 +139,10 @@ def test_a_flipped_bit_of_the_version_of_an_index_costs_nothing(own, version):
 
 
 @pytest.mark.parametrize("version", [0, 3, 6, 2**31 + 2])
-def test_a_flipped_bit_of_the_version_of_the_inline_values_is_mended(own, version):
+def test_a_flipped_bit_of_the_version_of_the_inline_values_costs_nothing(own, version):
     change(own / "inline" / "values.sqlite", 60, struct.pack(">I", version))
     with sync.BlobManager(own.parent) as blobs:
-        with pytest.raises(holdall.BlobCorruptError):
-            blobs.load("inline")
+        assert blobs.load("inline") == 1
         assert blobs.load("file") == ["a", "file"]
         assert not blobs.verify().ok
         blobs.repair()

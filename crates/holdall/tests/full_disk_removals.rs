@@ -201,7 +201,7 @@ fn on_small_blocks(percent: u32, helper: &str) {
 
 /// A database of a store that was opened in this process, seen with its checksums.
 fn changeable(path: &Path) -> rusqlite::Connection {
-    rusqlite::Connection::open_with_flags_and_vfs(path, Default::default(), c"holdall-none")
+    rusqlite::Connection::open_with_flags_and_vfs(path, Default::default(), c"holdall-given")
         .expect("opened")
 }
 

@@ -101,7 +101,7 @@ fn change(path: &Path, with: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 /// A database of a store that was opened in this process, seen with its checksums.
 fn changeable(path: &Path) -> rusqlite::Connection {
-    rusqlite::Connection::open_with_flags_and_vfs(path, Default::default(), c"holdall-none")
+    rusqlite::Connection::open_with_flags_and_vfs(path, Default::default(), c"holdall-given")
         .expect("opened")
 }
 
