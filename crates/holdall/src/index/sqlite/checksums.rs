@@ -79,7 +79,9 @@ pub(super) fn reserve(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Whether the pages of a database have checksums, as its first page says.
 pub(super) fn are_there(connection: &Connection) -> bool {
-    reserved(connection, -1) == (ffi::SQLITE_OK, BYTES as c_int)
+    let size = connection.query_row("PRAGMA page_size", [], |columns| columns.get::<_, i64>(0));
+    // Pages of another size are not compared.
+    size == Ok(PAGE as i64) && reserved(connection, -1) == (ffi::SQLITE_OK, BYTES as c_int)
 }
 
 /// Asks for so many bytes of each page, or how many they are.
@@ -227,6 +229,10 @@ unsafe extern "C" fn read_file(
         let above = above_of(file);
         match (above.read)(file, into, amount, offset) {
             ffi::SQLITE_OK => {}
+            // SQLite would go on with zeros.
+            ffi::SQLITE_IOERR_SHORT_READ if above.misses_page(amount) => {
+                return ffi::SQLITE_IOERR_DATA;
+            }
             code => return code,
         }
         (above, std::slice::from_raw_parts_mut(into.cast::<u8>(), amount.max(0) as usize))
@@ -312,6 +318,10 @@ impl Above {
             self.has_checksums.set(true);
         }
     }
+    fn misses_page(&self, amount: c_int) -> bool {
+        amount == PAGE as c_int && self.has_checksums.get() && self.damage != Damage::Given
+    }
+
     fn accepts(&self, page: &Page, number: u64) -> bool {
         match self.damage {
             Damage::Told => is_as_written(page, number),

@@ -30,6 +30,9 @@ const SET: [u64; 6] = [
     0xffff_ffff_0000_0000,
 ];
 
+/// SQLite locks bytes of this page, and has nothing in it.
+const NEVER_WRITTEN: u64 = 0x4000_0000 / PAGE as u64 + 1;
+
 pub(super) type Page = [u8; PAGE];
 
 /// The page that is read or written at an offset of a database, and its number, from 1.
@@ -107,6 +110,10 @@ pub(super) fn put_all_right(database: &Path) -> io::Result<usize> {
     let mut flipped = Vec::new();
     let (mut pages, mut number) = (1, 1);
     while number <= pages {
+        if number == NEVER_WRITTEN {
+            number += 1;
+            continue;
+        }
         let (mut page, offset) = ([0; PAGE], (number - 1) * PAGE as u64);
         match file.read_exact_at(&mut page, offset) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),

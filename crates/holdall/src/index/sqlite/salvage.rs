@@ -54,6 +54,11 @@ impl SqliteIndex {
     /// [`ErrorKind::Io`] if it cannot be read or written.
     pub(crate) fn put_right(folder: &Path) -> Result<bool> {
         let database = folder.join(role::VALUES.name);
+        let log = folder.join(format!("{}-wal", role::VALUES.name));
+        if std::fs::symlink_metadata(log).is_ok_and(|log| log.len() > 0) {
+            // Another process may fold newer pages in at this moment.
+            return Ok(false);
+        }
         let put_right = page::put_all_right(&database);
         put_right.map(|pages| pages > 0).map_err(|error| Error::io(error, database))
     }
@@ -91,6 +96,8 @@ impl SqliteIndex {
             expected = read::counters(&source).ok().map(|counters| counters.entries);
             let salvage = Salvage::new(source, &mut target, is_whole, Scope::Tree);
             let mut salvage = salvage.map_err(explained)?;
+            let judge = open::connect(&old, role, Damage::Refused);
+            salvage.judge = judge.map(Some).or_else(|error| unless_damaged(error, None))?;
             is_whole_read = salvage.listed(expected).map_err(explained)?;
         }
         let count = |target: &Connection| Ok(read::counters(target).map_err(explained)?.entries);

@@ -18,7 +18,7 @@ impl Opened {
     pub(crate) fn inline_under(&self, put: &Put, files: &[Candidate]) -> Result<InlineRecord> {
         let mut found = self.inline_record(&put.key)?;
         let is_unconditional = put.condition == Condition::Any;
-        if !is_unconditional {
+        if !is_unconditional && !has_file(files) {
             found = self.certain(&put.key, found, files)?;
         }
         if found.is_damaged && !is_unconditional {
@@ -33,7 +33,7 @@ impl Opened {
     }
 
     /// What lies inline under a key whose lock the caller holds, where what was `found` may be that nobody
-    /// knows. Of a key that has `files` of ours they are the value then; else all rows are searched.
+    /// knows: all rows are searched. If that does not tell it either, `files` of ours are the value.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if that does not tell it either.
@@ -43,10 +43,13 @@ impl Opened {
         found: InlineRecord,
         files: &[Candidate],
     ) -> Result<InlineRecord> {
-        if !found.is_lost || has_file(files) {
+        if !found.is_lost {
             return Ok(found);
         }
         let searched = self.live()?.inline.ask(|values| values.search(key.as_str()));
+        if searched.is_err() && has_file(files) {
+            return Ok(found);
+        }
         let row = searched.map_err(|_| unknown())?.map(|(row, _)| Box::new(row));
         Ok(InlineRecord::of(row.map_or(Standing::Absent, Standing::There)))
     }

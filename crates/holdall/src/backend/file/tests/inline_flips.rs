@@ -161,3 +161,46 @@ fn verify_finds_each_flipped_bit_and_repair_leaves_what_could_be_loaded() {
     }
     assert!(found > 30 && unused < 3, "{found} and {unused}");
 }
+
+#[test]
+fn a_repair_of_a_damaged_index_leaves_every_value_that_a_load_finds() {
+    let (dir, database, whole) = filled();
+    let mut tried = 0;
+    for page in (1..whole.len() / PAGE).filter(|page| [2, 10].contains(&whole[page * PAGE])) {
+        // The number of cells, a whole sector, and the pointers to cells.
+        for (at, length, bits) in [(4, 1, 9), (3_072, 512, 0), (10, 2, 12)] {
+            let mut harmed = whole.clone();
+            let begin = page * PAGE + at;
+            let what = format!("page {}, byte {begin}", page + 1);
+            harmed[begin..][..length].iter_mut().for_each(|byte| {
+                *byte = if bits == 0 { 0 } else { *byte ^ bits };
+            });
+            fs::write(&database, &harmed).expect("harmed");
+            assert_eq!(errors(dir.path(), &what), 0, "{what}");
+            let backend = on(dir.path(), BELOW);
+            if !verified(&backend).problems.is_empty() {
+                tried += 1;
+                cured(&backend);
+            }
+            drop(backend);
+            assert_eq!(errors(dir.path(), &format!("{what}, repaired")), 0, "{what}");
+            let _ = fs::remove_dir_all(dir.path().join(".holdall/quarantine"));
+        }
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+#[test]
+fn an_older_inline_value_beside_a_file_does_not_come_back_when_that_is_deleted() {
+    let (dir, database, whole) = filled();
+    let root = super::inline_damage::root(&database, "entry_key") as usize;
+    let mut harmed = whole;
+    harmed[root * PAGE - 9] ^= 3;
+    fs::write(&database, &harmed).expect("harmed");
+    let backend = on(dir.path(), BELOW);
+    let key = key(&name(1));
+    backend.put(put(key.as_str(), Format::Json, "new")).expect("a file");
+    let error = backend.delete(&key, &Condition::Any, Durability::Process).expect_err("both");
+    assert!(error.to_string().contains("run repair"), "{error}");
+    assert_eq!(backend.get(&key, None).expect("read").expect("there").content, b"new");
+}

@@ -29,6 +29,8 @@ const BACKWARD: &str =
 
 pub(super) struct Salvage<'a> {
     pub(super) source: Connection,
+    /// The same database, of which nothing damaged is believed: asked for what the index of the keys has.
+    pub(super) judge: Option<Connection>,
     pub(super) target: &'a mut Connection,
     is_whole: IsWhole<'a>,
     scope: Scope,
@@ -99,6 +101,7 @@ impl<'a> Salvage<'a> {
         let pages = u64::from(pages.unwrap_or(0));
         Ok(Self {
             source,
+            judge: None,
             target,
             is_whole,
             scope,
@@ -219,7 +222,7 @@ impl<'a> Salvage<'a> {
                 };
                 let Some(one) = whole(self.is_whole, key, row, content) else { continue };
                 if !self.takes_unlisted {
-                    match listed(&self.source, key)? {
+                    match listed(self.judge.as_ref().unwrap_or(&self.source), key)? {
                         Some(Some(listed)) if listed == id => {}
                         // It may have had it; no page to which nothing leads is believed for that.
                         None if self.scope == Scope::Tree => {}
