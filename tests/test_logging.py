@@ -213,3 +213,17 @@ async def test_a_level_that_the_program_sets_itself_is_left_alone(tmp_path, logg
         await blobs.save("k", 1)
     assert logger.level == logging.ERROR
     assert logging.getLogger().level == logging.WARNING
+
+
+async def test_each_operation_is_an_event_with_a_hash_of_its_key_and_no_value(tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, "holdall"):
+        async with BlobManager(tmp_path) as blobs:
+            await blobs.save("a key", "a value")
+            assert await blobs.load("a key") == "a value"
+            await blobs.delete("a key")
+    told = [record.message for record in caplog.records if record.name == "holdall.operations"]
+    assert [message.split()[0] for message in told] == ["save", "load", "delete"]
+    hashes = {message.partition('key_hash="')[2][:16] for message in told}
+    assert len(hashes) == 1 and int(hashes.pop(), 16)
+    assert all("micros=" in message and "ok=true" in message for message in told)
+    assert "bytes=7" in told[0] and "a key" not in "".join(told) and "a value" not in "".join(told)

@@ -104,7 +104,7 @@ impl BlobManager {
             Some(bytes) => counters.bytes.fetch_add(bytes, Ordering::Relaxed),
             None => counters.errors.fetch_add(1, Ordering::Relaxed),
         };
-        if tracing::enabled!(target: "holdall::operations", tracing::Level::DEBUG) {
+        if tracing::event_enabled!(target: "holdall::operations", tracing::Level::DEBUG) {
             let operation = NAMES[begun.operation as usize];
             // Keys may be somebody's secrets; their hashes tell them apart.
             let key = key.map(|key| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(key.as_bytes())));
