@@ -103,6 +103,16 @@ pub(crate) fn is_final(error: &Error) -> bool {
         || error.os_error().is_some_and(|number| NOWHERE.contains(&number))
 }
 
+/// The code of a command of which `failed` values could not be done, `by_system` of them because the
+/// system refused, and `done` could: where it refused all, that is no matter of any one value.
+pub(crate) fn of_many(failed: u64, by_system: u64, done: u64) -> Exit {
+    match failed {
+        0 => Exit::Success,
+        _ if by_system == failed && done == 0 => Exit::System,
+        _ => Exit::Findings,
+    }
+}
+
 impl From<io::Error> for Failure {
     /// An error of writing to the standard output; a closed pipe is no failure.
     fn from(error: io::Error) -> Self {

@@ -15,6 +15,7 @@ mod output;
 mod parse;
 mod python;
 mod select;
+mod signature;
 mod store;
 mod words;
 

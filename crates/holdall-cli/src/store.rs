@@ -6,6 +6,7 @@ use holdall::config::Settings;
 use holdall::{BlobManager, BlobOptions, Limits};
 
 use crate::exit::{Exit, Failure};
+use crate::import;
 
 /// The folder that was asked for, else that of the configuration.
 pub(crate) fn folder(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
@@ -25,9 +26,15 @@ pub(crate) fn open_with(options: BlobOptions) -> Result<BlobManager, Failure> {
     let folder = options.base_path.clone();
     if !holds_store(&folder) {
         let what = if folder.exists() { "holds no store" } else { "does not exist" };
+        let loose = match has_values(&folder) {
+            true => {
+                format!(", or bring its files into one with `holdall import {}`", folder.display())
+            }
+            false => String::new(),
+        };
         return Err(Failure::new(
             Exit::NoStore,
-            format!("{} {what}; name one with --store DIR", folder.display()),
+            format!("{} {what}; name one with --store DIR{loose}", folder.display()),
         ));
     }
     let blobs = manager(options);
@@ -54,6 +61,12 @@ pub(crate) fn open_or_make(options: BlobOptions) -> Result<BlobManager, Failure>
 pub(crate) fn manager(options: BlobOptions) -> BlobManager {
     let limits = Limits { clean_every: None, ..Limits::default() };
     BlobManager::with_options(BlobOptions { limits, ..options })
+}
+
+/// Whether files that could be values lie in a folder itself.
+fn has_values(folder: &Path) -> bool {
+    let Ok(entries) = folder.read_dir() else { return false };
+    entries.flatten().any(|entry| import::is_value(&entry.path()))
 }
 
 /// Whether a store was ever opened for writing in this folder.

@@ -34,6 +34,7 @@ impl About<'_, '_> {
             metadata: self.metadata,
             condition,
             durability: durability.map_err(|error| errors::raised(py, &error))?,
+            ..SaveOptions::default()
         })
     }
 }

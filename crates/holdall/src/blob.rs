@@ -201,6 +201,7 @@ impl BlobManager {
             ttl: options.ttl.millis(None),
             tags: options.tags,
             metadata: options.metadata,
+            created: options.created,
             condition: options.condition,
             continues: None,
             durability: options.durability.unwrap_or(self.options.durability),

@@ -127,6 +127,7 @@ impl Copy {
         let (format, codec) = (metadata.record().format, metadata.record().codec);
         let options = SaveOptions {
             condition: if self.overwrite { Condition::Any } else { Condition::Absent },
+            created: Some(metadata.created_at),
             ..metadata.save_options(&Clock::system())
         };
         (Save { key: metadata.key, format, parts: vec![payload.into()], options }, codec)

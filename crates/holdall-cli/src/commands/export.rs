@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdall::key::{CaseRule, Key};
-use holdall::{BlobManager, BlobMetadata, BlobOptions, Error, Trust};
+use holdall::signing::{KeySource, Keyring};
+use holdall::{Blob, BlobManager, BlobMetadata, BlobOptions, Error, Trust};
 use serde_json::json;
 
 use super::{Context, done};
@@ -15,6 +16,7 @@ use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{count, size, value};
 use crate::select::Filter;
+use crate::signature::{self, Signature};
 use crate::store;
 use crate::words;
 
@@ -42,17 +44,14 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        // Nothing is run, so nothing has to be trusted.
-        let options =
-            BlobOptions { base_path: context.folder()?, trust: Trust::Any, ..Default::default() };
-        let blobs = store::open_with(options)?;
+        let blobs = Blobs::open(&context.folder()?)?;
         let folder = self.folder.as_path();
         let mut target = if self.dry_run { None } else { Some(Target::begin(folder)?) };
         interrupt::listen();
-        let total = self.filter.total(&blobs)?;
+        let total = self.filter.total(&blobs.any)?;
         let mut bar = Progress::begin("exporting", total, !context.out.quiet);
         let (mut written, mut bytes, mut failed) = (0, 0, Vec::new());
-        for about in self.filter.values(&blobs, None) {
+        for about in self.filter.values(&blobs.any, None) {
             let about = about?;
             if interrupt::is_asked() {
                 break;
@@ -101,6 +100,49 @@ impl Export {
     }
 }
 
+/// The store.
+struct Blobs {
+    /// Nothing is run, so nothing has to be trusted.
+    any: BlobManager,
+    /// Of pickles, those that a key of ours has signed.
+    own: BlobManager,
+    keys: KeySource,
+}
+
+impl Blobs {
+    fn open(folder: &Path) -> Result<Self, Failure> {
+        let keys = KeySource::discovered();
+        let open = |trust| {
+            let (base_path, signing_key) = (folder.to_path_buf(), keys.clone());
+            let options = BlobOptions { base_path, signing_key, trust, ..Default::default() };
+            store::open_with(options)
+        };
+        Ok(Self { any: open(Trust::Any)?, own: open(Trust::Own)?, keys: keys.clone() })
+    }
+
+    /// A value; of a pickle of ours also a signature for the list.
+    fn load(&self, about: &BlobMetadata) -> holdall::Result<(Blob, Option<Signature>)> {
+        if about.record().format.is_signed() {
+            let signed = || {
+                let blob = self.own.load_bytes(&about.key, None)?;
+                let backend = self.own.backend();
+                let ring = self.keys.keyring(backend.signer()?.as_deref())?;
+                let signature = signed(&ring, &backend.store_id()?, &blob);
+                Ok::<_, Error>((blob, signature))
+            };
+            if let Ok((blob, signature)) = signed() {
+                return Ok((blob, Some(signature)));
+            }
+        }
+        Ok((self.any.load_bytes(&about.key, None)?, None))
+    }
+}
+
+fn signed(ring: &Keyring, store: &[u8; 16], blob: &Blob) -> Signature {
+    let format = blob.metadata.record().format;
+    signature::sign(ring, store, format, &blob.metadata.key, &blob.payload)
+}
+
 /// The folder that is written to.
 struct Target {
     folder: PathBuf,
@@ -146,9 +188,9 @@ enum Fault {
 }
 
 /// Writes a value, named as the store names its files, and its line.
-fn one(blobs: &BlobManager, about: &BlobMetadata, target: &mut Target) -> Result<u64, Fault> {
+fn one(blobs: &Blobs, about: &BlobMetadata, target: &mut Target) -> Result<u64, Fault> {
     let fault = |error: Error| Fault::Value(words::told(&error));
-    let blob = blobs.load_bytes(&about.key, None).map_err(fault)?;
+    let (blob, signature) = blobs.load(about).map_err(fault)?;
     let key = Key::new(&about.key).map_err(fault)?;
     let format = blob.metadata.record().format;
     let name = format!("{}{}", key.name(CaseRule::Sensitive), format.suffix());
@@ -171,6 +213,9 @@ fn one(blobs: &BlobManager, about: &BlobMetadata, target: &mut Target) -> Result
     let mut line = value::to_json(&blob.metadata);
     line["file"] = name.into();
     line["bytes"] = blob.payload.len().into();
+    if let Some(signature) = signature {
+        line["signature"] = json!(signature);
+    }
     let written = writeln!(target.list, "{line}");
     written.map_err(|error| Fault::Folder(unwritten(&target.folder.join(PART), error)))?;
     Ok(blob.payload.len() as u64)

@@ -1,24 +1,22 @@
 //! `holdall import`: takes values out of another library's store, which is only read.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use holdall::format::Codec;
-use holdall::{BlobManager, BlobOptions, Condition, ErrorKind, Save, SaveOptions, Ttl};
-use serde_json::json;
+use holdall::{BlobManager, BlobOptions, Condition, ErrorKind, Format, Save, SaveOptions, Ttl};
 
 use super::{Context, put};
-use crate::batch::{Batch, Placed};
+use crate::batch::Batch;
 use crate::describe::pickle::Pickle;
-use crate::exit::{self, Exit, Failure, Outcome};
-use crate::import::{self, Entry, Item, Kind};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::import::report::{Done, Keys, Untrusted};
+use crate::import::{self, Entry, Item, Kind, Wanted};
 use crate::interrupt;
+use crate::output::count;
 use crate::output::progress::Progress;
-use crate::output::{count, shown};
 use crate::store;
-use crate::words;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -26,12 +24,15 @@ use crate::words;
   holdall -s new import cache --dry-run    what would be taken, and what not
   holdall -s new import cache              a diskcache or joblib.Memory
   holdall -s new import values.sqlite      a sqlitedict
-  holdall -s new import backup             what `holdall export` has written")]
+  holdall -s new import data --as folder   files, whatever else lies there
+  holdall -s new import backup             what `holdall export` has written
+
+Two entries that lead to one key are named and not both taken.")]
 pub(crate) struct Import {
     /// The directory or file of the other library; only read
     source: PathBuf,
 
-    /// What it is; without it that is told by what lies there
+    /// What it is; without it that is told by what lies there, and refused if that is not plain
     #[arg(long = "as", value_enum, value_name = "KIND")]
     kind: Option<Kind>,
 
@@ -42,6 +43,14 @@ pub(crate) struct Import {
     /// Put before every key
     #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX")]
     prefix: String,
+
+    /// Of a folder of files: make the ending a part of the key, `a.json` of a.json
+    #[arg(long)]
+    keep_endings: bool,
+
+    /// Take the second entry that leads to a key under KEY~2, the third under KEY~3
+    #[arg(long)]
+    rename_doubles: bool,
 
     /// Take and sign pickles that import classes, too: loading them runs their code
     #[arg(long)]
@@ -56,54 +65,31 @@ pub(crate) struct Import {
     dry_run: bool,
 }
 
-/// What was done so far.
-#[derive(Default)]
-struct Done {
-    seen: u64,
-    taken: u64,
-    bytes: u64,
-    kept: u64,
-    expired: u64,
-    /// Pickles that name classes.
-    untrusted: u64,
-    /// The classes, and how many pickles name each.
-    classes: BTreeMap<String, u64>,
-    refused: Vec<(String, String)>,
-    is_interrupted: bool,
-}
-
-impl Done {
-    /// What has become of values that were saved together.
-    fn note(&mut self, placed: Vec<Placed>) -> Result<(), Failure> {
-        for (key, size, result) in placed {
-            match result {
-                Ok(()) => {
-                    self.taken += 1;
-                    self.bytes += size;
-                }
-                Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
-                Err(error) if exit::is_final(&error) => return Err(error.into()),
-                Err(error) => self.refused.push((key, words::told(&error))),
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Import {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let (kind, mut source) = import::open(&self.source, self.kind, self.table.as_deref())?;
+        let wanted = Wanted {
+            kind: self.kind,
+            table: self.table.as_deref(),
+            keeps_endings: self.keep_endings,
+        };
+        let (kind, mut source) = import::open(&self.source, &wanted)?;
         let folder = context.folder()?;
         let options = BlobOptions { base_path: folder.clone(), ..BlobOptions::default() };
+        let most = options.max_value_bytes;
         let blobs = store::open_or_make(options)?;
+        if self.kind.is_none() {
+            context.out.summary(kind.is(&self.source))?;
+            context.out.flush()?;
+        }
         let mut bar = Progress::begin("importing", source.total(), !context.out.quiet);
         let mut done = Done::default();
+        let mut keys = Keys::default();
         let mut batch = Batch::new(folder);
         interrupt::listen();
         let outcome = source.each(&mut |entry| {
             done.seen += 1;
             bar.at(done.seen, None);
-            match self.checked(entry, &mut done) {
+            match self.checked(entry, most, &mut keys, &mut done) {
                 Some((save, _)) if self.dry_run => {
                     let size = save.parts[0].bytes().len() as u64;
                     let result = self.would_take(&blobs, &save.key);
@@ -130,17 +116,20 @@ impl Import {
         if !self.dry_run {
             blobs.close()?;
         }
-        self.tell(kind, &done, context)?;
-        Ok(match done.is_interrupted {
-            true => Exit::Interrupted,
-            false => super::done(done.refused.len() as u64 + done.untrusted),
-        })
+        done.tell(kind, self.dry_run, &mut context.out)?;
+        Ok(done.code())
     }
 
     /// What is to be saved of an entry, if anything.
-    fn checked(&self, entry: Entry, done: &mut Done) -> Option<(Save, Codec)> {
+    fn checked(
+        &self,
+        entry: Entry,
+        most: u64,
+        keys: &mut Keys,
+        done: &mut Done,
+    ) -> Option<(Save, Codec)> {
         let item = match entry {
-            Entry::Value(item) => item,
+            Entry::Value(item) => item.fitted(),
             Entry::Expired => {
                 done.expired += 1;
                 return None;
@@ -150,34 +139,68 @@ impl Import {
                 return None;
             }
         };
-        let key = format!("{}{}", self.prefix, item.key);
-        let Item { format, payload, ttl, tags, metadata, codec, .. } = item;
-        if format.is_signed() {
-            let found = Pickle::read(&payload);
-            if !found.is_data(format) {
-                let stopped = found.stopped.map(|why| format!("({why})"));
-                for class in found.strange().into_iter().map(str::to_owned).chain(stopped) {
-                    *done.classes.entry(class).or_default() += 1;
-                }
-                if !self.trust_pickles {
-                    done.untrusted += 1;
+        let Item { format, payload, ttl, tags, metadata, created, codec, is_own, .. } = item;
+        let mut key = format!("{}{}", self.prefix, item.key);
+        if !keys.is_new(&key) {
+            if !self.rename_doubles {
+                let what = "another entry of the source has led to this key; add --rename-doubles";
+                done.refused.push((key, what.into()));
+                return None;
+            }
+            key = keys.another(&key);
+        }
+        let (format, payload) = match format.is_signed() && !is_own {
+            true => match self.looked_into(format, import::plain(payload, most)) {
+                Ok(found) => found,
+                Err(imports) => {
+                    done.untrusted.push(Untrusted { key, imports });
                     return None;
                 }
-            }
-        } else if let Err(what) = put::fault(format, &payload) {
+            },
+            false => (format, payload),
+        };
+        if let Err(what) = put::fault(format, &payload) {
             done.refused.push((key, what));
             return None;
         }
+        if let Some(what) = item.lacks {
+            done.lacking.push((key.clone(), what));
+        }
+        done.sidecars += u64::from(item.has_sidecar);
         let ttl = ttl.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let condition = if self.overwrite { Condition::Any } else { Condition::Absent };
         let options = SaveOptions {
             ttl: ttl.map_or(Ttl::Never, Ttl::After),
             tags,
             metadata: metadata.map(|note| note.to_string().into_bytes()),
+            created,
             condition,
             durability: None,
         };
         Some((Save { key, format, parts: vec![payload.into()], options }, codec))
+    }
+
+    /// A pickle that is to be taken, or what loading it would import.
+    fn looked_into(
+        &self,
+        format: Format,
+        payload: Vec<u8>,
+    ) -> Result<(Format, Vec<u8>), Vec<String>> {
+        let found = Pickle::read(&payload);
+        // Many name by .pkl what joblib has written, which joblib alone reads.
+        let format = match found.is_of_joblib() || import::compression(&payload).is_some() {
+            true => Format::Joblib,
+            false => format,
+        };
+        if self.trust_pickles || found.is_data(format) {
+            return Ok((format, payload));
+        }
+        let unknown = match import::compression(&payload) {
+            Some(name) => Some(format!("(compressed by joblib with {name}, so nobody knows)")),
+            None => found.stopped.map(|why| format!("({why})")),
+        };
+        let strange = found.strange().into_iter().map(str::to_owned);
+        Err(strange.chain(unknown).collect())
     }
 
     fn would_take(&self, blobs: &BlobManager, key: &str) -> holdall::Result<()> {
@@ -186,51 +209,5 @@ impl Import {
             return Err(holdall::Error::new(ErrorKind::Conflict, "it is there"));
         }
         Ok(())
-    }
-
-    fn tell(&self, kind: Kind, done: &Done, context: &mut Context) -> Result<(), Failure> {
-        let out = &mut context.out;
-        if out.json {
-            let refused = done.refused.iter().map(|(key, what)| json!({"key": key, "what": what}));
-            return out.document(&json!({
-                "kind": format!("{kind:?}").to_lowercase(),
-                "dry_run": self.dry_run,
-                "imported": done.taken,
-                "bytes": done.bytes,
-                "kept": done.kept,
-                "expired": done.expired,
-                "untrusted": done.untrusted,
-                "classes": done.classes,
-                "refused": refused.collect::<Vec<_>>(),
-                "interrupted": done.is_interrupted,
-            }));
-        }
-        const LISTED: usize = 20;
-        for (key, what) in done.refused.iter().take(LISTED) {
-            out.trouble(format!("not taken: {}: {what}", shown(key)))?;
-        }
-        if done.refused.len() > LISTED {
-            out.trouble(format!("and {} more; --json has all", done.refused.len() - LISTED))?;
-        }
-        if done.untrusted > 0 {
-            let pickles = count(done.untrusted, "pickle");
-            out.line(format!("{pickles} not taken, for loading may run code of:"))?;
-            for (class, times) in done.classes.iter().take(LISTED) {
-                out.line(format!("  {times:>6} x {}", shown(class)))?;
-            }
-            out.line("if you trust whoever wrote them, run it again with --trust-pickles")?;
-        }
-        let verb = if self.dry_run { "would import" } else { "imported" };
-        let (taken, bytes) = (count(done.taken, "value"), crate::output::size(done.bytes));
-        let mut line = format!("{verb} {taken}, {bytes}");
-        for (number, what) in [(done.kept, "were there already"), (done.expired, "had expired")] {
-            if number > 0 {
-                line += &format!("; {number} {what}");
-            }
-        }
-        if done.is_interrupted {
-            line += "; interrupted: run it again to go on";
-        }
-        out.summary(line)
     }
 }

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::Context;
+use crate::describe::npy;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{count, shown, value};
 use crate::parse;
@@ -83,6 +84,7 @@ impl Put {
             metadata: self.metadata.take().map(|noted| noted.to_string().into_bytes()),
             condition,
             durability: self.durable.then_some(Durability::Disk),
+            ..SaveOptions::default()
         };
         // As in the library, the first value makes the store.
         let options_of_store =
@@ -161,7 +163,12 @@ pub(crate) fn fault(format: Format, payload: &[u8]) -> Result<(), String> {
             serde_json::from_slice::<IgnoredAny>(payload).err().map(|error| error.to_string())
         }
         Format::String => std::str::from_utf8(payload).err().map(|error| error.to_string()),
-        Format::Npy => (!payload.starts_with(b"\x93NUMPY")).then(|| "no NumPy file".to_owned()),
+        Format::Npy if npy::has_objects(payload) => {
+            let what = "an array of Python objects is a pickle: if you trust it, load it with \
+                        numpy.load(allow_pickle=True) and save it from Python in the format pickle";
+            return Err(what.into());
+        }
+        Format::Npy => npy::describe(payload).err().map(str::to_owned),
         _ => None,
     };
     fault.map_or(Ok(()), |fault| Err(format!("it is no {format}: {fault}")))

@@ -1,6 +1,6 @@
 //! How a value is shown: data readably, and what could run code as a description of it.
 
-mod npy;
+pub(crate) mod npy;
 pub(crate) mod pickle;
 
 use std::fmt::Write;

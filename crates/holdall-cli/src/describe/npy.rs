@@ -8,6 +8,8 @@ pub(crate) struct Described {
     /// `(1000, 20)`.
     pub(crate) shape: String,
     pub(crate) fortran: bool,
+    /// Its members are objects, or have some: they are pickled.
+    pub(crate) has_objects: bool,
 }
 
 /// Reads the head, or says why not, a clause.
@@ -34,10 +36,16 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Described, &'static str> {
     let (descr, shape) = (field("descr")?, field("shape")?);
     let shape = shape.split_inclusive(')').next().unwrap_or(shape);
     Ok(Described {
+        has_objects: names_objects(balanced(descr)),
         dtype: dtype(balanced(descr)),
         shape: shape.to_owned(),
         fortran: field("fortran_order")?.starts_with("True"),
     })
+}
+
+/// Whether its members are objects, or have some: those are pickled.
+pub(crate) fn has_objects(bytes: &[u8]) -> bool {
+    describe(bytes).is_ok_and(|array| array.has_objects)
 }
 
 /// Up to the comma that ends the value: not one within brackets.
@@ -52,6 +60,11 @@ fn balanced(text: &str) -> &str {
         }
     }
     text
+}
+
+/// NumPy writes a type of objects with its bar, which no name of a field needs.
+fn names_objects(descr: &str) -> bool {
+    descr.split(['\'', '"']).any(|part| part.starts_with("|O")) || descr.trim() == "'O'"
 }
 
 /// The name that people use for a type: `float64` for `'<f8'`.
@@ -82,8 +95,12 @@ mod tests {
         let mut file = b"\x93NUMPY\x01\x00".to_vec();
         file.extend(u16::try_from(head.len()).unwrap_or(0).to_le_bytes());
         file.extend(head);
-        let expected =
-            Described { dtype: "float64".into(), shape: "(3, 4)".into(), fortran: false };
+        let expected = Described {
+            dtype: "float64".into(),
+            shape: "(3, 4)".into(),
+            fortran: false,
+            has_objects: false,
+        };
         assert_eq!(describe(&file), Ok(expected));
         assert_eq!(describe(&file[..20]), Err("it is cut off"));
     }
@@ -96,5 +113,7 @@ mod tests {
         );
         assert_eq!(dtype("'>i4'"), "int32, big-endian");
         assert_eq!(dtype("'<U10'"), "U10");
+        assert!(names_objects("'|O'") && names_objects("[('a', '<i4'), ('b', '|O')]"));
+        assert!(!names_objects("[('O', '<i4')]") && !names_objects("'<f8'"));
     }
 }

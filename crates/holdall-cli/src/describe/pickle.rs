@@ -9,6 +9,7 @@ use holdall::Format;
 
 use super::npy;
 use arrays::Arrays;
+pub(crate) use literal::float;
 use stack::{Item, Stack};
 
 mod arrays;
@@ -64,6 +65,11 @@ impl Pickle {
             true => vec!["objects in NumPy arrays"],
             false => strange,
         }
+    }
+
+    /// Whether only joblib can read it.
+    pub(crate) fn is_of_joblib(&self) -> bool {
+        self.is_of_joblib
     }
 
     /// A tuple of plain values, or one of them, as Python's `str` writes it.

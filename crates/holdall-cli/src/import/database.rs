@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::unreadable;
+use super::{undone, unreadable};
 use crate::exit::Failure;
 
 /// A database, or a copy of it.
@@ -19,7 +19,6 @@ impl Database {
     /// Whoever opens a database with a log beside it writes to its folder, even to read. So one with
     /// a log, and with it what was not folded in yet, is copied first and read there.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| unreadable(path, error);
         let mut name = path.as_os_str().to_owned();
         name.push("-wal");
         let log = Path::new(&name);
@@ -31,12 +30,12 @@ impl Database {
             .iter()
             .any(|beside| beside.metadata().is_ok_and(|m| m.len() > 0))
         {
-            let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+            let folder = tempfile::tempdir().map_err(|error| unreadable(path, error))?;
             from = folder.path().join("source.db");
             for (beside, suffix) in [(path, ""), (log, "-wal"), (Path::new(&journal), "-journal")] {
                 if beside.exists() {
                     let to = folder.path().join(format!("source.db{suffix}"));
-                    std::fs::copy(beside, to).map_err(|error| failed(&error))?;
+                    std::fs::copy(beside, to).map_err(|error| unreadable(beside, error))?;
                 }
             }
             copy = Some(folder);
@@ -47,7 +46,7 @@ impl Database {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             Connection::open_with_flags(uri(&from), flags)
         };
-        let connection = connection.map_err(|error| failed(&error))?;
+        let connection = connection.map_err(|error| undone(path, &error))?;
         Ok(Self { connection, _copy: copy })
     }
 }

@@ -11,8 +11,8 @@ use holdall::clock::Clock;
 use rusqlite::types::Value;
 
 use super::database::Database;
-use super::{Entry, Item, Source, Take, is_inside, unreadable};
-use crate::describe::pickle::Pickle;
+use super::{Entry, Item, Source, Take, is_inside, told, undone};
+use crate::describe::pickle::{self, Pickle};
 use crate::exit::{Exit, Failure};
 
 pub(crate) struct Diskcache {
@@ -24,6 +24,7 @@ pub(crate) struct Diskcache {
 struct Row {
     key: Value,
     raw: bool,
+    store_time: Option<f64>,
     expire_time: Option<f64>,
     tag: Value,
     mode: i64,
@@ -31,7 +32,7 @@ struct Row {
     value: Value,
 }
 
-const ROWS: &str = "SELECT key, raw, expire_time, tag, mode, filename, value FROM Cache";
+const ROWS: &str = "SELECT key, raw, store_time, expire_time, tag, mode, filename, value FROM Cache ORDER BY rowid";
 
 impl Diskcache {
     pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
@@ -68,7 +69,7 @@ impl Source for Diskcache {
     fn each(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
         let now = Clock::system().wall_micros() as f64 / 1e6;
         for (folder, database) in &self.shards {
-            let failed = |error: rusqlite::Error| unreadable(&folder.join("cache.db"), error);
+            let failed = |error: rusqlite::Error| undone(&folder.join("cache.db"), &error);
             let mut statement = database.connection.prepare(ROWS).map_err(failed)?;
             let rows = statement.query_map([], read).map_err(failed)?;
             for row in rows {
@@ -83,11 +84,12 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         key: row.get(0)?,
         raw: row.get(1)?,
-        expire_time: row.get(2)?,
-        tag: row.get(3)?,
-        mode: row.get(4)?,
-        filename: row.get(5)?,
-        value: row.get(6)?,
+        store_time: row.get(2)?,
+        expire_time: row.get(3)?,
+        tag: row.get(4)?,
+        mode: row.get(5)?,
+        filename: row.get(6)?,
+        value: row.get(7)?,
     })
 }
 
@@ -101,7 +103,10 @@ fn entry(row: Row, folder: &Path, now: f64) -> Entry {
     let content = match &row.filename {
         Some(name) if is_inside(name) => match std::fs::read(folder.join(name)) {
             Ok(bytes) => Value::Blob(bytes),
-            Err(error) => return Entry::Refused(key, format!("its file {name}: {error}")),
+            Err(error) => {
+                let what = format!("its file {name}: {}", told(error));
+                return Entry::Refused(key, what);
+            }
         },
         Some(name) => return Entry::Refused(key, format!("its file {name} lies elsewhere")),
         None => row.value,
@@ -124,7 +129,8 @@ fn entry(row: Row, folder: &Path, now: f64) -> Entry {
         Value::Integer(tag) => vec![tag.to_string()],
         _ => Vec::new(),
     };
-    Entry::Value(Item { ttl, tags, ..Item::new(key, format, payload) })
+    let created = row.store_time.filter(|time| *time > 0.0).map(|time| (time * 1e3) as u64);
+    Item { ttl, tags, created, ..Item::new(key, format, payload) }.into()
 }
 
 /// What a key is called that cannot be written.
@@ -140,7 +146,7 @@ fn key(row: &Row) -> Option<String> {
     match &row.key {
         Value::Text(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
-        Value::Real(number) => Some(number.to_string()),
+        Value::Real(number) => pickle::float(*number),
         Value::Blob(bytes) if row.raw => String::from_utf8(bytes.clone()).ok(),
         Value::Blob(bytes) => Pickle::read(bytes).literal().map(str::to_owned),
         _ => None,

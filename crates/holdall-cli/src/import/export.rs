@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use holdall::Format;
 use holdall::clock::Clock;
 use holdall::format::Codec;
+use holdall::signing::KeySource;
 use serde::Deserialize;
 
-use super::{Entry, Item, Source, Take, is_inside, unreadable};
+use super::{Entry, Item, Source, Take, is_inside, told, unreadable};
 use crate::commands::export::{LIST, PART};
 use crate::exit::{Exit, Failure};
+use crate::signature::Signature;
 
 pub(crate) struct Export {
     folder: PathBuf,
     values: u64,
+    keys: KeySource,
 }
 
 /// A line of the list.
@@ -29,11 +32,15 @@ struct Line {
     #[serde(default)]
     bytes: Option<u64>,
     #[serde(default)]
+    created_at: Option<String>,
+    #[serde(default)]
     expires_at: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]
     metadata: Option<serde_json::Value>,
+    #[serde(default)]
+    signature: Option<Signature>,
 }
 
 /// Whether an export lies there, be it one that was stopped.
@@ -53,7 +60,8 @@ impl Export {
         }
         let file = File::open(&list).map_err(|error| unreadable(&list, error))?;
         let values = BufReader::new(file).lines().map_while(Result::ok).count() as u64;
-        Ok(Self { folder: folder.to_path_buf(), values })
+        let keys = KeySource::discovered();
+        Ok(Self { folder: folder.to_path_buf(), values, keys })
     }
 }
 
@@ -99,6 +107,8 @@ impl Export {
         if ttl.is_some_and(|ttl| ttl <= 0.0) {
             return Entry::Expired;
         }
+        let created = line.created_at.as_deref().map(humantime::parse_rfc3339);
+        let created = created.and_then(Result::ok).map(|at| (since(at) * 1e3).round() as u64);
         let path = self.folder.join(&file);
         if !is_inside(&file) || !path.symlink_metadata().is_ok_and(|found| found.is_file()) {
             return Entry::Refused(key, format!("its file {file} is not there"));
@@ -107,14 +117,22 @@ impl Export {
             Ok(payload) if line.bytes.is_some_and(|bytes| bytes != payload.len() as u64) => {
                 Entry::Refused(key, format!("its file {file} was cut off or changed"))
             }
-            Ok(payload) => Entry::Value(Item {
-                ttl,
-                codec,
-                tags: line.tags,
-                metadata: line.metadata,
-                ..Item::new(key, format, payload)
-            }),
-            Err(error) => Entry::Refused(key, format!("its file {file}: {error}")),
+            Ok(payload) => {
+                let is_own = |signature: &Signature| {
+                    format.is_signed() && signature.is_of(&self.keys, format, &key, &payload)
+                };
+                let item = Item {
+                    ttl,
+                    codec,
+                    created,
+                    is_own: line.signature.as_ref().is_some_and(is_own),
+                    tags: line.tags,
+                    metadata: line.metadata,
+                    ..Item::new(key.clone(), format, Vec::new())
+                };
+                Item { payload, ..item }.into()
+            }
+            Err(error) => Entry::Refused(key, format!("its file {file}: {}", told(error))),
         }
     }
 }

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use holdall::Format;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Entry, Item, Source, Take, unreadable};
+use super::{Entry, Item, Source, Take, told, unreadable};
 use crate::exit::{Exit, Failure};
 
 const OUTPUT: &str = "output.pkl";
-/// Of the arguments; they are texts of any length.
+/// Of the arguments, which are texts of any length: longer ones are cut, bytes.
 const LONGEST_NOTE: usize = 1_500;
 
 pub(crate) struct Memory {
@@ -23,21 +23,21 @@ impl Memory {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let inner = path.join("joblib");
         let folder = if inner.is_dir() { inner } else { path.to_path_buf() };
-        let mut results = Vec::new();
-        collect(&folder, &mut results, 0)?;
+        let results = results(&folder)?;
         if results.is_empty() {
             let message = format!("{} holds no {OUTPUT} of joblib.Memory", path.display());
             return Err(Failure::new(Exit::NoStore, message));
         }
-        results.sort();
         Ok(Self { folder, results })
     }
 }
 
-/// Whether results of functions lie below a folder, as deep as joblib lays them.
-pub(crate) fn is_memory(folder: &Path) -> bool {
+/// The folders with a result below a folder, as deep as joblib lays them.
+pub(crate) fn results(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut results = Vec::new();
-    collect(folder, &mut results, 0).is_ok() && !results.is_empty()
+    collect(folder, &mut results, 0)?;
+    results.sort();
+    Ok(results)
 }
 
 fn collect(folder: &Path, results: &mut Vec<PathBuf>, depth: usize) -> Result<(), Failure> {
@@ -71,20 +71,33 @@ impl Source for Memory {
             };
             take(match std::fs::read(folder.join(OUTPUT)) {
                 Ok(bytes) => {
-                    let metadata = note(folder);
-                    Entry::Value(Item { metadata, ..Item::new(key, Format::Joblib, bytes) })
+                    let (metadata, created) = note(folder).unzip();
+                    let created = created.flatten();
+                    Item { metadata, created, ..Item::new(key, Format::Joblib, bytes) }.into()
                 }
-                Err(error) => Entry::Refused(key, format!("its {OUTPUT}: {error}")),
+                Err(error) => Entry::Refused(key, format!("its {OUTPUT}: {}", told(error))),
             })?;
         }
         Ok(())
     }
 }
 
-/// The arguments of the call, if they are not too long.
-fn note(folder: &Path) -> Option<Value> {
+/// The arguments of the call, and when it was made.
+fn note(folder: &Path) -> Option<(Value, Option<u64>)> {
     let text = std::fs::read(folder.join("metadata.json")).ok()?;
     let found: Value = serde_json::from_slice(&text).ok()?;
+    let seconds = found.get("time").and_then(Value::as_f64).filter(|seconds| *seconds > 0.0);
     let arguments = found.get("input_args")?;
-    (arguments.to_string().len() <= LONGEST_NOTE).then(|| json!({ "input_args": arguments }))
+    let mut note = json!({ "input_args": arguments });
+    if arguments.to_string().len() > LONGEST_NOTE {
+        let arguments = arguments.as_object()?;
+        let room = LONGEST_NOTE / arguments.len().max(1) / 4;
+        let cut = |(name, text): (&String, &Value)| {
+            let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+            (name.clone(), text.chars().take(room).collect::<String>().into())
+        };
+        note =
+            json!({ "input_args": arguments.iter().map(cut).collect::<Map<_, _>>(), "cut": true });
+    }
+    Some((note, seconds.map(|seconds| (seconds * 1e3) as u64)))
 }

@@ -6,7 +6,7 @@ use holdall::Format;
 use rusqlite::types::Value;
 
 use super::database::Database;
-use super::{Entry, Item, Source, Take, unreadable};
+use super::{Entry, Item, Source, Take, undone};
 use crate::exit::{Exit, Failure};
 
 pub(crate) struct Sqlitedict {
@@ -22,7 +22,7 @@ impl Sqlitedict {
     /// With `table` only that one; else all, each below its name unless there is but one.
     pub(crate) fn open(path: &Path, table: Option<&str>) -> Result<Self, Failure> {
         let database = Database::open(path)?;
-        let failed = |error: rusqlite::Error| unreadable(path, error);
+        let failed = |error: rusqlite::Error| undone(path, &error);
         let mut statement = database.connection.prepare(TABLES).map_err(failed)?;
         let names = statement.query_map([], |row| row.get(0)).map_err(failed)?;
         let mut tables = names.collect::<Result<Vec<String>, _>>().map_err(failed)?;
@@ -31,7 +31,11 @@ impl Sqlitedict {
             tables.retain(|name| name == table);
         }
         if tables.is_empty() {
-            let message = format!("{} has no such table of sqlitedict", path.display());
+            let what = match table {
+                Some(table) => format!("no table {table} of sqlitedict"),
+                None => "no table of sqlitedict, of keys and values".to_owned(),
+            };
+            let message = format!("{} has {what}", path.display());
             return Err(Failure::new(Exit::NoStore, message));
         }
         Ok(Self { path: path.to_path_buf(), database, tables })
@@ -48,7 +52,7 @@ impl Source for Sqlitedict {
     }
 
     fn each(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
-        let failed = |error: rusqlite::Error| unreadable(&self.path, error);
+        let failed = |error: rusqlite::Error| undone(&self.path, &error);
         for table in &self.tables {
             let query = format!("SELECT key, value FROM {}", quoted(table));
             let mut statement = self.database.connection.prepare(&query).map_err(failed)?;
@@ -64,11 +68,9 @@ impl Source for Sqlitedict {
                     }
                 };
                 take(match value {
-                    Value::Blob(bytes) => Entry::Value(Item::new(key, Format::Pickle, bytes)),
+                    Value::Blob(bytes) => Item::new(key, Format::Pickle, bytes).into(),
                     // An `encode=` of the program's own, such as json.dumps.
-                    Value::Text(text) => {
-                        Entry::Value(Item::new(key, Format::String, text.into_bytes()))
-                    }
+                    Value::Text(text) => Item::new(key, Format::String, text.into_bytes()).into(),
                     _ => Entry::Refused(key, "it is neither a pickle nor text".into()),
                 })?;
             }

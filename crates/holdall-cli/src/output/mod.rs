@@ -48,6 +48,11 @@ impl Output {
         Ok(self.stream.write_all(b"\n")?)
     }
 
+    /// Hands what there is so far to the system.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.stream.flush()?)
+    }
+
     /// A line about what was done, for people: not with `--json` or `--quiet`.
     pub(crate) fn summary(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
         if self.json || self.quiet { Ok(()) } else { self.line(text) }

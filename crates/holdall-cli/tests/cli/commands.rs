@@ -3,12 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{Scratch, contents, ran};
+use crate::support::{Scratch, contents, json, ran};
 use serde_json::Value;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).expect("it is JSON")
-}
 
 #[test]
 fn a_listing_is_in_order_and_can_be_narrowed() {
@@ -185,6 +181,11 @@ fn values_are_copied_with_all_that_is_known_of_them() {
     let tagged =
         ran(scratch.bare(&["ls", "--store", "other", "-t", "red"]).output().expect("runs"));
     assert_eq!(tagged.out, "b\n");
+    let created = |store: &str| {
+        let found = scratch.bare(&["stat", "a/1", "--json", "--store", store]).output();
+        json(&ran(found.expect("it runs")).out)["created_at"].clone()
+    };
+    assert_eq!(created("other"), created("store"));
 }
 
 #[test]

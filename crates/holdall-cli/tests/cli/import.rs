@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Scratch, contents, ran};
+use crate::support::{Scratch, contents, json, ran};
 use holdall::format::Codec;
 use holdall::signing::KeySource;
 use holdall::{BlobManager, BlobOptions, Format, SaveOptions, Trust};
@@ -14,10 +14,6 @@ const DICT: &[u8] = b"\x80\x04\x95\x11\0\0\0\0\0\0\0}\x94\x8c\x01a\x94]\x94(K\x0
 const TUPLE: &[u8] = b"\x80\x04K\x01K\x02\x86\x94.";
 const DATE: &[u8] =
     b"\x80\x04\x8c\x08datetime\x94\x8c\x04date\x94\x93\x94C\x04\x07\xea\x01\x01\x94\x85\x94R\x94.";
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).expect("it is JSON")
-}
 
 /// `("it's", 1, None, 2.5)`, a key of diskcache 5.6.
 const TUPLE_KEY: &[u8] = b"\x80\x05(\x8c\x04it'sK\x01NG@\x04\0\0\0\0\0\0t.";
@@ -160,7 +156,7 @@ fn known(scratch: &Scratch, store: &str) -> Vec<Value> {
     let listed = ran(scratch.bare(&["ls", "--json", "--store", store]).output().expect("it runs"));
     let stripped = |line: &str| {
         let mut about = json(line);
-        for anew in ["created_at", "updated_at", "etag"] {
+        for anew in ["updated_at", "etag"] {
             about.as_object_mut().expect("an object").remove(anew);
         }
         about["expires_at"] = about["expires_at"].is_string().into();
@@ -192,6 +188,8 @@ fn what_was_exported_comes_back_with_all_that_is_known_of_it() {
         ("../key \n\u{1b}[31m", Format::Json, b"null"),
         ("dict", Format::Pickle, DICT),
         ("array", Format::Joblib, ARRAY),
+        // Of a class, and signed by the key that takes it back.
+        ("date", Format::Pickle, DATE),
     ];
     for (key, format, payload) in formats {
         let saved = store.save_parts(key, format, vec![payload.to_vec().into()], hour.clone());
@@ -220,6 +218,19 @@ fn what_was_exported_comes_back_with_all_that_is_known_of_it() {
         };
         assert_eq!(load("new"), load("store"), "{key}");
     }
+    // What another key has signed, or somebody has changed, is as good as unsigned.
+    let theirs = |secret: &str, store: &str| {
+        let mut command = scratch.bare(&["import", "out", "--json", "--store", store]);
+        ran(command.env("HOLDALL_SIGNING_KEY", secret).output().expect("it runs"))
+    };
+    let came = json(&theirs("the key of somebody else", "theirs").out);
+    assert_eq!((&came["untrusted"], &came["pickles"][0]["key"]), (&1.into(), &"date".into()));
+    let mut other = DATE.to_vec();
+    other[32] ^= 1;
+    std::fs::write(scratch.path("out/date.pkl"), other).expect("ours");
+    let came = json(&theirs("a key that signs nothing but tests", "changed").out);
+    assert_eq!(came["pickles"][0]["key"], "date", "{came}");
+    std::fs::write(scratch.path("out/date.pkl"), DATE).expect("ours");
     // A file that is not as it was written, one that is gone, and one that the list sends elsewhere.
     let list = scratch.path("out/holdall-export.jsonl");
     let text = std::fs::read_to_string(&list).expect("written");

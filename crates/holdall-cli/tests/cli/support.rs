@@ -51,7 +51,8 @@ impl Scratch {
 
     /// The program, without a word about a store.
     pub(crate) fn bare(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdall"));
+        let mut command =
+            Command::new(std::env::var("OLD").unwrap_or(env!("CARGO_BIN_EXE_holdall").into()));
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         for name in ["BLOB_STORAGE_BASE_PATH", "BLOB_STORAGE_ENABLED", "NO_COLOR", "CLICOLOR_FORCE"]
         {
@@ -71,6 +72,11 @@ impl Scratch {
         assert_eq!(ran.code, 0, "{words:?}: {}{}", ran.out, ran.err);
         ran.out
     }
+}
+
+/// What was written as JSON.
+pub(crate) fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("it is JSON")
 }
 
 pub(crate) fn ran(output: Output) -> Ran {

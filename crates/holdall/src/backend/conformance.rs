@@ -105,11 +105,12 @@ fn the_record_says_what_was_put(backend: Arc<dyn Backend>, hands: &ManualClock) 
             tags: vec!["a".into(), "b".into()],
             metadata: Some(b"{\"x\":1}".to_vec()),
             ttl: Some(5_000),
+            created: Some(now - 7),
             ..put("k", "12345")
         })
         .expect("put")
         .record;
-    assert_eq!((record.length, record.created, record.updated), (5, now, now));
+    assert_eq!((record.length, record.created, record.updated), (5, now - 7, now));
     assert_eq!(record.expiry.map(|expiry| expiry.wall), Some(now + 5_000));
     assert_eq!(record.tags, ["a", "b"]);
     assert!(!record.foreign);
@@ -127,6 +128,9 @@ fn putting_replaces(backend: Arc<dyn Backend>, hands: &ManualClock) {
     assert_ne!(second.etag(), first.etag());
     assert_eq!(second.created, first.created);
     assert_eq!(second.updated, first.updated + 7_000);
+    // What was first saved elsewhere was so before now.
+    let later = Put { created: Some(second.updated + 60_000), ..put("k", "third") };
+    assert_eq!(backend.put(later).expect("put").record.created, second.updated);
 }
 
 fn another_format_replaces(backend: Arc<dyn Backend>, _: &ManualClock) {

@@ -95,13 +95,14 @@ impl Backend for MemoryBackend {
         let continues = put.continues.as_ref();
         let current =
             current.filter(|record| continues.is_some() || !record.is_expired(&self.clock));
+        let noted = put.created.map(|created| created.min(updated));
         let record = Record {
             generation: state.generation + 1,
             format: put.format,
             codec: put.codec,
             length: content.len() as u64,
             checksum: xxh3_64(&content),
-            created: current.map_or(updated, |record| record.created),
+            created: noted.or(current.map(|record| record.created)).unwrap_or(updated),
             updated,
             expiry: continues.map_or_else(|| self.expiry(put.ttl), |record| record.expiry),
             signature: put.signature,

@@ -59,6 +59,9 @@ pub struct Put {
     pub tags: Vec<String>,
     /// What the caller notes, as JSON.
     pub metadata: Option<Vec<u8>>,
+    /// When it was first saved, where another store knows that: milliseconds since 1970. Without
+    /// it the time of the value that it replaces, else now.
+    pub created: Option<u64>,
     /// What must hold for it to be placed.
     pub condition: Condition,
     /// The value is still the one with this record, and only its signature is new: it keeps the
@@ -84,6 +87,7 @@ impl Put {
             ttl: None,
             tags: Vec::new(),
             metadata: None,
+            created: None,
             condition: Condition::Any,
             continues: None,
             durability: Durability::Process,

@@ -148,6 +148,9 @@ pub struct SaveOptions {
     pub tags: Vec<String>,
     /// What the caller notes, as JSON.
     pub metadata: Option<Vec<u8>>,
+    /// When the value was first saved, where another store knows that: milliseconds since 1970,
+    /// not after now. Default: when the value that it replaces was, else now.
+    pub created: Option<u64>,
     /// What must hold of the value that is there.
     pub condition: Condition,
     /// Other than the manager's.

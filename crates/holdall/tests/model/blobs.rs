@@ -124,7 +124,7 @@ impl World {
             tags: tags.clone(),
             metadata: metadata.clone(),
             condition,
-            durability: None,
+            ..SaveOptions::default()
         };
         let parts = vec![payload.clone().into()];
         let save = Save { key: key.into(), format, parts, options };

@@ -20,6 +20,8 @@ const NAMES: [&str; 9] = [
 ];
 const NUMBERS: [&str; 14] =
     ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"];
+/// Dates, and spans of time.
+const TIMES: [&str; 2] = ["M8", "m8"];
 
 /// Whether arrays are made of what has this name.
 pub(super) fn is_known(name: &str) -> bool {
@@ -47,9 +49,9 @@ impl Arrays<'_> {
         }
         match (name.rsplit('.').next().unwrap_or_default(), &arguments[..]) {
             ("dtype", [code, is_aligned, copies]) => {
-                self.text(*code)
-                    .is_some_and(|code| NUMBERS.contains(&code) || letters(code).is_some())
-                    && self.is_word(*is_aligned, "False")
+                self.text(*code).is_some_and(|code| {
+                    NUMBERS.contains(&code) || TIMES.contains(&code) || letters(code).is_some()
+                }) && self.is_word(*is_aligned, "False")
                     && self.is_word(*copies, "True")
             }
             ("_reconstruct", [kind, shape, code]) => {
@@ -93,9 +95,28 @@ impl Arrays<'_> {
         }
     }
 
+    /// What follows the state of a type of dates or spans of time: no notes, and the unit with its
+    /// factors, `(None, (b"ns", 1, 1, 1))`; NumPy 1 has an empty dict for the notes.
+    fn is_unit(&self, id: Id) -> bool {
+        let Item::Tuple(parts) = self.item(id) else { return false };
+        let [notes, unit] = parts[..] else { return false };
+        let (Item::Many("dict", 0, _) | Item::Word("None"), Item::Tuple(unit)) =
+            (self.item(notes), self.item(unit))
+        else {
+            return false;
+        };
+        let [name, factors @ ..] = &unit[..] else { return false };
+        let is_factor = |id: &Id| matches!(self.item(*id), Item::Int(1..=0x7fff_ffff));
+        matches!(self.item(*name), Item::Bytes(1..=7))
+            && factors.len() == 3
+            && factors.iter().all(is_factor)
+    }
+
     /// Version, order of bytes, no parts, no fields, width, alignment, flags; numbers have -1, -1, 0.
     fn is_type(&self, arguments: &[Id], state: &[Id]) -> bool {
-        let [version, order, parts, names, fields, width, alignment, flags] = state[..] else {
+        let [version, order, parts, names, fields, width, alignment, flags, ref unit @ ..] =
+            state[..]
+        else {
             return false;
         };
         let int = |id| match self.item(id) {
@@ -108,7 +129,10 @@ impl Arrays<'_> {
             None => (Some(-1), Some(-1), Some(0)),
         };
         arguments.len() == 3
-            && int(version) == Some(3)
+            && match (code, unit) {
+                ("M8" | "m8", [unit]) => int(version) == Some(4) && self.is_unit(*unit),
+                (_, unit) => int(version) == Some(3) && unit.is_empty() && !TIMES.contains(&code),
+            }
             && self.text(order).is_some_and(|order| ["<", ">", "|", "="].contains(&order))
             && [parts, names, fields].iter().all(|id| self.is_word(*id, "None"))
             && (int(width), int(alignment), int(flags)) == expected

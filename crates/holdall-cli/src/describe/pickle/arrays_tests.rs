@@ -20,6 +20,12 @@ const NUMBER: &[u8] = b"\
     \x8c\x05numpy\x94\x8c\x05dtype\x94\x93\x94\x8c\x02i8\x94\x89\x88\x87\x94R\x94(K\x03\x8c\
     \x01<\x94NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0t\x94bC\x08\x03\0\0\0\0\0\0\0\x94\x86\
     \x94R\x94.";
+const DATES: &[u8] = b"\
+    \x80\x04\x95\xa2\0\0\0\0\0\0\0\x8c\x16numpy._core.multiarray\x94\x8c\x0c_reconstruct\x94\
+    \x93\x94\x8c\x05numpy\x94\x8c\x07ndarray\x94\x93\x94K\0\x85\x94C\x01b\x94\x87\x94R\x94(K\
+    \x01K\x01\x85\x94h\x03\x8c\x05dtype\x94\x93\x94\x8c\x02M8\x94\x89\x88\x87\x94R\x94(K\x04\
+    \x8c\x01<\x94NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0N(C\x02ns\x94K\x01K\x01K\x01t\x94\
+    \x86\x94t\x94b\x89C\x08\0\0W\xc0~h\x16\x18\x94t\x94b.";
 const JOBLIB: &[u8] = b"\
     \x80\x04\x95\xd8\0\0\0\0\0\0\0}\x94(\x8c\x01a\x94\x8c\x13joblib.numpy_pickle\x94\x8c\x11\
     NumpyArrayWrapper\x94\x93\x94)\x81\x94}\x94(\x8c\x08subclass\x94\x8c\x05numpy\x94\x8c\
@@ -61,7 +67,7 @@ fn with(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 
 #[test]
 fn arrays_of_numbers_and_texts_are_data() {
-    for bytes in [ARRAY_4, ARRAY_5, NUMBER] {
+    for bytes in [ARRAY_4, ARRAY_5, NUMBER, DATES] {
         assert!(is_data(bytes, Format::Pickle), "{}", Pickle::read(bytes).holds);
         assert!(!Pickle::read(bytes).is_plain());
     }
@@ -80,7 +86,7 @@ fn arrays_of_objects_are_none() {
 
 #[test]
 fn what_only_looks_like_an_array_is_none() {
-    let changed: [(&[u8], &[u8], &[u8]); 9] = [
+    let changed: [(&[u8], &[u8], &[u8]); 13] = [
         (ARRAY_4, b"_reconstruct", b"_reconstrucT"),
         // A type of objects, of another width, and with the flags of one.
         (ARRAY_4, b"f8", b"O8"),
@@ -91,6 +97,11 @@ fn what_only_looks_like_an_array_is_none() {
         (ARRAY_4, b"\x8c\x05numpy\x94\x8c\x07ndarray", b"\x8c\x05posix\x94\x8c\x07ndarray"),
         (ARRAY_5, b"K\x02\x85", b"K\x7f\x85"),
         (NUMBER, b"i8", b"i4"),
+        // Dates without a unit, with notes, with a class among the factors, and of another type.
+        (DATES, b"K\x01K\x01K\x01t", b"K\x01K\x01t"),
+        (DATES, b"N(C\x02ns", b"\x88(C\x02ns"),
+        (DATES, b"K\x01K\x01K\x01t", b"K\x01h\x05K\x01t"),
+        (DATES, b"M8", b"f8"),
         // A call in place of a state.
         (NUMBER, b"\x86\x94R", b"\x86\x94b"),
     ];

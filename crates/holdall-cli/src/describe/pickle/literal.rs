@@ -32,7 +32,7 @@ fn write(stack: &Stack, id: Id, bytes: &[u8], depth: usize, to: &mut String) -> 
 }
 
 /// Digits as both languages choose them; an exponent has its sign and two digits in Python.
-fn float(number: f64) -> Option<String> {
+pub(crate) fn float(number: f64) -> Option<String> {
     if !number.is_finite() {
         return None;
     }

@@ -426,13 +426,14 @@ pub(super) fn record(
     let continues = put.continues.as_ref();
     let alive = before.filter(|before| continues.is_some() || !before.is_expired(terms.clock));
     let after = |millis| Expiry::after(millis, terms.clock);
+    let noted = put.created.map(|created| created.min(updated));
     Record {
         generation: live.clock.next_generation(now),
         format: put.format,
         codec: put.codec,
         length,
         checksum,
-        created: alive.map_or(updated, |before| before.created),
+        created: noted.or(alive.map(|before| before.created)).unwrap_or(updated),
         updated,
         expiry: continues.map_or_else(|| put.ttl.map(after), |record| record.expiry),
         signature: put.signature,
