@@ -55,6 +55,12 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// What the system refused, without its number.
+    pub(crate) fn system(what: impl std::fmt::Display, error: io::Error) -> Self {
+        let cause = Error::io(error, "").cause().to_owned();
+        Self::new(Exit::System, format!("{what}: {}", words::of(&cause)))
+    }
+
     /// The same, with what was done before.
     pub(crate) fn after(self, done: impl std::fmt::Display) -> Self {
         Self { message: format!("{}; {done}", self.message), ..self }
@@ -103,13 +109,33 @@ pub(crate) fn is_final(error: &Error) -> bool {
         || error.os_error().is_some_and(|number| NOWHERE.contains(&number))
 }
 
-/// The code of a command of which `failed` values could not be done, `by_system` of them because the
-/// system refused, and `done` could: where it refused all, that is no matter of any one value.
-pub(crate) fn of_many(failed: u64, by_system: u64, done: u64) -> Exit {
-    match failed {
-        0 => Exit::Success,
-        _ if by_system == failed && done == 0 => Exit::System,
-        _ => Exit::Findings,
+/// Values that could not be done, of many.
+#[derive(Debug, Default)]
+pub(crate) struct Failed {
+    pub(crate) all: u64,
+    /// Those that the system refused.
+    by_system: u64,
+    /// What the only one says, if there is but one.
+    first: Option<Exit>,
+}
+
+impl Failed {
+    /// One more; answers the number of all, which the caller raises.
+    pub(crate) fn count(&mut self, error: &Error) -> &mut u64 {
+        self.by_system += u64::from(error.kind() == ErrorKind::Io);
+        self.first.get_or_insert(code_of(error.kind()));
+        &mut self.all
+    }
+
+    /// The code of a command that did `done` others. Where nothing was done for one reason, that is
+    /// told as for a single value: a store that nobody may write to is no matter of any one value.
+    pub(crate) fn code(&self, done: u64) -> Exit {
+        match (self.all, self.first) {
+            (0, _) => Exit::Success,
+            (1, Some(only)) if done == 0 => only,
+            (all, _) if done == 0 && all == self.by_system => Exit::System,
+            _ => Exit::Findings,
+        }
     }
 }
 

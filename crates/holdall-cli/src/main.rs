@@ -17,6 +17,7 @@ mod python;
 mod select;
 mod signature;
 mod store;
+mod suggest;
 mod words;
 
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ use clap::Parser;
 use arguments::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| suggest::improve(error).exit());
     arguments.color.hold_for_all();
     match commands::run(arguments) {
         Ok(code) => code.into(),

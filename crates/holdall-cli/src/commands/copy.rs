@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::batch::{Batch, Placed};
-use crate::exit::{self, Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{count, shown, size};
@@ -113,7 +113,7 @@ impl Copy {
                 }
                 // Somebody has removed it meanwhile.
                 Ok(None) => {}
-                Err(error) => done.failed.push((about.key, words::told(&error))),
+                Err(error) => done.fail(about.key, &error),
             }
         }
         done.note(batch.place())?;
@@ -160,7 +160,7 @@ impl Copy {
         context.out.summary(line)?;
         Ok(match is_interrupted {
             true => Exit::Interrupted,
-            false => super::done(done.failed.len() as u64),
+            false => done.codes.code(done.copied),
         })
     }
 }
@@ -172,9 +172,15 @@ struct Done {
     bytes: u64,
     kept: u64,
     failed: Vec<(String, String)>,
+    codes: Failed,
 }
 
 impl Done {
+    fn fail(&mut self, key: String, error: &holdall::Error) {
+        *self.codes.count(error) += 1;
+        self.failed.push((key, words::told(error)));
+    }
+
     /// What has become of values that were saved together.
     fn note(&mut self, placed: Vec<Placed>) -> Result<(), Failure> {
         for (key, bytes, result) in placed {
@@ -189,7 +195,7 @@ impl Done {
                     let so_far = format!("{before} came over, and another run goes on from there");
                     return Err(Failure::from(error).after(so_far));
                 }
-                Err(error) => self.failed.push((key, words::told(&error))),
+                Err(error) => self.fail(key, &error),
             }
         }
         Ok(())

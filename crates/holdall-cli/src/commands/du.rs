@@ -48,6 +48,16 @@ impl Du {
             }
         }
         context.out.summary(format!("{:>11}  {:>9}  in all", size(all.1), grouped(all.0)))?;
+        // `stats` counts them as long as they take room.
+        if self.filter.total(&blobs)?.is_some_and(|total| total > all.0) {
+            let stats = blobs.get_stats()?;
+            let (entries, bytes) = (stats.entries - all.0, stats.total_size.saturating_sub(all.1));
+            context.out.summary(format!(
+                "{:>11}  {:>9}  more whose time is over; `holdall expire` removes them",
+                size(bytes),
+                grouped(entries)
+            ))?;
+        }
         Ok(Exit::Success)
     }
 

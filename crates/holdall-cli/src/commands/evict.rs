@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, done};
-use crate::exit::{self, Exit, Outcome};
+use super::Context;
+use crate::exit::{self, Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{count, shown};
 use crate::select::Filter;
@@ -23,9 +23,12 @@ pub(crate) struct Evict {
 
 impl Evict {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
+        if self.tag.is_empty() {
+            return Err(Failure::new(Exit::Usage, "an empty tag is none; name one"));
+        }
         let blobs = context.open()?;
         let filter = Filter { prefix: String::new(), tag: Some(self.tag) };
-        let (mut evicted, mut failed) = (0, 0);
+        let (mut evicted, mut failed) = (0, Failed::default());
         interrupt::listen();
         for about in filter.values(&blobs, None) {
             let about = about?;
@@ -42,7 +45,7 @@ impl Evict {
                 Err(error) if error.kind() == holdall::ErrorKind::Conflict => false,
                 Err(error) if exit::is_final(&error) => return Err(error.into()),
                 Err(error) => {
-                    failed += 1;
+                    *failed.count(&error) += 1;
                     context.out.trouble(words::told(&error))?;
                     continue;
                 }
@@ -62,6 +65,6 @@ impl Evict {
             line += "; interrupted: run it again to go on";
         }
         context.out.summary(line)?;
-        Ok(if interrupt::is_asked() { Exit::Interrupted } else { done(failed) })
+        Ok(if interrupt::is_asked() { Exit::Interrupted } else { failed.code(evicted) })
     }
 }

@@ -28,12 +28,17 @@ impl Expire {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let folder = context.folder_or(self.dir)?;
         let blobs = store::open(&folder)?;
+        let mut keys = Vec::new();
         let removed = match self.dry_run {
-            true => over(&blobs, context)?,
+            true => over(&blobs, context, &mut keys)?,
             false => interrupt::listen().run(|| blobs.expire())?,
         };
         if context.out.json {
-            context.out.document(&json!({"expired": removed, "dry_run": self.dry_run}))?;
+            let mut document = json!({"expired": removed, "dry_run": self.dry_run});
+            if self.dry_run {
+                document["keys"] = keys.into();
+            }
+            context.out.document(&document)?;
         }
         let verb = if self.dry_run { "would remove" } else { "removed" };
         context.out.summary(format!("{verb} {}", count(removed, "expired value")))?;
@@ -41,8 +46,12 @@ impl Expire {
     }
 }
 
-/// Names what is over and was not removed yet.
-fn over(blobs: &BlobManager, context: &mut Context) -> Result<u64, Failure> {
+/// Names what is over and was not removed yet; with JSON in `keys`.
+fn over(
+    blobs: &BlobManager,
+    context: &mut Context,
+    keys: &mut Vec<String>,
+) -> Result<u64, Failure> {
     const PAGE: usize = 1_000;
     let (clock, mut found, mut after) = (Clock::system(), 0, None);
     loop {
@@ -52,7 +61,9 @@ fn over(blobs: &BlobManager, context: &mut Context) -> Result<u64, Failure> {
                 continue;
             }
             found += 1;
-            if !context.out.json && !context.out.quiet {
+            if context.out.json {
+                keys.push(key.as_str().to_owned());
+            } else if !context.out.quiet {
                 context.out.line(shown(key.as_str()))?;
             }
         }

@@ -38,8 +38,13 @@ impl Ls {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let blobs = context.open()?;
         let values = self.filter.values(&blobs, self.after);
+        // Programs that read lines get nothing but values.
+        let mut is_headed = !(self.long && context.out.terminal) || context.out.json;
         for about in values.take(self.limit.unwrap_or(usize::MAX)) {
             let about = about?;
+            if !std::mem::replace(&mut is_headed, true) {
+                context.out.line(value::long_head())?;
+            }
             if context.out.json {
                 context.out.object(&value::to_json(&about))?;
             } else if self.null {

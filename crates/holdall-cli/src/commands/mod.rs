@@ -40,9 +40,9 @@ pub(crate) enum Command {
     Rm(rm::Rm),
     /// Show what is known of a value
     Stat(stat::Stat),
-    /// Show how much there is
+    /// Show how much there is, values whose time is over among it until they are removed
     Stats(stats::Stats),
-    /// Show how much lies below each part of the keys
+    /// Show how much lies below each part of the keys, of what can be loaded
     Du(du::Du),
     /// Read everything and name what is damaged
     Verify(verify::Verify),

@@ -1,6 +1,6 @@
 //! `holdall put`: a file, or the standard input, as a value.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -152,7 +152,14 @@ impl Put {
                 (read.map(|_| bytes), "the standard input".to_owned())
             }
         };
-        read.map_err(|error| Failure::new(Exit::System, format!("could not read {name}: {error}")))
+        read.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Failure::new(Exit::Usage, format!("there is no file {name}")),
+            ErrorKind::IsADirectory => {
+                let message = format!("{name} is a folder; name a file, or use `holdall import`");
+                Failure::new(Exit::Usage, message)
+            }
+            _ => Failure::system(format!("could not read {name}"), error),
+        })
     }
 }
 

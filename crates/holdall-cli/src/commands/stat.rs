@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::exit::{Exit, Outcome};
-use crate::output::{count, shown, size, time, value};
+use crate::output::{count, moment, shown, size, value};
 
 /// Arguments of `stat`.
 #[derive(Debug, Args)]
@@ -36,16 +36,16 @@ impl Stat {
             "size",
             if is_small { bytes } else { format!("{} ({bytes})", size(about.size)) },
         ));
-        lines.push(("created", time(about.created_at)));
-        lines.push(("updated", time(about.updated_at)));
-        lines.push(("expires", about.expires_at.map_or("never".into(), time)));
+        lines.push(("created", moment(about.created_at)));
+        lines.push(("updated", moment(about.updated_at)));
+        lines.push(("expires", about.expires_at.map_or("never".into(), moment)));
         lines.push(("etag", about.etag.clone()));
         if !record.tags.is_empty() {
             let tags: Vec<_> = record.tags.iter().map(|tag| shown(tag)).collect();
             lines.push(("tags", tags.join(", ")));
         }
         if let Some(noted) = &record.metadata {
-            lines.push(("metadata", value::metadata(Some(noted)).to_string()));
+            lines.push(("metadata", context.out.noted(&value::metadata(Some(noted)))));
         }
         let place = match path {
             Some(path) => shown(&path.to_string_lossy()).into_owned(),

@@ -25,7 +25,7 @@ pub(crate) fn show(blob: &Blob, out: &mut Output) -> Result<(), Failure> {
         Format::Bytes if out.terminal || out.json => bytes(payload, out),
         _ if out.json => out.document(&json!(String::from_utf8_lossy(payload))),
         _ => {
-            out.bytes(payload)?;
+            out.text(payload)?;
             if out.terminal && !payload.ends_with(b"\n") { out.line("") } else { Ok(()) }
         }
     }
@@ -41,7 +41,7 @@ fn json_text(payload: &[u8], out: &mut Output) -> Result<(), Failure> {
         Ok(value) => out.document(&value),
         // Whole, and still more than a parser takes: a number out of range, NaN, a great depth.
         Err(_) => {
-            out.bytes(payload)?;
+            out.text(payload)?;
             out.line("")
         }
     }

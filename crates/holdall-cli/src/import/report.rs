@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Kind;
 use crate::batch::Placed;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{self, Exit, Failed, Failure};
 use crate::output::{Output, count, shown, size};
 use crate::words;
 
@@ -39,8 +39,8 @@ pub(crate) struct Done {
     pub(crate) refused: Vec<(String, String)>,
     /// Values that came without something that was known of them: the key, and what.
     pub(crate) lacking: Vec<(String, String)>,
-    /// Of those that were not taken, how many the system refused.
-    by_system: u64,
+    /// Those that could not be saved.
+    failed: Failed,
     pub(crate) is_interrupted: bool,
 }
 
@@ -56,7 +56,7 @@ impl Done {
                 Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
                 Err(error) if exit::is_final(&error) => return Err(error.into()),
                 Err(error) => {
-                    self.by_system += u64::from(error.kind() == ErrorKind::Io);
+                    *self.failed.count(&error) += 1;
                     self.refused.push((key, words::told(&error)));
                 }
             }
@@ -69,8 +69,10 @@ impl Done {
         if self.is_interrupted {
             return Exit::Interrupted;
         }
-        let left = self.refused.len() + self.untrusted.len() + self.lacking.len();
-        exit::of_many(left as u64, self.by_system, self.taken)
+        match self.refused.len() + self.untrusted.len() + self.lacking.len() {
+            left if left as u64 == self.failed.all => self.failed.code(self.taken),
+            _ => Exit::Findings,
+        }
     }
 
     /// Says it.

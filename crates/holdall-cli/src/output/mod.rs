@@ -35,6 +35,9 @@ impl Output {
 
     /// One object of a listing, on a line of its own.
     pub(crate) fn object(&mut self, value: &Value) -> Result<(), Failure> {
+        if self.terminal {
+            return self.line(harmless(&value.to_string(), in_json));
+        }
         serde_json::to_writer(&mut self.stream, value).map_err(io::Error::from)?;
         Ok(self.stream.write_all(b"\n")?)
     }
@@ -44,8 +47,24 @@ impl Output {
         if !self.terminal {
             return self.object(value);
         }
-        serde_json::to_writer_pretty(&mut self.stream, value).map_err(io::Error::from)?;
-        Ok(self.stream.write_all(b"\n")?)
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+        self.line(harmless(&text, in_json))
+    }
+
+    /// What a value has as text: on a terminal without what a terminal obeys, elsewhere as it is.
+    pub(crate) fn text(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if !self.terminal {
+            return self.bytes(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        // Not through the stream that takes colours out: there are none left.
+        let text = harmless(&text, |char| char.escape_default().to_string());
+        Ok(self.stream.write_all(text.as_bytes())?)
+    }
+
+    /// A note as JSON in one line, for people.
+    pub(crate) fn noted(&self, note: &Value) -> String {
+        harmless(&note.to_string(), in_json).into_owned()
     }
 
     /// Hands what there is so far to the system.
@@ -97,6 +116,32 @@ pub(crate) fn shown(key: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A text of several lines with what a terminal would obey escaped: all control characters but
+/// tabs and the ends of lines, and those that hide or turn the direction.
+fn harmless(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
+    let is_harmful =
+        |char: char| (char.is_control() && !matches!(char, '\n' | '\t')) || is_invisible(char);
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        let ends_line = char == '\r' && chars.peek() == Some(&'\n');
+        if is_harmful(char) && !ends_line {
+            shown.push_str(&escape(char));
+        } else {
+            shown.push(char);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// As JSON has it within a text, where alone such characters can be.
+fn in_json(char: char) -> String {
+    format!("\\u{:04x}", u32::from(char))
+}
+
 /// Characters that turn the direction of a line or hide in it.
 fn is_invisible(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
@@ -116,6 +161,15 @@ pub(crate) fn count(number: u64, what: &str) -> String {
 /// `1,234`.
 pub(crate) fn grouped(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
+}
+
+/// `2026-11-26 04:01:02Z` for people, in UTC, of milliseconds since 1970.
+pub(crate) fn moment(millis: u64) -> String {
+    let time = time(millis).replacen('T', " ", 1);
+    match time.get(..19) {
+        Some(seconds) => format!("{seconds}Z"),
+        None => time,
+    }
 }
 
 /// `2026-11-26T04:01:02.123Z`, of milliseconds since 1970.

@@ -4,7 +4,7 @@ use holdall::BlobMetadata;
 use holdall::format::Codec;
 use serde_json::{Map, Value, json};
 
-use super::{shown, size, style, time};
+use super::{moment, shown, size, style, time};
 
 /// All of it; times are RFC 3339.
 pub(crate) fn to_json(about: &BlobMetadata) -> Value {
@@ -34,23 +34,27 @@ pub(crate) fn compression(codec: Codec) -> Option<&'static str> {
     (codec != Codec::None).then(|| codec.name())
 }
 
+/// The head of a long listing.
+pub(crate) fn long_head() -> String {
+    let dim = style::DIM;
+    format!("{dim}{:>11}  {:<20}  {:<11}  key{dim:#}", "size", "updated (UTC)", "format")
+}
+
 /// One line of a long listing: size, time, format, key.
 pub(crate) fn long_line(about: &BlobMetadata) -> String {
     let (name, dim) = (style::NAME, style::DIM);
-    let updated = time(about.updated_at);
-    let (day, hour) = updated.split_once('T').unwrap_or((&updated, ""));
-    let hour = hour.get(..8).unwrap_or(hour);
+    let updated = moment(about.updated_at);
     let mut format = about.format.to_owned();
     if let Some(codec) = compression(about.record().codec) {
         format = format!("{format}+{codec}");
     }
     let mut line = format!(
-        "{:>11}  {dim}{day} {hour}{dim:#}  {name}{format:<11}{name:#}  {}",
+        "{:>11}  {dim}{updated}{dim:#}  {name}{format:<11}{name:#}  {}",
         size(about.size),
         shown(&about.key)
     );
     if let Some(expires) = about.expires_at {
-        line += &format!("  {dim}until {}{dim:#}", time(expires));
+        line += &format!("  {dim}until {}{dim:#}", moment(expires));
     }
     line
 }

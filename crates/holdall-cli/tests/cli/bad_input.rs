@@ -209,6 +209,60 @@ fn a_store_that_can_only_be_read_is_read_and_refuses_the_rest() {
     assert_eq!(contents(&scratch.path("store")), before);
 }
 
+#[test]
+fn a_store_of_another_user_refuses_every_change_with_one_code() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let scratch = with_files(Scratch::filled());
+    for words in [&["ls"][..], &["stats"]] {
+        // Listings have their index.
+        scratch.good(words);
+    }
+    let mut open = vec![scratch.path("")];
+    while let Some(path) = open.pop() {
+        let is_folder = path.is_dir();
+        let mode = if is_folder { 0o555 } else { 0o444 };
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, permissions).expect("ours");
+        if is_folder {
+            open.extend(path.read_dir().expect("ours").flatten().map(|entry| entry.path()));
+        }
+    }
+    let before = contents(&scratch.path("store"));
+    for words in [
+        &["put", "a/1", "file.txt"][..],
+        &["rm", "a/1"],
+        &["rm", "a/1", "a/2"],
+        &["rm", "--prefix", "a/"],
+        &["evict", "red"],
+        &["copy", "a/1", "c"],
+        &["import", "files"],
+    ] {
+        let mut command = scratch.command(words);
+        if geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let ran = match command.output() {
+            Ok(output) => ran(output),
+            Err(error) => return println!("skipped: another user may not run it: {error}"),
+        };
+        assert_eq!(ran.code, 7, "{words:?}: {}{}", ran.out, ran.err);
+    }
+    assert_eq!(contents(&scratch.path("store")), before);
+    let mut open = vec![scratch.path("")];
+    while let Some(path) = open.pop().filter(|path| path.is_dir()) {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        open.extend(
+            path.read_dir()
+                .expect("ours")
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir()),
+        );
+    }
+}
+
 /// Runs the program where the store cannot be written; `None` if that cannot be had.
 fn read_only(scratch: &Scratch) -> Option<impl Fn(&[&str]) -> Command> {
     let store = scratch.path("store");

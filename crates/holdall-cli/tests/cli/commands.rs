@@ -35,8 +35,14 @@ fn a_value_is_printed_readably_or_as_it_is() {
     assert_eq!(raw.stdout, [0, 255]);
     scratch.good(&["get", "b", "--output", "file"]);
     assert_eq!(std::fs::read(scratch.path("file")).expect("written"), [0, 255]);
-    // A file that is there is nobody's to replace.
-    assert_eq!(scratch.run(&["get", "b", "--output", "file"]).code, 7);
+    // A file that is there is nobody's to replace, unless that is said.
+    let refused = scratch.run(&["get", "a/2", "--output", "file"]);
+    assert_eq!(refused.code, 6, "{}", refused.err);
+    assert!(refused.err.contains("--overwrite") && !refused.err.contains("os error"));
+    assert_eq!(std::fs::read(scratch.path("file")).expect("kept"), [0, 255]);
+    scratch.good(&["get", "a/2", "--output", "file", "--overwrite"]);
+    assert_eq!(std::fs::read(scratch.path("file")).expect("written"), b"text");
+    scratch.good(&["get", "a/2", "--output", "/dev/null", "--overwrite"]);
 }
 
 #[test]
@@ -74,6 +80,11 @@ fn put_takes_the_format_from_the_name_and_checks_the_bytes() {
     assert_eq!(refused.code, 2);
     assert!(refused.err.contains("it is no json"), "{}", refused.err);
     assert_eq!(scratch.good(&["get", "k"]), "{\"a\": 1}\n");
+    for (file, what) in [("nope.json", "there is no file nope.json"), (".", "is a folder")] {
+        let refused = scratch.run(&["put", "k", file]);
+        assert_eq!((refused.code, refused.err.lines().count()), (2, 1), "{}", refused.err);
+        assert!(refused.err.contains(what) && !refused.err.contains("os error"), "{}", refused.err);
+    }
 }
 
 #[test]

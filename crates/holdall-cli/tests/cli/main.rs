@@ -8,3 +8,4 @@ mod import_kinds;
 mod interrupted;
 mod manners;
 mod support;
+mod terminal;

@@ -2,8 +2,11 @@
 
 use std::io::Read;
 use std::process::Stdio;
+use std::time::Duration;
 
-use crate::support::{Scratch, ran};
+use holdall::{Format, SaveOptions};
+
+use crate::support::{Scratch, json, ran};
 
 #[test]
 fn a_wrong_command_suggests_the_right_one() {
@@ -11,6 +14,62 @@ fn a_wrong_command_suggests_the_right_one() {
     let wrong = scratch.run(&["verfy"]);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("'verify'"), "{}", wrong.err);
+    for (word, command) in [
+        ("delete", "rm"),
+        ("remove", "rm"),
+        ("DEL", "rm"),
+        ("cat", "get"),
+        ("show", "get"),
+        ("lz", "ls"),
+        ("sl", "ls"),
+        ("list", "ls"),
+        ("cp", "copy"),
+        ("mv", "copy"),
+        ("set", "put"),
+        ("check", "verify"),
+        ("fsck", "verify"),
+        ("dump", "export"),
+        ("gc", "expire"),
+        ("gett", "get"),
+    ] {
+        let wrong = scratch.run(&[word, "key"]);
+        assert_eq!(wrong.code, 2);
+        let tip = format!("'{command}'\n");
+        assert!(wrong.err.contains(&tip), "{word}: {}", wrong.err);
+    }
+    assert!(!scratch.run(&["xyzzy"]).err.contains("tip"));
+}
+
+#[test]
+fn an_empty_prefix_or_tag_removes_nothing() {
+    let scratch = Scratch::filled();
+    for words in [&["rm", "-p", ""][..], &["rm", "--prefix", "", "-n"], &["evict", ""], &["rm", ""]]
+    {
+        let ran = scratch.run(words);
+        assert_eq!((ran.code, ran.err.lines().count()), (2, 1), "{words:?}: {}", ran.err);
+    }
+    assert!(scratch.run(&["rm", "-p", ""]).err.contains("--all"));
+    assert_eq!(scratch.good(&["ls"]), "a/1\na/2\nb\n");
+    assert_eq!(scratch.good(&["rm", "--all", "-n"]), "a/1\na/2\nb\nwould remove 3 values\n");
+    scratch.good(&["rm", "--all"]);
+    assert_eq!(scratch.good(&["ls"]), "");
+}
+
+#[test]
+fn what_is_over_is_counted_by_stats_and_told_by_du_and_expire_names_it() {
+    let scratch = Scratch::filled();
+    let store = scratch.blobs();
+    let soon = SaveOptions { ttl: Duration::from_millis(1).into(), ..SaveOptions::default() };
+    store.save_with("over", &1, Format::Json, soon).expect("saved");
+    store.close().expect("closed");
+    let over = json(&scratch.good(&["expire", "-n", "--json"]));
+    assert_eq!((&over["expired"], &over["keys"]), (&1.into(), &serde_json::json!(["over"])));
+    assert!(scratch.good(&["stats"]).starts_with("4 values"));
+    let du = scratch.good(&["du"]);
+    assert!(du.contains("3  in all") && du.contains("1  more whose time is over"), "{du}");
+    scratch.good(&["expire"]);
+    assert!(scratch.good(&["stats"]).starts_with("3 values"));
+    assert!(!scratch.good(&["du"]).contains("over"));
 }
 
 #[test]
@@ -23,6 +82,7 @@ fn a_path_without_a_store_is_one_sentence_and_code_4() {
         assert_eq!(ran.code, 4, "{command}: {}{}", ran.out, ran.err);
         assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
         assert!(ran.err.contains("holds no store"), "{}", ran.err);
+        assert!(ran.err.contains("holdall import"), "there is a file: {}", ran.err);
     }
     assert!(!scratch.path("store/.holdall").exists(), "looking made a store");
 }

@@ -51,8 +51,7 @@ impl Scratch {
 
     /// The program, without a word about a store.
     pub(crate) fn bare(&self, words: &[&str]) -> Command {
-        let mut command =
-            Command::new(std::env::var("OLD").unwrap_or(env!("CARGO_BIN_EXE_holdall").into()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdall"));
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         for name in ["BLOB_STORAGE_BASE_PATH", "BLOB_STORAGE_ENABLED", "NO_COLOR", "CLICOLOR_FORCE"]
         {
@@ -64,6 +63,30 @@ impl Scratch {
 
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
         ran(self.command(words).output().expect("the program runs"))
+    }
+
+    /// What a terminal of 80 columns is sent; `None` where there is none to be had.
+    pub(crate) fn on_terminal(&self, words: &[&str]) -> Option<String> {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        use rustix::termios::{Winsize, tcsetwinsize};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).ok()?;
+        grantpt(&master).and_then(|()| unlockpt(&master)).ok()?;
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).ok()?;
+        let name = ptsname(&master, Vec::new()).ok()?.into_string().ok()?;
+        let end = || std::fs::File::options().read(true).write(true).open(&name);
+        let mut command = self.command(words);
+        command.env("NO_COLOR", "1").stdout(end().ok()?).stderr(end().ok()?);
+        let mut child = command.spawn().expect("the program runs");
+        // Its ends of the terminal were kept for the child alone.
+        drop(command);
+        let (mut seen, mut piece) = (Vec::new(), [0; 4_096]);
+        // With the last end gone there is an error to read.
+        while let Ok(length @ 1..) = rustix::io::read(&master, &mut piece) {
+            seen.extend_from_slice(&piece[..length]);
+        }
+        assert!(child.wait().expect("it ends").success(), "{words:?}");
+        Some(String::from_utf8_lossy(&seen).into_owned())
     }
 
     /// Runs it and expects success.
