@@ -122,6 +122,7 @@ UNSAFE = {
         "backend/file/writeback.rs",  # a call that no crate has
         "fork.rs",  # as registry.rs
         "index/sqlite/checksums.rs",  # functions that SQLite calls
+        "index/sqlite/log/mod.rs",  # as checksums.rs
         "index/sqlite/system.rs",  # what SQLite tells through pointers only
         "lock/ofd.rs",  # as writeback.rs
         "pool.rs",  # no lock that a fork could leave locked

@@ -107,7 +107,8 @@ def leftovers(own: Path, keys: list[str]) -> list[str]:
     indexes = os.listdir(own / "index")
     left = [f"tmp/{name}" for name in os.listdir(own / "tmp")]
     left += [f"index/{name}" for name in indexes if len(indexes) > 1]
-    allowed = {"values.sqlite", "values.sqlite-wal", "values.sqlite-shm", "writers.lock", "reserve"}
+    allowed = {"values.sqlite", "writers.lock", "reserve"}
+    allowed |= {f"values.sqlite-{end}" for end in ("wal", "notes", "shm")}
     inline = own / "inline"
     left += [
         f"inline/{name}"

@@ -252,6 +252,7 @@ INSIDE = [
     ("index/1", "writers.lock"),
     ("inline", "values.sqlite"),
     ("inline", "values.sqlite-wal"),
+    ("inline", "values.sqlite-notes"),
     ("inline", "values.sqlite-shm"),
     ("inline", "writers.lock"),
     ("inline", "reserve"),

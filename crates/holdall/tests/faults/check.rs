@@ -103,8 +103,14 @@ pub(crate) fn check_own(folder: &Path) -> Check {
     ensure!(temporary.is_empty(), "left behind: .holdall/tmp/{temporary:?}");
     let indexes = names(&own.join("index"));
     ensure!(indexes.len() <= 1, "several indexes: {indexes:?}");
-    let known =
-        ["values.sqlite", "values.sqlite-wal", "values.sqlite-shm", "writers.lock", "reserve"];
+    let known = [
+        "values.sqlite",
+        "values.sqlite-wal",
+        "values.sqlite-notes",
+        "values.sqlite-shm",
+        "writers.lock",
+        "reserve",
+    ];
     for name in names(&own.join("inline")) {
         ensure!(known.contains(&&name[..]), "left behind: .holdall/inline/{name}");
     }

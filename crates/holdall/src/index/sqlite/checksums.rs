@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use super::log;
 use super::page::{BYTES, PAGE, Page, is_as_written, is_whole, page_at, put_right, sealed};
 
 /// Where the first page says how large pages are, and how many bytes at the end of each are left alone.
@@ -99,7 +100,7 @@ fn reserved(connection: &Connection, mut bytes: c_int) -> (c_int, c_int) {
     (code, bytes)
 }
 
-type Methods = ffi::sqlite3_io_methods;
+pub(super) type Methods = ffi::sqlite3_io_methods;
 type Open = unsafe extern "C" fn(
     *mut ffi::sqlite3_vfs,
     *const c_char,
@@ -107,9 +108,12 @@ type Open = unsafe extern "C" fn(
     c_int,
     *mut c_int,
 ) -> c_int;
-type Read = unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut c_void, c_int, i64) -> c_int;
+pub(super) type Read =
+    unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut c_void, c_int, i64) -> c_int;
+type Remove = unsafe extern "C" fn(*mut ffi::sqlite3_vfs, *const c_char, c_int) -> c_int;
 type Traits = unsafe extern "C" fn(*mut ffi::sqlite3_file) -> c_int;
-type Write = unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int;
+pub(super) type Write =
+    unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int;
 
 /// What SQLite opens files with, instead of its own.
 #[repr(C)]
@@ -118,6 +122,7 @@ struct Layer {
     vfs: ffi::sqlite3_vfs,
     below: *mut ffi::sqlite3_vfs,
     open_below: Open,
+    remove_below: Remove,
     damage: Damage,
 }
 
@@ -149,15 +154,20 @@ fn register() -> c_int {
     };
     // SAFETY: it is null or lies there as long as the process, and nobody changes these fields.
     let Some(default) = (unsafe { below.as_ref() }) else { return ffi::SQLITE_ERROR };
-    let Some(open_below) = default.xOpen else { return ffi::SQLITE_ERROR };
+    let (Some(open_below), Some(remove_below)) = (default.xOpen, default.xDelete) else {
+        return ffi::SQLITE_ERROR;
+    };
     // Its functions may be called for our layers: none but `xOpen` looks at which one it is called for.
     for damage in Damage::EACH {
         let mut vfs = *default;
-        vfs.szOsFile = (above(vfs.szOsFile) + size_of::<Above>()) as c_int;
+        let most = size_of::<Above>().max(size_of::<log::Above>());
+        vfs.szOsFile = (above(vfs.szOsFile) + most) as c_int;
         vfs.zName = damage.layer().as_ptr();
         vfs.pNext = std::ptr::null_mut();
         vfs.xOpen = Some(open_file);
-        let layer = Box::leak(Box::new(Layer { vfs, below, open_below, damage }));
+        vfs.xDelete = Some(remove_file);
+        let layer = Layer { vfs, below, open_below, remove_below, damage };
+        let layer = Box::leak(Box::new(layer));
         // SAFETY: the layer is never freed, and nobody else has a reference to it; it is not made the
         // default.
         let code = unsafe { ffi::sqlite3_vfs_register((&raw mut *layer).cast(), 0) };
@@ -181,6 +191,17 @@ unsafe extern "C" fn open_file(
     let layer = unsafe { &*vfs.cast::<Layer>() };
     // SAFETY: what SQLite has given us, which is what the layer below expects.
     let code = unsafe { (layer.open_below)(layer.below, name, file, flags, out_flags) };
+    if code == ffi::SQLITE_OK && flags & ffi::SQLITE_OPEN_WAL != 0 {
+        // SAFETY: the name is a string; the file is open, and there is room as below.
+        unsafe {
+            if let Some(path) = log::noted(name) {
+                let place = file.byte_add(above((*layer.below).szOsFile)).cast::<log::Above>();
+                if !log::lay(file, place, path, layer.damage) {
+                    return ffi::SQLITE_ERROR;
+                }
+            }
+        }
+    }
     if code != ffi::SQLITE_OK || flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
         return code;
     }
@@ -206,6 +227,24 @@ unsafe extern "C" fn open_file(
         (*file).pMethods = &raw const (*place).methods;
     }
     code
+}
+
+/// # Safety
+/// As SQLite calls it: `vfs` is a [`Layer`] of ours, and `name` a string.
+unsafe extern "C" fn remove_file(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    sync_folder: c_int,
+) -> c_int {
+    // SAFETY: this function is in the tables of our layers alone, which are never freed; the rest is what
+    // SQLite has given us, which is what the layer below expects.
+    unsafe {
+        let layer = &*vfs.cast::<Layer>();
+        if let Some(path) = log::noted(name) {
+            log::forget(&path);
+        }
+        (layer.remove_below)(layer.below, name, sync_folder)
+    }
 }
 
 /// # Safety

@@ -10,6 +10,7 @@ mod copied;
 mod fault;
 mod flush;
 mod health;
+mod log;
 mod open;
 mod page;
 mod read;

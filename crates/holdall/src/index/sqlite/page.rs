@@ -45,33 +45,33 @@ pub(super) fn page_at(bytes: &[u8], offset: i64) -> Option<(&Page, u64)> {
 /// The page with its end.
 pub(super) fn sealed(page: &Page, number: u64) -> Page {
     let mut sealed = *page;
-    sealed[CHECKED..].copy_from_slice(&checksum(page, number).to_le_bytes());
-    sealed[CODE..].copy_from_slice(&code(page).to_le_bytes());
+    sealed[CHECKED..].copy_from_slice(&checksum(&page[..CHECKED], number).to_le_bytes());
+    sealed[CODE..].copy_from_slice(&code(&page[..CHECKED]).to_le_bytes());
     sealed
 }
 
 /// Whether it is the page that was written; its code may have a flipped bit.
 pub(super) fn is_whole(page: &Page, number: u64) -> bool {
-    said(page).0 == checksum(page, number)
+    said(page).0 == checksum(&page[..CHECKED], number)
 }
 
 /// Whether nothing of it has changed.
 pub(super) fn is_as_written(page: &Page, number: u64) -> bool {
-    said(page) == (checksum(page, number), code(page))
+    said(page) == (checksum(&page[..CHECKED], number), code(&page[..CHECKED]))
 }
 
 /// The page that was written, if at most one bit has changed. That another one fits by chance has a
 /// probability of some 2^-48.
 pub(super) fn put_right(page: &Page, number: u64) -> Option<Page> {
     let (said_checksum, said_code) = said(page);
-    let (checksum, code) = (checksum(page, number), code(page));
+    let checked = &page[..CHECKED];
+    let (checksum, code) = (checksum(checked, number), code(checked));
     let apart = said_checksum ^ checksum;
     if apart == 0 || (apart.is_power_of_two() && said_code == code) {
         return Some(sealed(page, number));
     }
-    let place = usize::from(said_code ^ code);
     let mut right = *page;
-    *right[..CHECKED].get_mut(place / 8)? ^= 1 << (place % 8);
+    flip(&mut right[..CHECKED], said_code ^ code)?;
     is_as_written(&right, number).then_some(right)
 }
 
@@ -83,12 +83,20 @@ fn said(page: &Page) -> (u64, u16) {
 }
 
 /// With its number: a page that was written in the place of another is not that one.
-fn checksum(page: &Page, number: u64) -> u64 {
-    xxh3_64_with_seed(&page[..CHECKED], number) & 0xffff_ffff_ffff
+pub(super) fn checksum(bytes: &[u8], number: u64) -> u64 {
+    xxh3_64_with_seed(bytes, number) & 0xffff_ffff_ffff
 }
 
-fn code(page: &Page) -> u16 {
-    let (words, _) = page[..CHECKED].as_chunks::<8>();
+/// Flips the bit that a change of the code names; `None` if there is none.
+pub(super) fn flip(bytes: &mut [u8], changed: u16) -> Option<()> {
+    let place = usize::from(changed);
+    *bytes.get_mut(place / 8)? ^= 1 << (place % 8);
+    Some(())
+}
+
+/// The exclusive or of the places of all bits that are set, of at most 8 KiB.
+pub(super) fn code(bytes: &[u8]) -> u16 {
+    let (words, _) = bytes.as_chunks::<8>();
     let (mut all, mut code) = (0, 0);
     for (at, word) in (0..).zip(words) {
         let word = u64::from_le_bytes(*word);

@@ -116,10 +116,27 @@ fn draft(item: &Item, place: &Path, new: &Path) -> Result<(OwnedFd, u64)> {
     let folder = own_folder(&item.folder, INLINE)?;
     step();
     drop(super::super::layout::own_file(&folder, DRAFT)?);
+    keep_log(place, new)?;
     let salvaged = SqliteIndex::salvage(place, new, &is_whole)?;
     flush(folder.as_fd()).map_err(|error| Error::io(error.into(), new))?;
     item.flush()?;
     Ok((folder, salvaged))
+}
+
+/// Keeps the log as it lies there beside the new database: reading the old one folds in what SQLite
+/// believes of the log, and removes the rest.
+fn keep_log(place: &Path, new: &Path) -> Result<()> {
+    let name = format!("{VALUES_FILE}-wal");
+    let (log, kept) = (place.join(&name), new.with_file_name(&name));
+    match std::fs::symlink_metadata(&log) {
+        Ok(found) if found.is_file() && found.len() > 0 => {}
+        _ => return Ok(()),
+    }
+    let flushed = std::fs::copy(&log, &kept).and_then(|_| {
+        let file = std::fs::File::open(&kept)?;
+        Ok(flush(file.as_fd())?)
+    });
+    flushed.map_err(|error| Error::io(error, log))
 }
 
 /// Says how much is to be freed: all values are copied before the old database goes, and that itself

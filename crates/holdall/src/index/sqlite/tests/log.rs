@@ -13,13 +13,13 @@ use super::super::*;
 use super::row;
 use crate::flush::tests_support::fail_flush;
 
-fn kept(key: &str, content: &str, old: Option<Row>) -> Change {
+pub(super) fn kept(key: &str, content: &str, old: Option<Row>) -> Change {
     let row = Row { size: content.len() as u64, tags: Vec::new(), ..row(key, 1) };
     let content = Bytes::copy_from_slice(content.as_bytes());
     Change::Keep(Arc::new(Kept { row, content, old, mends: false }))
 }
 
-fn new_values(folder: &Path) -> SqliteIndex {
+pub(super) fn new_values(folder: &Path) -> SqliteIndex {
     SqliteIndex::values(folder.join("inline"), Clock::system())
 }
 

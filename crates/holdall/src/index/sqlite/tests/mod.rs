@@ -1,4 +1,5 @@
 mod damage;
+mod left_log;
 mod log;
 mod model;
 mod processes;
