@@ -94,16 +94,25 @@ pub(super) fn flip(bytes: &mut [u8], changed: u16) -> Option<()> {
     Some(())
 }
 
-/// The exclusive or of the places of all bits that are set, of at most 8 KiB.
+/// The exclusive or of the places of all bits that are set, of at most a page.
 pub(super) fn code(bytes: &[u8]) -> u16 {
-    let (words, _) = bytes.as_chunks::<8>();
-    let (mut all, mut code) = (0, 0);
-    for (at, word) in (0..).zip(words) {
-        let word = u64::from_le_bytes(*word);
-        all ^= word;
-        code ^= at * (word.count_ones() % 2) as u16;
+    let mut all = [0; PAGE / 8];
+    for (word, bytes) in all.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
     }
-    let low = (0..).zip(SET).map(|(bit, set)| ((all & set).count_ones() % 2) << bit);
+    let (mut code, mut half) = (0, all.len() / 2);
+    while half > 0 {
+        // Those whose number has this bit, which the others go without from then on.
+        let (without, with) = all.split_at_mut(half);
+        let mut sum = 0;
+        for (word, other) in without.iter_mut().zip(with) {
+            sum ^= *other;
+            *word ^= *other;
+        }
+        code = code << 1 | (sum.count_ones() % 2) as u16;
+        half /= 2;
+    }
+    let low = (0..).zip(SET).map(|(bit, set)| ((all[0] & set).count_ones() % 2) << bit);
     code << 6 | low.sum::<u32>() as u16
 }
 

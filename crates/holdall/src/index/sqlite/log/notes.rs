@@ -94,12 +94,15 @@ impl Notes {
             let has_all = is_commit(&head) && at + 1 == self.written.len();
             return if has_all { self.note_all() } else { Ok(()) };
         }
-        if self.are_noted || at != self.written.len() {
+        let is_next = at == self.written.len();
+        if self.are_noted || !is_next {
+            // What lies there is of a log before, or of a transaction that was rolled back; behind the last
+            // note of our own there is none.
+            let (known, is_last) = (place(number), is_next && at > 0);
             self.written.clear();
             self.first = number;
-            // What lies there is of a log before, or of a transaction that was rolled back.
-            let (known, file) = (place(number), self.file()?);
-            if file.metadata()?.len() > known {
+            let file = self.file()?;
+            if !is_last && file.metadata()?.len() > known {
                 file.set_len(known)?;
             }
         }
