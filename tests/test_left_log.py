@@ -92,8 +92,8 @@ def test_other_damage_of_a_log_is_an_error_until_it_is_repaired_and_costs_no_old
             assert blobs.load(f"key/{number}") in (f"older {number}", saved(number))
         blobs.save("key/14", "again")
         assert blobs.load("key/14") == "again"
-    kept = [path.read_bytes() for path in (left / ".holdall/quarantine").glob("*/values.sqlite-wal")]
-    assert kept == ([] if harm == "emptied" else [harmed])
+    kept = (left / ".holdall" / "quarantine").glob("*/values.sqlite-wal")
+    assert [path.read_bytes() for path in kept] == ([] if harm == "emptied" else [harmed])
 
 
 def test_a_copy_of_a_log_that_was_cut_is_taken_as_after_a_power_cut(left, tmp_path):
