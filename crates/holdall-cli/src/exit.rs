@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use holdall::{Error, ErrorKind};
 use rustix::io::Errno;
 
-use crate::output::style;
+use crate::output::{plain, style};
 use crate::words;
 
 /// What the process tells its caller.
@@ -71,7 +71,7 @@ impl Failure {
         if self.exit != Exit::Success {
             let label = style::ERROR;
             // Nobody is left to be told if even this cannot be written.
-            let _ = writeln!(anstream::stderr(), "{label}error:{label:#} {}", self.message);
+            let _ = writeln!(anstream::stderr(), "{label}error:{label:#} {}", plain(&self.message));
         }
         self.exit.into()
     }

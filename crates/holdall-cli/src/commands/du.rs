@@ -12,6 +12,9 @@ use crate::select::Filter;
 
 /// Arguments of `du`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Values whose time is over are told apart, and only of a whole store; `holdall stats` has all."
+)]
 pub(crate) struct Du {
     #[command(flatten)]
     filter: Filter,

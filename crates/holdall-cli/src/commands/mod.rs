@@ -40,9 +40,9 @@ pub(crate) enum Command {
     Rm(rm::Rm),
     /// Show what is known of a value
     Stat(stat::Stat),
-    /// Show how much there is, values whose time is over among it until they are removed
+    /// Show how many values and bytes there are
     Stats(stats::Stats),
-    /// Show how much lies below each part of the keys, of what can be loaded
+    /// Show how much lies below each part of the keys
     Du(du::Du),
     /// Read everything and name what is damaged
     Verify(verify::Verify),
@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Copy(copy::Copy),
     /// Write values as plain files into a new folder
     Export(export::Export),
-    /// Take values out of diskcache, joblib.Memory, sqlitedict or a folder of files
+    /// Take values out of another library's store, or files
     Import(import::Import),
     /// Show unsigned pickles, and sign those that you trust
     Trust(trust::Trust),

@@ -12,6 +12,9 @@ use crate::store;
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Values whose time is over count until they are removed, as by `holdall expire`."
+)]
 pub(crate) struct Stats {
     /// The folder, in place of --store
     dir: Option<PathBuf>,

@@ -58,8 +58,7 @@ impl Output {
         }
         let text = String::from_utf8_lossy(bytes);
         // Not through the stream that takes colours out: there are none left.
-        let text = harmless(&text, |char| char.escape_default().to_string());
-        Ok(self.stream.write_all(text.as_bytes())?)
+        Ok(self.stream.write_all(plain(&text).as_bytes())?)
     }
 
     /// A note as JSON in one line, for people.
@@ -78,14 +77,14 @@ impl Output {
     }
 
     /// What went wrong with one of many, on the standard error; with `--json` it is in the document.
-    pub(crate) fn trouble(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+    pub(crate) fn trouble(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
         if self.json {
             return Ok(());
         }
         // In the order in which things happened, where both go to one place.
         self.stream.flush()?;
         let label = style::ERROR;
-        let _ = writeln!(anstream::stderr(), "{label}error:{label:#} {text}");
+        let _ = writeln!(anstream::stderr(), "{label}error:{label:#} {}", plain(text.as_ref()));
         Ok(())
     }
 
@@ -135,6 +134,11 @@ fn harmless(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// A text that names files or values of anybody, without what a terminal would obey.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    harmless(text, |char| char.escape_default().to_string())
 }
 
 /// As JSON has it within a text, where alone such characters can be.

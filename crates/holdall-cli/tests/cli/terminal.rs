@@ -42,6 +42,24 @@ fn a_value_cannot_speak_to_the_terminal_and_goes_into_a_pipe_as_it_is() {
 }
 
 #[test]
+fn the_name_of_a_file_cannot_speak_to_the_terminal_either() {
+    let scratch = Scratch::new();
+    let hostile = "files/\u{1b}[31m\u{9b}m\u{202e}";
+    std::fs::create_dir_all(scratch.path(hostile)).expect("ours");
+    for name in ["x\u{1b}[1m.odd", "y\u{1b}[1m.json", "y\u{1b}[1m.txt"] {
+        std::fs::write(scratch.path(hostile).join(name), "1").expect("ours");
+    }
+    let named = scratch.run(&["import", "files"]);
+    assert_eq!((named.code, named.err.lines().count()), (1, 3), "{}", named.err);
+    std::fs::write(scratch.path(hostile).join("cache.db"), "").expect("ours");
+    let refused = scratch.run(&["import", "files"]);
+    assert_eq!((refused.code, refused.err.lines().count()), (2, 1), "{}", refused.err);
+    for text in [named.err, named.out, refused.err] {
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{}", text.escape_debug());
+    }
+}
+
+#[test]
 fn a_long_listing_has_a_head_on_a_terminal_and_times_like_those_of_stat() {
     let scratch = Scratch::filled();
     let piped = scratch.good(&["ls", "-l"]);
