@@ -226,4 +226,23 @@ async def test_each_operation_is_an_event_with_a_hash_of_its_key_and_no_value(tm
     hashes = {message.partition('key_hash="')[2][:16] for message in told}
     assert len(hashes) == 1 and int(hashes.pop(), 16)
     assert all("micros=" in message and "ok=true" in message for message in told)
+    events = [record for record in caplog.records if record.name == "holdall.operations"]
+    for record, name in zip(events, ("save", "load", "delete"), strict=True):
+        assert (record.operation, record.ok) == (name, True)
+        assert record.key_hash == events[0].key_hash and len(record.key_hash) == 16
+        assert type(record.micros) is int and record.micros > 0
+    assert [record.bytes for record in events] == [7, 7, 0]
     assert "bytes=7" in told[0] and "a key" not in "".join(told) and "a value" not in "".join(told)
+
+
+async def test_a_key_in_a_field_of_an_event_is_on_one_line(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    with caplog.at_level(1):
+        await provoke(tmp_path / "store", NASTY)
+    found = [record for record in caplog.records if record.name.startswith("holdall")]
+    usual = set(vars(logging.makeLogRecord({})))
+    fields = [value for record in found for name, value in vars(record).items() if name not in usual]
+    assert len(fields) > 50
+    for value in fields:
+        assert SECRET not in str(value)
+        assert not fits_no_line(str(value)), repr(value)

@@ -66,8 +66,8 @@ def abandon(work: Awaitable[Any]) -> None:
 def set_log_level(level: int) -> None:
     """Which engine events are formatted at all: a level number of `logging`."""
 
-def drain_logs() -> list[tuple[int, str, str]]:
-    """Takes the engine events collected so far: level, target, message."""
+def drain_logs() -> list[tuple[int, str, str, dict[str, bool | float | str]]]:
+    """Takes the engine events collected so far: level, target, message, and fields by name."""
 
 # -- time ---------------------------------------------------------------------------------------
 
@@ -135,6 +135,7 @@ class Store:
         if_absent: bool = False,
         if_match: str | None = None,
         durability: str | None = None,
+        compression: str | None = None,
     ) -> Awaitable[BlobMetadata]:
         """Places a value; `parts` are written one after the other, without being joined.
 
@@ -238,6 +239,8 @@ class Migration:
         """Goes on for some values: whether there is more to do, values looked at and converted so
         far, and the keys met in this step whose values take Python.
         """
+    def left(self) -> Awaitable[int]:
+        """How many values are still to be looked at; reads the listing and no value."""
     def report(self) -> tuple[int, int, int, int, int, dict[str, HoldallError]]:
         """Values looked at, converted and left as they are; bytes of the converted ones before and
         after; and by key the errors of those that failed.

@@ -31,8 +31,12 @@ def configure(settings: Settings) -> None:
 
 
 def forward() -> None:
-    """Hands the events that the engine collected to the loggers below `holdall`."""
-    for level, target, message in drain_logs():
+    """Hands the events that the engine collected to the loggers below `holdall`.
+
+    The fields of an event, such as `operation`, `key_hash`, `bytes` and `micros`, are attributes of
+    the record.
+    """
+    for level, target, message, fields in drain_logs():
         name = target.replace("::", ".")
         logger = logging.getLogger(name if name.startswith("holdall") else f"holdall.{name}")
-        logger.log(level, "%s", message)
+        logger.log(level, "%s", message, extra=fields)

@@ -1,5 +1,6 @@
 //! What a save says beside key, format and value.
 
+use holdall::format::Codec;
 use holdall::{Condition, Durability, ErrorKind, SaveOptions};
 use pyo3::prelude::*;
 
@@ -14,6 +15,7 @@ pub(crate) struct About<'a, 'py> {
     pub(crate) if_absent: bool,
     pub(crate) if_match: Option<String>,
     pub(crate) durability: Option<&'a str>,
+    pub(crate) compression: Option<&'a str>,
 }
 
 impl About<'_, '_> {
@@ -28,12 +30,14 @@ impl About<'_, '_> {
             }
         };
         let durability = self.durability.map(Durability::from_name).transpose();
+        let compression = self.compression.map(Codec::from_name).transpose();
         Ok(SaveOptions {
             ttl: convert::ttl(self.ttl)?,
             tags: self.tags,
             metadata: self.metadata,
             condition,
             durability: durability.map_err(|error| errors::raised(py, &error))?,
+            compression: compression.map_err(|error| errors::raised(py, &error))?,
             ..SaveOptions::default()
         })
     }

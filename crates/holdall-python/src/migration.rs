@@ -46,6 +46,16 @@ impl Migration {
         })
     }
 
+    /// How many values are still to be looked at.
+    fn left(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let shared = Arc::clone(&self.shared);
+        let work = move || locked(&shared).left();
+        bridge::run(py, self.blocking, Vec::new(), work, |py, left: holdall::Result<u64>| {
+            let left = left.map_err(|error| errors::raised(py, &error))?;
+            Ok(left.into_pyobject(py)?.into_any().unbind())
+        })
+    }
+
     /// Values looked at, converted and left as they are; bytes of the converted ones before and
     /// after; and by key the errors of those that failed.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Report<'py>> {

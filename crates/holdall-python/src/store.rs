@@ -14,7 +14,9 @@ use holdall::{
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use self::answers::{Engine, blob, count, flag, key_source, list, metadata, object, raised};
+use self::answers::{
+    Engine, blob, count, flag, key_source, list, located, metadata, object, raised,
+};
 use self::limits::GivenLimits;
 use crate::about::About;
 use crate::bridge;
@@ -112,7 +114,7 @@ impl Store {
     }
 
     /// Places a value; its parts are written one after the other.
-    #[pyo3(signature = (key, format, parts, *, ttl, tags=vec![], metadata=None, if_absent=false, if_match=None, durability=None))]
+    #[pyo3(signature = (key, format, parts, *, ttl, tags=vec![], metadata=None, if_absent=false, if_match=None, durability=None, compression=None))]
     fn put(
         &self,
         py: Python<'_>,
@@ -125,10 +127,11 @@ impl Store {
         if_absent: bool,
         if_match: Option<String>,
         durability: Option<&str>,
+        compression: Option<&str>,
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, Format::from_name(format))?;
-        let about = About { ttl, tags, metadata, if_absent, if_match, durability };
+        let about = About { ttl, tags, metadata, if_absent, if_match, durability, compression };
         let options = about.options(py)?;
         let (parts, owners) = convert::parts(parts)?;
         if self.blocking {
@@ -275,7 +278,8 @@ impl Store {
     ) -> PyResult<Py<PyAny>> {
         let (key, blocking) = (convert::key(key)?, self.blocking);
         let format = raised(py, Format::from_name(format))?;
-        let about = About { ttl, tags, metadata, if_absent, if_match, durability };
+        let about =
+            About { ttl, tags, metadata, if_absent, if_match, durability, compression: None };
         let options = about.options(py)?;
         self.run(
             py,
@@ -365,16 +369,12 @@ impl Store {
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, format.map(Format::from_name).transpose())?;
-        let answer =
-            |py: Python<'_>, (path, found): (std::path::PathBuf, holdall::BlobMetadata)| {
-                object(py, (path.to_string_lossy().into_owned(), metadata(py, found)?))
-            };
         if !self.blocking
             && let Some(found) = self.blobs.locate_cached(&key, format)
         {
-            return bridge::done(py, answer(py, found)?);
+            return bridge::done(py, located(py, found)?);
         }
-        self.run(py, move |blobs| blobs.locate(&key, format), answer)
+        self.run(py, move |blobs| blobs.locate(&key, format), located)
     }
 
     /// Removes a value; whether there was one.

@@ -181,7 +181,7 @@ impl BlobManager {
         }
         let size: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
         self.check_size(size)?;
-        let codec = self.compressed(&mut parts, size)?;
+        let codec = self.compressed(options.compression, &mut parts, size)?;
         let (mut signature, mut seal) = (None, None);
         if format.is_signed() {
             if codec == Codec::None && size >= LONG && self.backend.signs_while_writing() {

@@ -159,6 +159,15 @@ impl Error {
         matches!(self.os_error(), Some(libc::ENOSPC | libc::EDQUOT))
     }
 
+    /// Whether no other value can be written either: there is no room, the file system can only be
+    /// read, or the store is another release's or switched off.
+    #[must_use]
+    pub fn stops_all(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Version | ErrorKind::Disabled)
+            || self.is_disk_full()
+            || self.os_error() == Some(libc::EROFS)
+    }
+
     /// Says what to do if a folder of the store is gone that it has open.
     #[must_use]
     pub(crate) fn help_if_gone(self) -> Self {

@@ -364,6 +364,7 @@ fn a_step_that_was_cancelled_counts_nothing_twice() {
         let done = rotation.finish();
         let refused: Vec<_> = done.refused.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!((done.checked, refused), (20, vec!["01"]), "{done:?}");
+        assert!(done.failed.is_empty() && done.is_complete, "what was stopped failed: {done:?}");
     }
     assert!(cancelled > 0);
 }

@@ -175,7 +175,7 @@ impl Import {
             metadata: metadata.map(|note| note.to_string().into_bytes()),
             created,
             condition,
-            durability: None,
+            ..SaveOptions::default()
         };
         Some((Save { key, format, parts: vec![payload.into()], options }, codec))
     }

@@ -34,6 +34,14 @@ pub(super) fn object<'py>(
     Ok(value.into_pyobject(py).map_err(Into::into)?.into_any().unbind())
 }
 
+/// Path and record of a file.
+pub(super) fn located(
+    py: Python<'_>,
+    (path, found): (std::path::PathBuf, holdall::BlobMetadata),
+) -> PyResult<Py<PyAny>> {
+    object(py, (path.to_string_lossy().into_owned(), metadata(py, found)?))
+}
+
 pub(super) fn flag(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
     object(py, value)
 }

@@ -1,8 +1,6 @@
 //! Values are brought to another format or compression, while the store is in use.
 
-use std::sync::Arc;
-
-use super::{BlobManager, BlobMetadata, BlobOptions, Save, SaveOptions};
+use super::{BlobManager, BlobMetadata, Save, SaveOptions};
 use crate::backend::{Condition, Put};
 use crate::cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +10,8 @@ use crate::record::Record;
 /// The most values that are looked at, and bytes that are placed, in one step.
 const MOST_VALUES: usize = 256;
 const MOST_BYTES: u64 = 16 << 20;
+/// How many are listed together when they are only counted.
+const MOST_COUNTED: usize = 10_000;
 /// How often a value is looked at anew that somebody else has saved meanwhile.
 const RETRIES: usize = 8;
 
@@ -72,14 +72,15 @@ pub struct MigrationReport {
 /// A migration that goes on step by step.
 #[derive(Debug)]
 pub struct Migration {
-    /// With the compression that is asked for.
     manager: BlobManager,
     asked: Migrate,
     /// The keys up to here are done, but for those in `open`.
     after: Option<String>,
     is_over: bool,
-    /// Keys of values that a cancellation has kept from being placed.
+    /// Keys of values that a cancellation, or what stops all, has kept from being placed.
     open: Vec<String>,
+    /// Why nothing more can be placed.
+    stopped: Option<Error>,
     /// Keys that the last step met and that take Python.
     foreign: Vec<String>,
     done: MigrationReport,
@@ -100,7 +101,8 @@ impl BlobManager {
     /// ETag and time of change are new, as after a save. It is replaced as by a save, whole or not at
     /// all, and one that somebody else saves meanwhile stays theirs and is looked at again. A
     /// signature is verified before, and made anew. Stopped anywhere, it is simply run again: what
-    /// is done is passed over by its record alone.
+    /// is done is passed over by its record alone. A full disk ends it at once: the values that
+    /// find it full have not failed, and are the first of the next step.
     ///
     /// ```
     /// use holdall::{BlobManager, Format, Migrate};
@@ -116,15 +118,13 @@ impl BlobManager {
     /// ```
     #[must_use]
     pub fn migration(&self, asked: Migrate) -> Migration {
-        let compression = asked.compression.unwrap_or_default();
-        let options = BlobOptions { compression, ..(*self.options).clone() };
-        let manager = Self { options: Arc::new(options), ..self.clone() };
         Migration {
-            manager,
+            manager: self.clone(),
             asked,
             after: None,
             is_over: false,
             open: Vec::new(),
+            stopped: None,
             foreign: Vec::new(),
             done: MigrationReport::default(),
         }
@@ -134,8 +134,9 @@ impl BlobManager {
     /// that time.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the keys cannot be listed, [`ErrorKind::Cancelled`]. Failures of single
-    /// values are in the report.
+    /// [`ErrorKind::Io`] if the keys cannot be listed or the disk is full, and whatever else
+    /// [stops all](Error::stops_all); [`ErrorKind::Cancelled`]. Failures of single values are in the
+    /// report.
     pub fn migrate(
         &self,
         asked: Migrate,
@@ -163,6 +164,34 @@ impl Migration {
         &self.foreign
     }
 
+    /// How many values are still to be looked at. Reads the listing, and no value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the keys cannot be listed.
+    pub fn left(&self) -> Result<u64> {
+        let mut left = self.open.len();
+        let mut after = self.after.clone();
+        let mut is_over = self.is_over;
+        while !is_over {
+            let page = self.page(after.as_deref(), MOST_COUNTED)?;
+            is_over = page.len() < MOST_COUNTED;
+            left += page.iter().filter(|one| self.is_met(one) && self.asked.wants(one)).count();
+            after = page.into_iter().next_back().map(|last| last.key);
+        }
+        Ok(left as u64)
+    }
+
+    fn page(&self, after: Option<&str>, most: usize) -> Result<Vec<BlobMetadata>> {
+        match &self.asked.tag {
+            Some(tag) => self.manager.tagged(tag, after, most),
+            None => self.manager.list(&self.asked.prefix, after, most),
+        }
+    }
+
+    fn is_met(&self, about: &BlobMetadata) -> bool {
+        about.key.starts_with(&self.asked.prefix)
+    }
+
     /// What was done in all.
     #[must_use]
     pub fn finish(self) -> MigrationReport {
@@ -187,16 +216,12 @@ impl Migration {
         if self.is_over {
             return Ok(());
         }
-        let after = self.after.as_deref();
-        let page = match &self.asked.tag {
-            Some(tag) => self.manager.tagged(tag, after, MOST_VALUES)?,
-            None => self.manager.list(&self.asked.prefix, after, MOST_VALUES)?,
-        };
+        let page = self.page(self.after.as_deref(), MOST_VALUES)?;
         let is_last = page.len() < MOST_VALUES;
         let mut ready = Vec::new();
         let mut bytes = 0;
         for about in page {
-            if about.key.starts_with(&self.asked.prefix) {
+            if self.is_met(&about) {
                 self.done.checked += 1;
                 if let Some(one) = self.looked_at(&about) {
                     bytes += one.put.length();
@@ -240,6 +265,10 @@ impl Migration {
                 self.open.push(key.to_owned());
                 None
             }
+            Err(error) if error.stops_all() => {
+                self.stop(key.to_owned(), error);
+                None
+            }
             Err(error) => {
                 self.report(key, error);
                 None
@@ -257,17 +286,12 @@ impl Migration {
         let payload = convert(record.format, format, blob.payload)?;
         let options = SaveOptions {
             condition: Condition::Matches(record.etag()),
+            compression: Some(self.asked.compression.unwrap_or(record.codec)),
             ..blob.metadata.save_options(&self.manager.options.clock)
         };
-        let mut manager = &self.manager;
-        let keeping;
-        if self.asked.compression.is_none() && record.codec != Codec::None {
-            let options = BlobOptions { compression: record.codec, ..(*manager.options).clone() };
-            keeping = BlobManager { options: Arc::new(options), ..manager.clone() };
-            manager = &keeping;
-        }
         let key = key.to_owned();
-        let put = manager.prepare(Save { key, format, parts: vec![payload.into()], options })?;
+        let put =
+            self.manager.prepare(Save { key, format, parts: vec![payload.into()], options })?;
         // What does not get smaller stays as it is.
         let is_same = (put.format, put.codec) == (record.format, record.codec);
         Ok((!is_same).then_some((put, record.length)))
@@ -301,13 +325,23 @@ impl Migration {
                         again.extend(self.prepared(&key, tries + 1));
                     }
                     Err(error) if error.kind() == ErrorKind::Cancelled => self.open.push(key),
+                    Err(error) if error.stops_all() => self.stop(key, error),
                     Err(error) => self.report(&key, error),
                 }
             }
             ready = again;
         }
+        if let Some(error) = self.stopped.take() {
+            return Err(error);
+        }
         // It was no fault of these values: the next step begins with them.
         if self.open.is_empty() { Ok(()) } else { cancel::check() }
+    }
+
+    /// Notes that nothing more can be placed, which is no fault of this value.
+    fn stop(&mut self, key: String, error: Error) {
+        self.open.push(key);
+        self.stopped.get_or_insert(error);
     }
 
     fn report(&mut self, key: &str, error: Error) {

@@ -155,6 +155,8 @@ pub struct SaveOptions {
     pub condition: Condition,
     /// Other than the manager's.
     pub durability: Option<Durability>,
+    /// Other than the manager's.
+    pub compression: Option<Codec>,
 }
 
 /// One of several values to be saved.

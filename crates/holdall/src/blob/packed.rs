@@ -14,8 +14,13 @@ const MOST_AT_ONCE: u64 = 256 << 10;
 
 impl BlobManager {
     /// Compresses a payload if the manager does so and it gets smaller by that.
-    pub(super) fn compressed(&self, parts: &mut Vec<Part>, size: u64) -> Result<Codec> {
-        let codec = self.options.compression;
+    pub(super) fn compressed(
+        &self,
+        asked: Option<Codec>,
+        parts: &mut Vec<Part>,
+        size: u64,
+    ) -> Result<Codec> {
+        let codec = asked.unwrap_or(self.options.compression);
         if codec == Codec::None || size < WORTH_COMPRESSING {
             return Ok(Codec::None);
         }

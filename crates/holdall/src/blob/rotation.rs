@@ -178,7 +178,8 @@ impl Rotation {
             }
         }
         self.place(ready);
-        Ok(())
+        // What it has stopped has not failed: the page is gone through again.
+        cancel::check()
     }
 
     /// Takes back what was counted and reported since, for it is going to be again. What was signed

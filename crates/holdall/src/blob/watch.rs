@@ -110,6 +110,7 @@ impl BlobManager {
             let key = key.map(|key| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(key.as_bytes())));
             tracing::debug!(
                 target: "holdall::operations",
+                operation,
                 key_hash = key.as_deref().unwrap_or("-"),
                 bytes = bytes.unwrap_or_default(),
                 micros,

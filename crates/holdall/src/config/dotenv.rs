@@ -58,6 +58,15 @@ impl DotEnv {
         dotenv
     }
 
+    /// Each name that is assigned, in the order of the lines.
+    pub(super) fn names(&self) -> Vec<(String, Source)> {
+        let last = |lines: &Vec<usize>| lines.last().copied().unwrap_or(0);
+        let named = self.lines.iter().map(|(name, lines)| (last(lines), name.clone()));
+        let mut named: Vec<_> = named.collect();
+        named.sort();
+        named.into_iter().map(|(line, name)| (name, Source::DotEnv { line })).collect()
+    }
+
     /// The value as it is written, never in an error.
     pub(crate) fn get(&self, name: &str) -> Result<Option<(String, Source)>> {
         let lines = self.lines.get(name).map(Vec::as_slice).unwrap_or_default();

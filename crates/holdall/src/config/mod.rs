@@ -16,6 +16,7 @@
 //! around a value neither (but in a path it does), and an empty value counts as unset.
 
 pub(crate) mod dotenv;
+mod examined;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result, shown_key};
 use dotenv::DotEnv;
+pub use examined::Examined;
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +68,20 @@ pub enum Level {
     Error,
     /// What ends the program; `fatal` is taken for it too.
     Critical,
+}
+
+impl Level {
+    /// As `LOG_LEVEL` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// The variables, in the order in which they are read and reported.
@@ -129,18 +145,25 @@ impl Settings {
 
     fn read(lookup: &Lookup<'_>, dotenv: &DotEnv) -> Result<Self> {
         let mut settings = Self::default();
-        for (index, name) in VARIABLES.into_iter().enumerate() {
-            let Some((value, source)) = find(name, lookup, dotenv)? else { continue };
-            if value.trim().is_empty() {
-                continue;
-            }
-            settings.set(name, &value).map_err(|allowed| {
-                let cause = format!("{name} is {} ({source})", shown_key(&value));
-                Error::new(ErrorKind::InvalidArgument, cause).remedy(format!("set it to {allowed}"))
-            })?;
-            settings.sources[index] = source;
+        for index in 0..VARIABLES.len() {
+            settings.take(index, lookup, dotenv)?;
         }
         Ok(settings)
+    }
+
+    /// Takes one variable, if it is set.
+    fn take(&mut self, index: usize, lookup: &Lookup<'_>, dotenv: &DotEnv) -> Result<()> {
+        let name = VARIABLES[index];
+        let Some((value, source)) = find(name, lookup, dotenv)? else { return Ok(()) };
+        if value.trim().is_empty() {
+            return Ok(());
+        }
+        self.set(name, &value).map_err(|allowed| {
+            let cause = format!("{name} is {} ({source})", shown_key(&value));
+            Error::new(ErrorKind::InvalidArgument, cause).remedy(format!("set it to {allowed}"))
+        })?;
+        self.sources[index] = source;
+        Ok(())
     }
 
     /// Takes one value, or says what is allowed.
@@ -155,6 +178,24 @@ impl Settings {
             _ => self.log_debug_enabled = parse::switch(value)?,
         }
         Ok(())
+    }
+
+    /// What holds for a variable, as it would be written; nothing if it is not one of those.
+    #[must_use]
+    pub fn shown(&self, name: &str) -> String {
+        match name {
+            "BLOB_STORAGE_ENABLED" => self.blob_storage_enabled.to_string(),
+            "BLOB_STORAGE_BASE_PATH" => self.base_path.display().to_string(),
+            "CACHE_ENABLED" => self.cache_enabled.to_string(),
+            "CACHE_MAX_SIZE" => self.cache_max_size.to_string(),
+            "CACHE_DEFAULT_TTL" => match self.cache_default_ttl {
+                Some(ttl) => ttl.as_secs_f64().to_string(),
+                None => "none".into(),
+            },
+            "LOG_LEVEL" => self.log_level.map_or("unset", Level::name).into(),
+            "LOG_DEBUG_ENABLED" => self.log_debug_enabled.to_string(),
+            _ => String::new(),
+        }
     }
 
     /// Each variable and where its setting comes from, in the order of the fields.

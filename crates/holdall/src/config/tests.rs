@@ -146,3 +146,35 @@ fn reading_leaves_the_environment_as_it_is() {
     Settings::resolve(|_| None, Some(&format!("{name}=1\n"))).expect("readable");
     assert!(std::env::var_os(name).is_none());
 }
+
+#[test]
+fn an_examination_tells_all_mistakes_and_keeps_what_is_right() {
+    let variables = [("CACHE_MAX_SIZE", "many"), ("LOG_LEVEL", "loud"), ("HOME", "/h")];
+    let dotenv = "CACHE_ENABLED=perhaps\nBLOB_STORAGE_BASE_PATH=/data\nBLOB_STORAGE_PATH=/x\n";
+    let Examined { settings, errors, names, .. } = Examined::resolve(&variables, Some(dotenv));
+    assert_eq!(settings.shown("BLOB_STORAGE_BASE_PATH"), "/data");
+    assert_eq!(source(&settings, "BLOB_STORAGE_BASE_PATH"), Source::DotEnv { line: 2 });
+    assert_eq!(settings.shown("CACHE_MAX_SIZE"), "1000");
+    let told: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
+    let begin =
+        ["CACHE_ENABLED is \"perhaps\" (from line 1 of .env)", "CACHE_MAX_SIZE", "LOG_LEVEL"];
+    assert_eq!(told.len(), begin.len(), "{told:?}");
+    for (told, begin) in told.iter().zip(begin) {
+        assert!(told.starts_with(begin), "{told}");
+    }
+    let named: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let sorted = ["CACHE_MAX_SIZE", "HOME", "LOG_LEVEL"];
+    let dotenv = ["CACHE_ENABLED", "BLOB_STORAGE_BASE_PATH", "BLOB_STORAGE_PATH"];
+    assert_eq!(named, [sorted, dotenv].concat());
+    assert_eq!(names[5].1, Source::DotEnv { line: 3 });
+}
+
+#[test]
+fn every_variable_is_shown_as_it_would_be_written() {
+    let settings = Settings::default();
+    let shown: Vec<_> = settings.sources().map(|(name, _)| settings.shown(name)).collect();
+    assert_eq!(shown, ["true", "tmp/storage", "true", "1000", "3600", "unset", "false"]);
+    for (name, value) in [("CACHE_DEFAULT_TTL", "0.5"), ("LOG_LEVEL", "critical")] {
+        assert_eq!(with(name, value).expect("allowed").shown(name), value);
+    }
+}

@@ -33,7 +33,7 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use seal::Seal;
-pub use source::{KeySource, check_variable};
+pub use source::{KeySource, VARIABLE, check_variable};
 
 /// The version of the input, and of the trailer.
 const VERSION: u8 = 1;

@@ -12,7 +12,8 @@ use crate::config::dotenv::DotEnv;
 use crate::config::{self, Lookup};
 use crate::error::{Error, ErrorKind, Result};
 
-const VARIABLE: &str = "HOLDALL_SIGNING_KEY";
+/// The variable that has the secrets.
+pub const VARIABLE: &str = "HOLDALL_SIGNING_KEY";
 
 /// Signing keys, found when they are first used. Clones share what was found.
 ///

@@ -186,6 +186,8 @@ fn database_lost(error: &Error, found: &mut Vec<Problem>) -> Result<()> {
             Ok(())
         }
         ErrorKind::Busy | ErrorKind::Closed => Err(error.again()),
+        // Its values are nowhere else, and cannot be judged unread.
+        _ if error.is_disk_full() => Err(error.again()),
         _ => {
             found.push(Problem::new(ProblemKind::Unreadable, error.cause()).at(database()));
             Ok(())

@@ -141,6 +141,12 @@ fn index_lost(
             found.push(Problem::new(ProblemKind::IndexDamaged, error.cause()).at(folder));
         }
         ErrorKind::Busy | ErrorKind::Closed => return Err(error),
+        // It is a copy, and nothing is wrong with it: the files are read without it.
+        _ if error.is_disk_full() => {
+            let what = "the disk is full, so it cannot be opened";
+            let notice = Problem::new(ProblemKind::IndexBehind, what).at(folder);
+            found.push(Problem { remedy: "free some space".into(), ..notice });
+        }
         _ => found.push(Problem::new(ProblemKind::Unreadable, error.cause()).at(folder)),
     }
     Ok(false)
