@@ -97,12 +97,16 @@ async def test_a_bad_level_is_an_error(monkeypatch, logger):
 
 
 async def test_engine_events_reach_the_logger(monkeypatch, caplog, logger):
-    events = [(logging.WARNING, "holdall::blob", "the index was rebuilt")]
+    events = [
+        (logging.WARNING, "holdall::blob", "the index was rebuilt", {"bytes": 7, "name": "x"})
+    ]
     monkeypatch.setattr("holdall._logging.drain_logs", lambda: [events.pop()] if events else [])
     await BlobManager().exists("k")
     assert [(one.name, one.message) for one in caplog.records] == [
         ("holdall.blob", "the index was rebuilt")
     ]
+    # What a record has of its own stays.
+    assert caplog.records[0].bytes == 7
 
 
 def test_keys_are_shown_escaped_and_cut():

@@ -237,6 +237,23 @@ def test_a_file_that_may_not_grow_is_an_error_and_the_old_value_stands(tmp_path,
         assert "ulimit -f" in line
 
 
+def on_a_small_disk(program, folder):
+    """Runs it with a disk of 4 MB in that place, which nobody else sees."""
+    mount = 'mount -t tmpfs -o size=4m,mode=700 none "$0" 2> /dev/null || exit 99; exec "$@"'
+    try:
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", mount, folder, *program],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    if done.returncode == 99 or "unshare:" in done.stderr:
+        pytest.skip("this user may not mount a small disk")
+    return done
+
+
 def test_on_a_full_disk_a_save_is_an_error_and_the_old_value_stands(tmp_path):
     """With a disk of 4 MB, in a mount namespace of its own that ends with the program."""
     program = programs.command(
@@ -271,21 +288,79 @@ def test_on_a_full_disk_a_save_is_an_error_and_the_old_value_stands(tmp_path):
         """,
         tmp_path,
     )
-    mount = 'mount -t tmpfs -o size=4m,mode=700 none "$0" 2> /dev/null || exit 99; exec "$@"'
-    try:
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", mount, tmp_path, *program],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no unshare here")
-    if done.returncode == 99 or "unshare:" in done.stderr:
-        pytest.skip("this user may not mount a small disk")
+    done = on_a_small_disk(program, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 2
     for line in done.stdout.splitlines():
         assert line.startswith(f"{errno.ENOSPC} could not save ")
         assert "free some space" in line
         assert str(tmp_path) in line
+
+
+@pytest.mark.parametrize("face", ["sync", "awaited"])
+def test_on_a_full_disk_a_migration_stops_says_what_is_left_and_goes_on_later(tmp_path, face):
+    program = programs.command(
+        """
+        import asyncio, errno, os, sys
+        import holdall
+        from holdall import sync
+        from pydantic import BaseModel
+
+        class Model(BaseModel):
+            text: str
+            more: int = 0
+
+        disk, face = sys.argv[1:]
+        store = sync.BlobManager(disk + "/store")
+        store.save_many({f"p/{n:03}": {"text": "x" * 3000} for n in range(150)}, "pickle")
+        store.save_many({f"m/{n:03}": {"text": "x" * 3000} for n in range(150)}, "json")
+        store.close()
+
+        async def awaited(asked):
+            async with holdall.BlobManager(disk + "/store") as store:
+                return await store.migrate_all(**asked)
+
+        def migrate(asked):
+            if face == "awaited":
+                return asyncio.run(awaited(asked))
+            with sync.BlobManager(disk + "/store") as store:
+                return store.migrate_all(**asked)
+
+        for asked in (
+            {"to_format": "json", "prefix": "p/"},
+            {"model_class": Model, "prefix": "m/"},
+            {"to_format": "custom_json", "prefix": "p/"},
+        ):
+            with open(disk + "/ballast", "wb", buffering=0) as ballast:
+                try:
+                    while ballast.write(bytes(512)):
+                        pass
+                except OSError:
+                    pass
+            try:
+                migrate(asked)
+            except holdall.MigrationStoppedError as error:
+                assert isinstance(error, OSError) and error.errno == errno.ENOSPC
+                assert not error.report.failed, error.report
+                assert error.report.converted + error.left == 150, (error, error.report)
+                print(error)
+                converted = error.report.converted
+            else:
+                raise AssertionError("there was room")
+            os.remove(disk + "/ballast")
+            done = migrate(asked)
+            assert (done.converted, done.failed) == (150 - converted, {}), done
+        with sync.BlobManager(disk + "/store") as store:
+            assert store.verify().ok
+            assert store.load("p/149") == {"text": "x" * 3000}
+            assert store.load("m/149") == {"text": "x" * 3000, "more": 0}
+        """,
+        tmp_path,
+        face,
+    )
+    done = on_a_small_disk(program, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    for line in done.stdout.splitlines():
+        assert line.startswith("could not migrate the store: the disk is full"), line
+        assert "values were converted" in line and "are left; make room there" in line

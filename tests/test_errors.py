@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import errno
 import json
 import multiprocessing
 import pickle
@@ -29,6 +30,7 @@ BUILTINS = {
     "InvalidArgumentError": (ValueError,),
     "InvalidJSONError": (json.JSONDecodeError, errors.DeserializationError),
     "InvalidKeyError": (ValueError,),
+    "MigrationStoppedError": (errors.StorageIOError, OSError),
     "OptionError": (errors.InvalidArgumentError,),
     "PickleRefusedError": (errors.UntrustedPayloadError, PermissionError),
     "ReentrantLoadError": (RuntimeError,),
@@ -117,6 +119,17 @@ async def bad_key(blobs, _):
     await blobs.load("")
 
 
+async def no_room(blobs, _):
+    async def refuse(*_):
+        error = errors.StorageIOError("the disk is full")
+        error.errno = errno.ENOSPC
+        raise error
+
+    await blobs.save("k", [1], "pickle")
+    blobs._replace = refuse
+    await blobs.migrate_all("json")
+
+
 async def option(blobs, _):
     await blobs.save("k", 1, "json", custom_encoder=str)
 
@@ -195,6 +208,7 @@ RAISED = {
     "InvalidArgumentError": (argument, "k", "save"),
     "InvalidJSONError": (no_json, "k", "load"),
     "InvalidKeyError": (bad_key, "", "load"),
+    "MigrationStoppedError": (no_room, None, "migrate the store"),
     "OptionError": (option, "k", "save"),
     "PickleRefusedError": (walled, "k", "save"),
     "ReentrantLoadError": (reentrant, "k", "load"),

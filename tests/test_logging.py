@@ -241,7 +241,9 @@ async def test_a_key_in_a_field_of_an_event_is_on_one_line(tmp_path, caplog, mon
         await provoke(tmp_path / "store", NASTY)
     found = [record for record in caplog.records if record.name.startswith("holdall")]
     usual = set(vars(logging.makeLogRecord({})))
-    fields = [value for record in found for name, value in vars(record).items() if name not in usual]
+    fields = [
+        value for record in found for name, value in vars(record).items() if name not in usual
+    ]
     assert len(fields) > 50
     for value in fields:
         assert SECRET not in str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
 import subprocess
@@ -13,10 +14,14 @@ import pytest
 from pydantic import BaseModel
 
 from holdall import (
+    BatchError,
     BlobManager,
+    BlobNotFoundError,
     DeserializationError,
     InvalidArgumentError,
     SerializationError,
+    StorageIOError,
+    StorageManager,
     sync,
 )
 from holdall.testing import ManualClock
@@ -207,6 +212,146 @@ def test_without_await_it_is_the_same(folder):
         found = store.load("old", model_class=Recipe, upgrade=renamed, write_back=True)
         assert found == Recipe(name="soup")
         assert store.load("old")["name"] == "soup"
+
+
+async def test_a_migration_to_another_format_compresses_what_python_converts_too(folder):
+    async with BlobManager(folder) as store:
+        value = ["x" * 100] * 100
+        await store.save_many({str(number): value for number in range(20)}, "pickle")
+        done = await store.migrate_all("json", compression="zstd")
+        assert (done.converted, len(done.failed)) == (20, 0)
+        about = await store.metadata("7")
+        assert (about.format, about.compression) == ("json", "zstd")
+        assert await store.load("7") == value
+        await store.migrate_all("pickle")
+        assert (await store.metadata("7")).compression == "zstd", "each keeps its own"
+
+
+async def test_one_value_is_brought_to_another_format_compression_or_model(folder):
+    async with BlobManager(folder) as store:
+        await store.save("k", {"title": "soup", "text": "x" * 5_000}, "pickle", tags=("t",))
+        await store.save("k/below", {"title": "x"}, "pickle")
+        about = await store.migrate("k", compression="zstd")
+        assert (about.format, about.compression) == ("pickle", "zstd")
+        assert (await store.migrate("k", compression="zstd")).etag == about.etag
+        about = await store.migrate("k", "json")
+        assert (about.format, about.compression, about.tags) == ("json", "zstd", ("t",))
+        about = await store.migrate("k", "json", compression="none")
+        assert (about.format, about.compression) == ("json", None)
+        about = await store.migrate("k", model_class=Recipe, upgrade=renamed)
+        assert await store.load("k") == {"name": "soup", "minutes": 0}
+        again = await store.migrate("k", model_class=Recipe, upgrade=renamed)
+        assert again.etag == about.etag, "what is current was written again"
+        assert (await store.metadata("k/below")).format == "pickle"
+        for asked in ({}, {"to_format": "json", "model_class": Recipe}, {"upgrade": renamed}):
+            with pytest.raises(InvalidArgumentError):
+                await store.migrate("k", **asked)
+        with pytest.raises(BlobNotFoundError):
+            await store.migrate("none", compression="zstd")
+        await store.save("k", {"minutes": "many"})
+        with pytest.raises(DeserializationError):
+            await store.migrate("k", model_class=Recipe)
+
+
+async def test_many_values_of_an_older_model_are_upgraded_by_one_load(folder):
+    async with BlobManager(folder) as store:
+        await store.save_many({"a": {"title": "soup"}, "b": {"name": "tea"}, "bad": {"x": 1}})
+        load = {"model_class": Recipe, "upgrade": renamed}
+        with pytest.raises(BatchError) as error:
+            await store.load_many(["a", "b", "none", "bad"], **load)
+        found = {"a": Recipe(name="soup"), "b": Recipe(name="tea")}
+        assert (error.value.succeeded, list(error.value.errors)) == (found, ["bad"])
+        assert await store.load("a") == {"title": "soup"}
+        assert await store.load_many(["a", "b"], **load, write_back=True) == found
+        assert await store.load("a") == {"name": "soup", "minutes": 0}
+        assert await store.load("b") == {"name": "tea", "minutes": 0}
+        with pytest.raises(InvalidArgumentError, match="are for models"):
+            await store.load_many(["a"], upgrade=renamed)
+
+
+@pytest.mark.parametrize("face", ["awaited", "sync"])
+async def test_memory_holds_the_upgraded_model_and_the_disk_too_if_asked(folder, face):
+    kind = StorageManager if face == "awaited" else sync.StorageManager
+    storage, blobs = kind(folder), sync.BlobManager(folder)
+
+    async def get(*args, **options):
+        found = storage.get(*args, **options)
+        return await found if face == "awaited" else found
+
+    async def get_many(*args, **options):
+        found = storage.get_many(*args, **options)
+        return await found if face == "awaited" else found
+
+    calls = []
+
+    def upgrade(data):
+        calls.append(1)
+        return renamed(data)
+
+    load = {"model_class": Recipe, "upgrade": upgrade}
+    blobs.save_many({key: {"title": key} for key in "abc"})
+    with pytest.raises(DeserializationError):
+        await get("a", model_class=Recipe)
+    first = await get("a", **load)
+    assert first == Recipe(name="a")
+    assert await get("a", **load) is first
+    assert await get("a") is first
+    assert (len(calls), blobs.load("a")) == (1, {"title": "a"})
+    found = await get_many(["a", "b", "c"], **load, write_back=True)
+    assert found == {key: Recipe(name=key) for key in "abc"}
+    assert len(calls) == 3
+    assert blobs.load("b") == {"name": "b", "minutes": 0}
+    assert await get("b", model_class=Recipe) is found["b"], "what was written back is in memory"
+    blobs.save("d", {"title": "d"})
+    made = storage.get_or_set("d", lambda: 1 / 0, **load, write_back=True)
+    assert (await made if face == "awaited" else made) == Recipe(name="d")
+    assert blobs.load("d") == {"name": "d", "minutes": 0}
+    with pytest.raises(InvalidArgumentError, match="are for models"):
+        await get("a", upgrade=upgrade)
+    closing = storage.close()
+    if face == "awaited":
+        await closing
+
+
+async def test_a_load_that_cannot_write_back_gives_what_it_has_read(folder, caplog, monkeypatch):
+    async with BlobManager(folder) as store:
+        await store.save("old", {"title": "soup"})
+
+        async def refuse(*_):
+            error = StorageIOError("the disk is full")
+            error.errno = errno.ENOSPC
+            raise error
+
+        monkeypatch.setattr(store, "_replace", refuse)
+        found = await store.load("old", model_class=Recipe, upgrade=renamed, write_back=True)
+        assert found == Recipe(name="soup")
+        assert "was not written back: the disk is full" in caplog.text
+
+
+async def test_async_functions_that_nobody_would_await_are_refused(folder):
+    async def told(*_):
+        raise AssertionError
+
+    class Told:
+        async def __call__(self, *_):
+            raise AssertionError
+
+    async with BlobManager(folder) as store, StorageManager(folder) as storage:
+        await store.save("k", {"name": "x"})
+        for call in (
+            lambda: store.migrate_all("json", progress=told),
+            lambda: store.migrate_all("json", progress=Told()),
+            lambda: store.migrate_all(model_class=Recipe, upgrade=told),
+            lambda: store.migrate("k", model_class=Recipe, upgrade=told),
+            lambda: store.load("k", model_class=Recipe, upgrade=told),
+            lambda: store.load_many(["k"], model_class=Recipe, upgrade=told),
+            lambda: storage.get("k", model_class=Recipe, upgrade=told),
+            lambda: store.verify(progress=told),
+            lambda: store.repair(progress=told),
+            lambda: store.rotate_signing_key(progress=told),
+        ):
+            with pytest.raises(InvalidArgumentError, match="is an async function"):
+                await call()
 
 
 def test_the_command_line_has_python_convert_what_only_python_reads(folder):

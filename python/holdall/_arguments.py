@@ -197,16 +197,39 @@ def check_call(name: str, value: object, operation: str | None = None) -> None:
         raise wrong_type(name, value, "a function", operation)
 
 
-def check_upgrade(upgrade: object, write_back: object, model_class: object, key: str) -> None:
+def check_plain_call(name: str, value: object, operation: str) -> None:
+    """An argument that is called and not awaited, or left out."""
+    check_call(name, value, operation)
+    if value is None:
+        return
+    import inspect
+
+    called = getattr(value, "__call__", None)  # noqa: B004  # an object may have an async one
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called):
+        raise told(
+            InvalidArgumentError,
+            f"{name} is an async function, and nobody would await it",
+            "give a plain function, which may start a task",
+            operation=operation,
+        )
+
+
+def check_upgrade(
+    upgrade: object,
+    write_back: object,
+    model_class: object,
+    operation: str,
+    key: str | None = None,
+) -> None:
     """The arguments `upgrade` and `write_back` of a load, which need a model."""
-    check_call("upgrade", upgrade, "load")
-    check_flag("write_back", write_back, "load")
+    check_plain_call("upgrade", upgrade, operation)
+    check_flag("write_back", write_back, operation)
     if model_class is None:
         raise told(
             InvalidArgumentError,
             "upgrade= and write_back= are for models",
             "name the model with model_class=",
-            operation="load",
+            operation=operation,
             key=key,
         )
 

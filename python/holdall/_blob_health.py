@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdall._arguments import check_call, check_flag
+from holdall._arguments import check_flag, check_plain_call
 from holdall._blobs import BlobCore
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class BlobHealth(BlobCore):
             StoreVersionError: A later release made it.
             StoreBusyError: Another process has held a damaged key for too long.
         """
-        check_call("progress", progress, "verify")
+        check_plain_call("progress", progress, "verify")
         return _verified(await self._checked("verify", progress))
 
     async def repair(
@@ -57,7 +57,7 @@ class BlobHealth(BlobCore):
             StoreVersionError: A later release made it.
         """
         check_flag("dry_run", dry_run, "repair")
-        check_call("progress", progress, "repair")
+        check_plain_call("progress", progress, "repair")
         checkup = await self._checked("repair", progress)
         return _repaired(await self._wait(checkup.mend(dry_run)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdall._arguments import check_call, check_flag
+from holdall._arguments import check_flag, check_plain_call
 from holdall._blobs import BlobCore
 from holdall.errors import BatchError
 from holdall.types import KeyRotation
@@ -43,7 +43,7 @@ class BlobSigning(BlobCore):
                 and is needed until another call succeeds.
         """
         check_flag("old_key_is_lost", old_key_is_lost, _OPERATION)
-        check_call("progress", progress, _OPERATION)
+        check_plain_call("progress", progress, _OPERATION)
         store = await self._open(_OPERATION)
         rotation = await self._wait(store.rotation(old_key_is_lost))
         is_more, checked, resigned = True, 0, 0

@@ -11,6 +11,9 @@ from holdall.errors import ConfigurationError
 LOGGER: Final = logging.getLogger("holdall")
 LOGGER.addHandler(logging.NullHandler())
 
+_TAKEN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+"""Attributes that a record has of its own."""
+
 
 def configure(settings: Settings) -> None:
     """Sets this logger's level, if `LOG_LEVEL` or `LOG_DEBUG_ENABLED` is set, and tells the engine.
@@ -39,4 +42,5 @@ def forward() -> None:
     for level, target, message, fields in drain_logs():
         name = target.replace("::", ".")
         logger = logging.getLogger(name if name.startswith("holdall") else f"holdall.{name}")
-        logger.log(level, "%s", message, extra=fields)
+        extra = {field: given for field, given in fields.items() if field not in _TAKEN}
+        logger.log(level, "%s", message, extra=extra)

@@ -11,7 +11,10 @@ import json
 import signal
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdall.types import MigrationReport
 
 
 def _say(**what: Any) -> None:
@@ -21,6 +24,7 @@ def _say(**what: Any) -> None:
 async def migrate(request: dict[str, Any]) -> None:
     """Does what is asked, and tells."""
     from holdall import BlobManager, HoldallError
+    from holdall.errors import MigrationStoppedError
 
     counts = {"checked": 0, "converted": 0}
 
@@ -40,11 +44,18 @@ async def migrate(request: dict[str, Any]) -> None:
         except asyncio.CancelledError:
             _say(**counts, finished=False, failed={})
             return
+        except MigrationStoppedError as error:
+            _report(error.report, stopped=str(error.__cause__), left=error.left)
+            return
         except HoldallError as error:
             _say(error=str(error))
             return
+    _report(done)
+
+
+def _report(done: MigrationReport, **more: Any) -> None:
     failed = {key: str(error) for key, error in done.failed.items()}
-    _say(**{**done._asdict(), "failed": failed, "finished": True})
+    _say(**{**done._asdict(), "failed": failed, "finished": True, **more})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from holdall._arguments import (
     check_ttl,
     wrong_type,
 )
+from holdall._blob_upgrade import Model
 from holdall._cached import POLICIES
 from holdall._core import BlobMetadata, ConflictError, HoldallError, ManualClock, Tier
 from holdall._driver import AsyncDriver, Driver
@@ -221,16 +222,22 @@ class StorageCore:
         *,
         model_class: Any = None,
         copy: bool | None = None,
+        upgrade: Callable[[Any], Any] | None = None,
+        write_back: bool = False,
     ) -> Any:
         """`get` of what is no plain hit; `looked` says that this was found out just now."""
-        value = await self._get(check_key(key, "get"), model_class, looked)
+        check_key(key, "get")
+        model = Model.checked(model_class, upgrade, write_back, "get", key)
+        value = await self._get(key, model, looked)
         return default if value is MISSING else self._out(value, copy)
 
-    async def _get(self, key: str, model_class: Any, looked: bool = False) -> Any:
+    async def _get(self, key: str, model: Model, looked: bool = False) -> Any:
         """The value from memory, else from the disk; `MISSING` if there is none.
 
-        A look into memory that was counted already (`looked`) is not counted again.
+        A look into memory that was counted already (`looked`) is not counted again. What memory has
+        as the model asked for needs no upgrade.
         """
+        model_class = model.model_class
         tier = self._tier
         if tier is None:
             tier = await self._memory("get", key)
@@ -241,9 +248,7 @@ class StorageCore:
             observed = tier.observe(key)
 
             async def read() -> Any:
-                value, record = await self._blobs._read(
-                    key, None, {"model_class": model_class}, missing_ok=True
-                )
+                value, record = await self._blobs._read_model(key, None, model, missing_ok=True)
                 if record is not None:
                     tier.admit(key, _held(value, model_class), observed, record, DEFAULT)
                 return value
@@ -252,7 +257,8 @@ class StorageCore:
                 # Somebody writes: a read that began before that is not for those who come after.
                 value = await read()
             else:
-                flight = ("read", key, _identity(model_class), observed)
+                as_what = (_identity(model_class), _identity(model.upgrade), model.write_back)
+                flight = ("read", key, as_what, observed)
                 value = await self._driver.share(self._flights, flight, read)
         if value is MISSING and model_class is not None:
             # Memory alone may have it, as another type.
@@ -263,7 +269,7 @@ class StorageCore:
         return value
 
     async def _read_many(
-        self, tier: Tier, keys: list[str], model_class: Any, errors: dict[str, HoldallError]
+        self, tier: Tier, keys: list[str], model: Model, errors: dict[str, HoldallError]
     ) -> dict[str, Any]:
         """Reads what memory lacks, in one call of the engine, and admits it."""
         store = await self._blobs._open("get")
@@ -276,13 +282,13 @@ class StorageCore:
             try:
                 if isinstance(result, HoldallError):
                     raise result
-                data, record = result
-                options = {"model_class": model_class}
-                value = await self._blobs._decoded(data, record, options, "get")
+                value, record = await self._blobs._upgraded(
+                    result, model.options, model.write_back, "get"
+                )
             except HoldallError as error:
                 errors[key] = error
                 continue
-            tier.admit(key, _held(value, model_class), seen, record, DEFAULT)
+            tier.admit(key, _held(value, model.model_class), seen, record, DEFAULT)
             found[key] = value
         return found
 

@@ -14,12 +14,12 @@ from holdall._arguments import (
     check_tags,
     check_terms,
     check_ttl,
-    check_upgrade,
 )
 from holdall._blob_health import BlobHealth
 from holdall._blob_migration import BlobMigration
 from holdall._blob_signing import BlobSigning
 from holdall._blob_streams import BlobStreams
+from holdall._blob_upgrade import Model
 from holdall._blob_upkeep import described
 from holdall._blobs import named
 from holdall._core import BlobMetadata, BlobNotFoundError, HoldallError
@@ -273,7 +273,8 @@ class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
             upgrade: For `json` with `model_class`: turns the plain data of an older model into that
                 of the current one, before it is validated. Called at every load.
             write_back: Save the value as the model writes itself, if that is other than what is
-                stored and nobody has changed it meanwhile.
+                stored and nobody has changed it meanwhile. Where it cannot be saved, that is a
+                warning in the log, and the load gives what it has read.
 
         Raises:
             BlobNotFoundError: There is no value (a `FileNotFoundError` and a `KeyError`).
@@ -300,9 +301,9 @@ class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
         if model_class is not None or custom_decoder is not None:
             options = {"model_class": model_class, "custom_decoder": custom_decoder}
         if upgrade is not None or write_back is not False:
-            check_upgrade(upgrade, write_back, model_class, key)
-            options["upgrade"] = upgrade
-            return await self._upgraded(key, format, options, default, write_back)
+            model = Model.checked(model_class, upgrade, write_back, "load", key)
+            value, _ = await self._read_model(key, format, model, default is not MISSING)
+            return default if value is MISSING else value
         if self._store is not None:
             name = None if format is None else named(format, "load", key)
             found = self._store.cached(key, name)
@@ -318,8 +319,10 @@ class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
         *,
         model_class: Any = None,
         custom_decoder: Callable[[dict[str, Any]], Any] | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> dict[str, Any]:
-        """Reads several values; a missing one is left out.
+        """Reads several values, each as `load` would; a missing one is left out.
 
         Returns:
             What was found, in the order asked.
@@ -330,6 +333,8 @@ class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
         wanted = check_keys(keys, "load")
         check_call("custom_decoder", custom_decoder, "load")
         options = {"model_class": model_class, "custom_decoder": custom_decoder}
+        if Model.checked(model_class, upgrade, write_back, "load").upgrade is not None:
+            options["upgrade"] = upgrade
         name = None if format is None else named(format, "load", None)
         store = await self._open("load")
         found: dict[str, Any] = {}
@@ -342,7 +347,8 @@ class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
                     if isinstance(result, HoldallError):
                         raise result
                     if result is not None:
-                        found[key] = await self._decoded(*result, options, "load")
+                        value, _ = await self._upgraded(result, options, write_back, "load")
+                        found[key] = value
                 except HoldallError as error:
                     errors[key] = error
         if errors:

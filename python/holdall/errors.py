@@ -20,6 +20,7 @@ HoldallError(Exception)                    key, operation, path: what it was abo
 ├── BatchError                             some keys of a batch failed; the others are done
 ├── StoreBusyError                         (TimeoutError) another process holds the key too long
 ├── StorageIOError                         (OSError) no space, no permission, a failing disk
+│   └── MigrationStoppedError              there is no room for the rest of a migration
 ├── StoreVersionError                      (RuntimeError) the store is of a newer release
 ├── StorageDisabledError                   (RuntimeError) switched off by configuration
 └── StoreClosedError                       (RuntimeError) the manager was closed
@@ -31,9 +32,10 @@ holds a value, or a part of one.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdall._core import (
     BlobCorruptError,
@@ -52,6 +54,9 @@ from holdall._core import (
 )
 from holdall._messages import sentence
 
+if TYPE_CHECKING:
+    from holdall.types import MigrationReport
+
 __all__ = [
     "BatchError",
     "BlobCorruptError",
@@ -64,6 +69,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidJSONError",
     "InvalidKeyError",
+    "MigrationStoppedError",
     "OptionError",
     "PickleRefusedError",
     "ReentrantLoadError",
@@ -104,13 +110,18 @@ class _Told(HoldallError):
         return sentence(self.cause, self.remedy, operation=self.operation, key=self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self.cause, dict(self.__dict__))
+        attributes = dict(self.__dict__)
+        if isinstance(self, OSError):
+            # It keeps its number beside the other attributes.
+            attributes["errno"] = self.errno
+        return _rebuilt, (type(self), self.cause, attributes)
 
 
 def _rebuilt(kind: type[_Told], cause: str, attributes: dict[str, Any]) -> _Told:
     """An exception that came from another process."""
     error = kind.__new__(kind, cause)
-    error.__dict__.update(attributes)
+    for name, value in attributes.items():
+        setattr(error, name, value)
     return error
 
 
@@ -202,6 +213,41 @@ class BatchError(_Told):
         self.succeeded: dict[str, Any] = dict(succeeded)
         self.errors: dict[str, HoldallError] = dict(errors)
         self.__cause__ = first
+
+
+class MigrationStoppedError(_Told, StorageIOError):
+    """Nothing more can be written: the disk is full, or can only be read. What is done is done.
+
+    Every value is whole, the old one or the new one, and another call goes on from there.
+
+    Attributes:
+        report: What was done, a `holdall.types.MigrationReport`.
+        left: How many values are still to be looked at; `None` if they could not be counted.
+    """
+
+    def __init__(self, because: StorageIOError, report: MigrationReport, left: int | None) -> None:
+        """Makes the error from that of the value that found no room."""
+        words = {errno.EDQUOT: "the disk quota is used up"}
+        words[errno.EROFS] = "the file system is mounted read-only"
+        number = because.errno
+        cause = words.get(number or 0, "the disk is full")
+        place = "" if because.path is None else f" ({because.path})"
+        rest = "" if left is None else f", {left:,} are left"
+        remedy = "make room there, and migrate again, which goes on"
+        if number == errno.EROFS:
+            remedy = "have it mounted for writing, and migrate again, which goes on"
+        cause = f"{cause}{place}; {report.converted:,} values were converted{rest}"
+        super().__init__(cause, remedy, operation="migrate the store")
+        self.errno = number
+        self.path = because.path
+        self.report = report
+        self.left = left
+
+
+def is_full(error: object) -> bool:
+    """Whether no other value can be written either."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return isinstance(error, StorageIOError) and error.errno in full
 
 
 def during(error: HoldallError, operation: str, key: str | None) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from holdall._arguments import (
     check_call,
     check_key,
-    check_keys,
-    check_mapping,
     check_terms,
     check_ttl,
 )
+from holdall._blob_upgrade import PLAIN, Model
 from holdall._cached import AWAITS_NATIVELY
 from holdall._core import (
     BlobMetadata,
     ConflictError,
-    HoldallError,
     Tier,
     hot_get_or_else,
     hot_get_or_missing,
@@ -26,17 +24,18 @@ from holdall._core import (
 from holdall._keeping import OvertakenError, keeping, writing
 from holdall._loader import loaded
 from holdall._sentinels import DEFAULT, MISSING
-from holdall._tiers import Held, StorageCore, fits, hit, validated
-from holdall.errors import BatchError
+from holdall._storage_many import StorageMany
+from holdall._tiers import Held, fits, validated
 from holdall.types import Durability, Format, StorageStats, Ttl
 
 __all__ = ["StorageManager"]
 
 D = TypeVar("D")
 T = TypeVar("T")
+Upgrade: TypeAlias = Callable[[Any], Any]
 
 
-class StorageManager(StorageCore):
+class StorageManager(StorageMany):
     """Memory first, then disk: `await set(key, value)`, `await get(key)`.
 
     `set` writes to the disk, then keeps the caller's own object in memory, and `get` returns that
@@ -72,18 +71,46 @@ class StorageManager(StorageCore):
 
     @overload
     async def get(
-        self, key: str, default: None = None, *, model_class: type[T], copy: bool | None = None
+        self,
+        key: str,
+        default: None = None,
+        *,
+        model_class: type[T],
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T | None: ...
     @overload
     async def get(
-        self, key: str, default: D, *, model_class: type[T], copy: bool | None = None
+        self,
+        key: str,
+        default: D,
+        *,
+        model_class: type[T],
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T | D: ...
     @overload
     async def get(
-        self, key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any: ...
     async def get(
-        self, key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any:
         """The value, or `default` if there is none; a missing one is read once for all who ask.
 
@@ -99,8 +126,17 @@ class StorageManager(StorageCore):
         Raises:
             HoldallError: Reading failed, as `BlobManager.load` says.
         """
-        if self._hit is None or model_class is not None or copy is not None:
-            return await self._ordinary(False, key, default, model_class=model_class, copy=copy)
+        is_plain = model_class is None and copy is None and upgrade is None and not write_back
+        if self._hit is None or not is_plain:
+            return await self._ordinary(
+                False,
+                key,
+                default,
+                model_class=model_class,
+                copy=copy,
+                upgrade=upgrade,
+                write_back=write_back,
+            )
         value = self._hit(key)
         return value if value is not MISSING else await self._ordinary(True, key, default)
 
@@ -173,74 +209,6 @@ class StorageManager(StorageCore):
         self._admit(tier, key, kept, observed, record)
         return record
 
-    async def get_many(
-        self, keys: Iterable[str], *, model_class: Any = None, copy: bool | None = None
-    ) -> dict[str, Any]:
-        """What was found, in the order asked; what memory lacks is read from the disk together.
-
-        A load of one of the keys that is under way elsewhere is not waited for.
-
-        Raises:
-            BatchError: Some could not be read: `.errors` by key; `.succeeded` has the others.
-        """
-        wanted = check_keys(keys, "get")
-        tier = await self._memory("get")
-        found = {key: hit(tier.get, key, model_class) for key in wanted}
-        missing = [key for key, value in found.items() if value is MISSING]
-        errors: dict[str, HoldallError] = {}
-        if missing and self._on_disk:
-            found.update(await self._read_many(tier, missing, model_class, errors))
-        done = {key: self._out(value, copy) for key, value in found.items() if value is not MISSING}
-        if errors:
-            raise BatchError("get", done, errors)
-        return done
-
-    async def set_many(
-        self,
-        items: Mapping[str, Any],
-        *,
-        format: Format | None = None,
-        ttl: Ttl = DEFAULT,
-        tags: Iterable[str] = (),
-        custom_encoder: Callable[[Any], Any] | None = None,
-        durability: Durability | None = None,
-        copy: bool | None = None,
-    ) -> dict[str, BlobMetadata]:
-        """Writes several values, each as `set` would; the record of each key.
-
-        Raises:
-            BatchError: Some failed: `.errors` by key; `.succeeded` has the records of the others.
-        """
-        check_mapping("items", items, "set")
-        check_terms("set", custom_encoder, False, None, durability)
-        ttl = check_ttl(ttl, "set")
-        tier = await self._memory("set")
-        if not self._on_disk:
-            for key in items:
-                check_key(key, "set")
-            for key, value in items.items():
-                tier.pin(key, self._in(value, copy, key), ttl)
-            return {}
-        kept = {key: self._in(value, copy, key) for key, value in items.items()}
-        observed = {key: tier.observe(key) for key in items if _is_key(key)}
-        failed: BatchError | None = None
-        try:
-            records = await self._blobs.save_many(
-                items,
-                format,
-                ttl=ttl,
-                tags=tags,
-                custom_encoder=custom_encoder,
-                durability=durability,
-            )
-        except BatchError as error:
-            failed, records = error, error.succeeded
-        for key, record in records.items():
-            self._admit(tier, key, kept[key], observed[key], record)
-        if failed is not None:
-            raise failed
-        return records
-
     @overload
     async def get_or_set(
         self,
@@ -251,6 +219,8 @@ class StorageManager(StorageCore):
         format: Format | None = None,
         model_class: Any = None,
         copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T: ...
     @overload
     async def get_or_set(
@@ -262,6 +232,8 @@ class StorageManager(StorageCore):
         format: Format | None = None,
         model_class: Any = None,
         copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T: ...
     async def get_or_set(
         self,
@@ -272,6 +244,8 @@ class StorageManager(StorageCore):
         format: Format | None = None,
         model_class: Any = None,
         copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any:
         """The value; a missing one is loaded once for all who ask at the same time, and set.
 
@@ -287,6 +261,8 @@ class StorageManager(StorageCore):
             format: The format that a loaded value is written in; left out, chosen by type.
             model_class: As for `get`.
             copy: As for `get` and `set`.
+            upgrade: As for `get`.
+            write_back: As for `get`.
 
         Raises:
             ReentrantLoadError: The loader asks for the key that it loads.
@@ -294,13 +270,14 @@ class StorageManager(StorageCore):
         check_key(key, "get")
         check_call("loader", loader, "get")
         ttl = check_ttl(ttl, "set", key)
-        value = await self._get(key, model_class)
+        model = Model.checked(model_class, upgrade, write_back, "get", key)
+        value = await self._get(key, model)
         if value is MISSING:
             flight = ("make", key)
 
             async def load() -> Any:
                 # Who came a moment late finds what the load before has just brought.
-                found = await self._get(key, model_class)
+                found = await self._get(key, model)
                 if found is not MISSING:
                     return found
                 made = await loaded(loader, self._driver)
@@ -325,7 +302,7 @@ class StorageManager(StorageCore):
                 try:
                     record = await self.set(key, made, if_absent=absent, **terms)
                 except ConflictError:
-                    written = await self._get(key, None)
+                    written = await self._get(key, PLAIN)
                     if written is not MISSING:
                         return written
                     if not absent:
@@ -389,12 +366,3 @@ class StorageManager(StorageCore):
             self._tier = None
             self._made.clear()
         await self._blobs.close()
-
-
-def _is_key(key: object) -> bool:
-    """Whether an engine may be asked about it; `save_many` says what is wrong with the others."""
-    try:
-        check_key(key, "set")
-    except HoldallError:
-        return False
-    return True

@@ -22,6 +22,9 @@ __all__ = [
     "Eviction",
     "Format",
     "KeyRotation",
+    "MigrateAllOptions",
+    "MigrationOptions",
+    "MigrationReport",
     "Missing",
     "OnCorrupt",
     "Policy",
@@ -188,6 +191,24 @@ class StorageOptions(BlobOptions, total=False):
     policy: Policy
     copy: bool
     external_check: float
+
+
+class MigrationOptions(TypedDict, total=False):
+    """The arguments of `migrate` besides key and format."""
+
+    compression: Compression | Literal["none"] | None
+    model_class: Any
+    upgrade: Callable[[Any], Any] | None
+
+
+class MigrateAllOptions(MigrationOptions, total=False):
+    """The arguments of `migrate_all` besides the format."""
+
+    from_format: Format | None
+    prefix: str
+    tag: str | None
+    dry_run: bool
+    progress: Callable[[int, int], object] | None
 
 
 class SaveOptions(TypedDict, total=False):

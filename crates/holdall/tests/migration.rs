@@ -74,3 +74,19 @@ fn values_that_take_python_are_counted_and_named_step_by_step() {
     assert_eq!(named, expected);
     assert_eq!(migration.finish().foreign, VALUES);
 }
+
+#[test]
+fn with_a_format_to_come_from_only_values_of_that_one_are_counted() {
+    let (_dir, store) = filled();
+    for number in 0..10 {
+        store.save(&format!("json/{number}"), &number, Format::Json).expect("saved");
+        store
+            .save_parts(&format!("b/{number}"), Format::Bytes, vec![], <_>::default())
+            .expect("saved");
+    }
+    let asked = Migrate { from: Some(Format::String), ..to_json() };
+    let done = store.migrate(asked.clone(), |_| ()).expect("migrated");
+    assert_eq!((done.checked, done.converted, done.unchanged), (VALUES, VALUES, 0));
+    let again = store.migrate(asked, |_| ()).expect("migrated");
+    assert_eq!((again.checked, again.converted, again.unchanged), (0, 0, 0));
+}

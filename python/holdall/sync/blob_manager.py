@@ -15,7 +15,6 @@ from holdall.sync.streams import BlobReader, BlobWriter
 from holdall.types import (
     BlobStats,
     CleaningReport,
-    Compression,
     Durability,
     Format,
     KeyRotation,
@@ -28,7 +27,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from holdall.health import OnProgress, RepairReport, VerifyReport
-    from holdall.types import BlobOptions, SaveOneOptions, SaveOptions
+    from holdall.types import (
+        BlobOptions,
+        MigrateAllOptions,
+        MigrationOptions,
+        SaveOneOptions,
+        SaveOptions,
+    )
 
 __all__ = ["BlobManager"]
 
@@ -184,11 +189,18 @@ class BlobManager:
         *,
         model_class: Any = None,
         custom_decoder: Decoder | None = None,
+        upgrade: Callable[[Any], Any] | None = None,
+        write_back: bool = False,
     ) -> dict[str, Any]:
         """Reads several values; what was found, in the order asked."""
         return run(
             self._manager.load_many(
-                keys, format, model_class=model_class, custom_decoder=custom_decoder
+                keys,
+                format,
+                model_class=model_class,
+                custom_decoder=custom_decoder,
+                upgrade=upgrade,
+                write_back=write_back,
             )
         )
 
@@ -290,37 +302,17 @@ class BlobManager:
         """Writes the value of one key under another as well."""
         return run(self._manager.copy(source, target, overwrite=overwrite))
 
-    def migrate(self, key: str, to_format: Format) -> BlobMetadata:
-        """Writes a value anew in another format, unless somebody else changes it meanwhile."""
-        return run(self._manager.migrate(key, to_format))
+    def migrate(
+        self, key: str, to_format: Format | None = None, **options: Unpack[MigrationOptions]
+    ) -> BlobMetadata:
+        """Brings one value to another format, compression or model."""
+        return run(self._manager.migrate(key, to_format, **options))
 
     def migrate_all(
-        self,
-        to_format: Format | None = None,
-        *,
-        compression: Compression | Literal["none"] | None = None,
-        from_format: Format | None = None,
-        prefix: str = "",
-        tag: str | None = None,
-        model_class: Any = None,
-        upgrade: Callable[[Any], Any] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[int, int], object] | None = None,
+        self, to_format: Format | None = None, **options: Unpack[MigrateAllOptions]
     ) -> MigrationReport:
         """Brings all or some values to another format, compression or model."""
-        return run(
-            self._manager.migrate_all(
-                to_format,
-                compression=compression,
-                from_format=from_format,
-                prefix=prefix,
-                tag=tag,
-                model_class=model_class,
-                upgrade=upgrade,
-                dry_run=dry_run,
-                progress=progress,
-            )
-        )
+        return run(self._manager.migrate_all(to_format, **options))
 
     def evict(self, tag: str) -> int:
         """Removes the values that have a tag; how many."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, TypeVar, overload
 
 from holdall import storage_manager as _awaited
 from holdall._core import BlobMetadata
@@ -25,6 +25,7 @@ __all__ = ["StorageManager"]
 
 D = TypeVar("D")
 T = TypeVar("T")
+Upgrade: TypeAlias = Callable[[Any], Any]
 
 
 class Blocking(_awaited.StorageManager):
@@ -69,21 +70,58 @@ class StorageManager:
 
     @overload
     def get(
-        self, key: str, default: None = None, *, model_class: type[T], copy: bool | None = None
+        self,
+        key: str,
+        default: None = None,
+        *,
+        model_class: type[T],
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T | None: ...
     @overload
     def get(
-        self, key: str, default: D, *, model_class: type[T], copy: bool | None = None
+        self,
+        key: str,
+        default: D,
+        *,
+        model_class: type[T],
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T | D: ...
     @overload
     def get(
-        self, key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any: ...
     def get(
-        self, key: str, default: Any = None, *, model_class: Any = None, copy: bool | None = None
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> Any:
         """The value, or `default` if there is none."""
-        return run(self._manager.get(key, default, model_class=model_class, copy=copy))
+        return run(
+            self._manager.get(
+                key,
+                default,
+                model_class=model_class,
+                copy=copy,
+                upgrade=upgrade,
+                write_back=write_back,
+            )
+        )
 
     def set(
         self,
@@ -98,10 +136,20 @@ class StorageManager:
         return run(self._manager.set(key, value, format=format, copy=copy, **options))
 
     def get_many(
-        self, keys: Iterable[str], *, model_class: Any = None, copy: bool | None = None
+        self,
+        keys: Iterable[str],
+        *,
+        model_class: Any = None,
+        copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> dict[str, Any]:
         """What was found, in the order asked."""
-        return run(self._manager.get_many(keys, model_class=model_class, copy=copy))
+        return run(
+            self._manager.get_many(
+                keys, model_class=model_class, copy=copy, upgrade=upgrade, write_back=write_back
+            )
+        )
 
     def set_many(
         self,
@@ -123,11 +171,20 @@ class StorageManager:
         format: Format | None = None,
         model_class: Any = None,
         copy: bool | None = None,
+        upgrade: Upgrade | None = None,
+        write_back: bool = False,
     ) -> T:
         """The value; a missing one is loaded once for all threads that ask, and set."""
         return run(
             self._manager.get_or_set(
-                key, loader, ttl=ttl, format=format, model_class=model_class, copy=copy
+                key,
+                loader,
+                ttl=ttl,
+                format=format,
+                model_class=model_class,
+                copy=copy,
+                upgrade=upgrade,
+                write_back=write_back,
             )
         )
 

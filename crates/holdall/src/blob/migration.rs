@@ -33,11 +33,10 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    /// Whether a value has to be looked at: it is of the formats asked for, and not yet as it
-    /// should be.
-    fn wants(&self, about: &BlobMetadata) -> bool {
-        let record = about.record();
-        self.from.is_none_or(|from| from == record.format) && !self.is_done(record)
+    /// Whether it is about this value, by its key and format.
+    fn is_about(&self, about: &BlobMetadata) -> bool {
+        about.key.starts_with(&self.prefix)
+            && self.from.is_none_or(|from| from == about.record().format)
     }
 
     /// Whether it can be converted here.
@@ -175,7 +174,7 @@ impl Migration {
         while !is_over {
             let page = self.page(after.as_deref(), MOST_COUNTED)?;
             is_over = page.len() < MOST_COUNTED;
-            left += page.iter().filter(|one| self.is_met(one) && self.asked.wants(one)).count();
+            left += page.iter().filter(|one| self.is_open(one)).count();
             after = page.into_iter().next_back().map(|last| last.key);
         }
         Ok(left as u64)
@@ -188,8 +187,8 @@ impl Migration {
         }
     }
 
-    fn is_met(&self, about: &BlobMetadata) -> bool {
-        about.key.starts_with(&self.asked.prefix)
+    fn is_open(&self, about: &BlobMetadata) -> bool {
+        self.asked.is_about(about) && !self.asked.is_done(about.record())
     }
 
     /// What was done in all.
@@ -221,7 +220,7 @@ impl Migration {
         let mut ready = Vec::new();
         let mut bytes = 0;
         for about in page {
-            if self.is_met(&about) {
+            if self.asked.is_about(&about) {
                 self.done.checked += 1;
                 if let Some(one) = self.looked_at(&about) {
                     bytes += one.put.length();
@@ -241,8 +240,8 @@ impl Migration {
 
     /// What is to be placed for a value, if anything.
     fn looked_at(&mut self, about: &BlobMetadata) -> Option<Ready> {
-        if !self.asked.wants(about) {
-            self.done.unchanged += u64::from(self.asked.is_done(about.record()));
+        if self.asked.is_done(about.record()) {
+            self.done.unchanged += 1;
             return None;
         }
         if !self.asked.is_possible(about.record()) {
