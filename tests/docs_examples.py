@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -49,6 +51,22 @@ def examples(page: Path) -> Iterator[Example]:
         yield Example(str(page.relative_to(ROOT)), line, block[2], output)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leaves loggers and variables as they were."""
+    loggers = [logging.getLogger(name) for name in ("holdall", "holdall.operations")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    variables = dict(os.environ)
+    try:
+        yield
+    finally:
+        for logger, level, handlers in before:
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+        os.environ.clear()
+        os.environ.update(variables)
+
+
 def run(example: Example) -> str:
     """What the program prints."""
     # A module of its own, so that pickle finds the classes that the program defines.
@@ -57,7 +75,7 @@ def run(example: Example) -> str:
     printed = io.StringIO()
     sys.modules[module.__name__] = module
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed), undisturbed():
             exec(code, module.__dict__)
     finally:
         del sys.modules[module.__name__]
