@@ -94,9 +94,10 @@ def judge(damage: Damage, found: dict[str, Any] | str, report: Report) -> None:
         if damaged is not None:
             is_bad = is_bad or key != damaged
         elif outcome == "BlobNotFoundError":
-            # Damage to what all share may refuse a value, and must not deny it. But where the log
-            # of inline values is damaged, it ends for SQLite: what follows was never committed.
-            is_bad = is_bad or not (damage.file == LOG and key.startswith("inline/"))
+            # Damage to what all share may refuse a value, and must not deny it. But a copy of a
+            # log with more damage than one bit is taken as after a power cut: it ends there.
+            is_log = damage.file == LOG and key.startswith("inline/")
+            is_bad = is_bad or not (is_log and damage.mask.bit_count() != 1)
         if is_bad:
             report.findings.append(f"{damage}: {key[:20]!r} {outcome}")
     for name in ANSWERS:

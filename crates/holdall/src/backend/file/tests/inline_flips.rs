@@ -42,6 +42,16 @@ fn filled() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     (dir, database, whole)
 }
 
+/// The same with the first page of the index of the keys damaged.
+fn without_index() -> (tempfile::TempDir, FileBackend) {
+    let (dir, database, mut harmed) = filled();
+    let root = super::inline_damage::root(&database, "entry_key") as usize;
+    harmed[root * PAGE - 9] ^= 3;
+    fs::write(&database, &harmed).expect("harmed");
+    let backend = on(dir.path(), BELOW);
+    (dir, backend)
+}
+
 /// How many values are errors; each other one must be there and the right one, and none may be there
 /// that was removed.
 fn errors(dir: &Path, what: &str) -> usize {
@@ -101,12 +111,7 @@ fn damage_in_what_leads_to_the_values_costs_none_of_them() {
 
 #[test]
 fn a_key_whose_index_is_damaged_is_judged_by_all_rows() {
-    let (dir, database, whole) = filled();
-    let root = super::inline_damage::root(&database, "entry_key") as usize;
-    let mut harmed = whole;
-    harmed[root * PAGE - 9] ^= 3;
-    fs::write(&database, &harmed).expect("harmed");
-    let backend = on(dir.path(), BELOW);
+    let (_dir, backend) = without_index();
     let (there, gone) = (key(&name(1)), key(&name(VALUES)));
     let absent = |text: &str, key: &Key| {
         backend.put(Put { condition: Condition::Absent, ..put(key.as_str(), Format::Json, text) })
@@ -192,12 +197,7 @@ fn a_repair_of_a_damaged_index_leaves_every_value_that_a_load_finds() {
 
 #[test]
 fn an_older_inline_value_beside_a_file_does_not_come_back_when_that_is_deleted() {
-    let (dir, database, whole) = filled();
-    let root = super::inline_damage::root(&database, "entry_key") as usize;
-    let mut harmed = whole;
-    harmed[root * PAGE - 9] ^= 3;
-    fs::write(&database, &harmed).expect("harmed");
-    let backend = on(dir.path(), BELOW);
+    let (_dir, backend) = without_index();
     let key = key(&name(1));
     backend.put(put(key.as_str(), Format::Json, "new")).expect("a file");
     let error = backend.delete(&key, &Condition::Any, Durability::Process).expect_err("both");
