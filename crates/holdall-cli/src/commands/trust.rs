@@ -7,9 +7,9 @@ use holdall::clock::Clock;
 use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, SaveOptions, Trust as Level};
 use serde_json::json;
 
-use super::{Context, done};
+use super::Context;
 use crate::describe::pickle::Pickle;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{count, shown, style};
 use crate::store;
@@ -48,14 +48,14 @@ impl Trust {
         let any = store::open_with(options)?;
         let keys = if self.key.is_empty() { unsigned(&own)? } else { self.key.clone() };
         let signs = self.is_chosen() && !self.dry_run;
-        let (mut failed, mut signed) = (0, 0);
+        let (mut failed, mut odd, mut signed) = (Failed::default(), 0, 0);
         interrupt::listen();
         for key in keys.iter().take_while(|_| !interrupt::is_asked()) {
             let blob = any.load_bytes(key, None)?;
             let pickle = Pickle::read(&blob.payload);
             let format = blob.metadata.record().format;
             if !format.is_signed() {
-                failed += 1;
+                odd += 1;
                 let what = format!("{} is {format}, which nobody signs", shown(key));
                 if context.out.json {
                     context.out.object(&json!({"key": key, "what": what}))?;
@@ -72,7 +72,8 @@ impl Trust {
             };
             match result {
                 Ok(()) => signed += u64::from(self.is_chosen()),
-                Err(_) => failed += 1,
+                Err(error) if exit::is_final(&error) => return Err(error.into()),
+                Err(error) => *failed.count(&error) += 1,
             }
             if context.out.json {
                 context.out.object(&json!({
@@ -102,8 +103,11 @@ impl Trust {
         if interrupt::is_asked() {
             return Ok(Exit::Interrupted);
         }
-        let open = if self.is_chosen() { failed } else { keys.len() as u64 };
-        Ok(done(open))
+        Ok(match self.is_chosen() {
+            true if odd == 0 => failed.code(signed),
+            true => Exit::Findings,
+            false => super::done(keys.len() as u64),
+        })
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use holdall::{Format, SaveOptions};
 use rustix::process::geteuid;
 
 use crate::support::{Ran, Scratch, contents, ran};
@@ -215,6 +217,11 @@ fn a_store_of_another_user_refuses_every_change_with_one_code() {
     use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65_534;
     let scratch = with_files(Scratch::filled());
+    std::fs::write(scratch.path("store/p.pkl"), b"\x80\x04N.").expect("ours");
+    let store = scratch.blobs();
+    let soon = SaveOptions { ttl: Duration::from_millis(1).into(), ..SaveOptions::default() };
+    store.save_with("over", &1, Format::Json, soon).expect("saved");
+    store.close().expect("closed");
     for words in [&["ls"][..], &["stats"]] {
         // Listings have their index.
         scratch.good(words);
@@ -238,6 +245,8 @@ fn a_store_of_another_user_refuses_every_change_with_one_code() {
         &["evict", "red"],
         &["copy", "a/1", "c"],
         &["import", "files"],
+        &["expire"],
+        &["trust", "--key", "p"],
     ] {
         let mut command = scratch.command(words);
         if geteuid().is_root() {
