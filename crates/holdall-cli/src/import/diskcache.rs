@@ -124,13 +124,17 @@ fn entry(row: Row, folder: &Path, now: f64) -> Entry {
         (mode, _) => return Entry::Refused(key, format!("it is kept in the unknown mode {mode}")),
     };
     let ttl = row.expire_time.map(|end| end - now);
-    let tags = match row.tag {
-        Value::Text(tag) => vec![tag],
-        Value::Integer(tag) => vec![tag.to_string()],
-        _ => Vec::new(),
+    let (tag, has_tag) = match row.tag {
+        Value::Null => (None, false),
+        Value::Text(tag) => (Some(tag), true),
+        Value::Integer(tag) => (Some(tag.to_string()), true),
+        Value::Real(tag) => (pickle::float(tag), true),
+        Value::Blob(tag) => (String::from_utf8(tag).ok(), true),
     };
+    let lacks = (has_tag && tag.is_none()).then(|| "its tag, which is no text".to_owned());
+    let tags = Vec::from_iter(tag);
     let created = row.store_time.filter(|time| *time > 0.0).map(|time| (time * 1e3) as u64);
-    Item { ttl, tags, created, ..Item::new(key, format, payload) }.into()
+    Item { ttl, tags, created, lacks, ..Item::new(key, format, payload) }.into()
 }
 
 /// What a key is called that cannot be written.

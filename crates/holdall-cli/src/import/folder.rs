@@ -150,7 +150,8 @@ impl Folder {
         sidecar: Option<(&String, Result<Sidecar, String>)>,
         now: u64,
     ) -> Entry {
-        let payload = match std::fs::read(self.folder.join(&value.name)) {
+        let path = self.folder.join(&value.name);
+        let payload = match std::fs::read(&path) {
             Ok(payload) => payload,
             Err(error) => return Entry::Refused(value.name.clone(), told(error)),
         };
@@ -162,7 +163,7 @@ impl Folder {
                 if let Some(named) = sidecar.key.take().filter(|_| !self.keeps_endings) {
                     item.key = key_of(item.key, named);
                 }
-                sidecar.onto(item, now).map_or(Entry::Expired, Entry::from)
+                sidecar.onto(item, changed(&path, now), now).map_or(Entry::Expired, Entry::from)
             }
             Some((name, Err(what))) => {
                 item.lacks = Some(format!("what {name} says: {what}"));
@@ -170,6 +171,13 @@ impl Folder {
             }
         }
     }
+}
+
+/// When a file was last written to, milliseconds since 1970.
+fn changed(path: &Path, now: u64) -> u64 {
+    let time = path.metadata().and_then(|found| found.modified()).ok();
+    let since = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(now)
 }
 
 /// The key that a sidecar names, where the file could not be called so; one that lies deeper than its

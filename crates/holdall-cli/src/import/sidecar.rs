@@ -15,7 +15,8 @@ use super::Item;
 use crate::output::size;
 
 /// How such a file is called behind the key, or behind the name of the file with the value.
-const ENDINGS: [&str; 4] = [".meta", ".metadata", ".meta.json", ".metadata.json"];
+const ENDINGS: [&str; 6] =
+    [".meta", ".metadata", ".meta.json", ".metadata.json", "_meta.json", "_metadata.json"];
 /// Larger ones are not read, bytes.
 const LARGEST: u64 = 64 << 10;
 /// A number that is larger is of milliseconds, a smaller one of seconds: the year 5138.
@@ -28,8 +29,14 @@ pub(crate) struct Sidecar {
     pub(crate) format: Option<String>,
     /// Milliseconds since 1970.
     created: Option<u64>,
+    /// The same, of the last save.
+    updated: Option<u64>,
     /// The same, of the end of its life.
     expires: Option<u64>,
+    /// Its life from the last save on, milliseconds.
+    ttl: Option<u64>,
+    /// It ends, and when cannot be read.
+    is_end_unknown: bool,
     tags: Vec<String>,
     /// All the rest.
     note: Map<String, Value>,
@@ -60,51 +67,48 @@ impl Sidecar {
         Self::of(fields).ok_or_else(|| "it has nothing of what is known of a value".into())
     }
 
-    /// Takes the fields apart; `None` if none of them is one that is noted of a value.
+    /// Takes the fields apart; `None` if none of them is one that is noted of a value. What cannot be
+    /// understood stays among the notes.
     fn of(mut fields: Map<String, Value>) -> Option<Self> {
+        let mut found = Self::default();
         let mut is_one = false;
-        let mut take = |names: &[&str]| {
-            let found = names.iter().find_map(|name| fields.remove(*name))?;
+        let mut take = |names: &[&str], read: &mut dyn FnMut(&Value) -> bool| {
+            let name = names.iter().find(|name| fields.contains_key(**name));
+            let Some(name) = name else { return false };
             is_one = true;
-            Some(found).filter(|value| !value.is_null())
+            let is_understood =
+                fields.get(*name).is_none_or(|value| value.is_null() || read(value));
+            if is_understood {
+                fields.remove(*name);
+            }
+            !is_understood
         };
-        let text = |value: Value| value.as_str().map(str::to_owned);
-        let created = take(&["created_at", "created"]);
-        let updated = take(&["updated_at", "modified_at", "updated"]);
-        let (key, format) = (take(&["key"]).and_then(text), take(&["format"]).and_then(text));
-        let tags = take(&["tags"]);
-        let ttl = take(&["ttl"]).and_then(|ttl| ttl.as_f64());
-        let ends = take(&["expires_at", "expires"]);
-        // They tell what the store finds for itself.
-        take(&["size", "size_bytes"]);
+        take(&["key"], &mut |value| text(value, &mut found.key));
+        take(&["format"], &mut |value| text(value, &mut found.format));
+        take(&["created_at", "created"], &mut |value| time(value, &mut found.created));
+        take(&["tags"], &mut |value| tags(value, &mut found.tags));
+        found.is_end_unknown =
+            take(&["expires_at", "expires"], &mut |value| time(value, &mut found.expires));
+        found.is_end_unknown |= take(&["ttl"], &mut |value| life(value, &mut found.ttl));
+        // The store finds it for itself.
+        take(&["size", "size_bytes"], &mut |_| true);
+        // No store takes the time of a save that was not its own.
+        take(&["updated_at", "modified_at", "updated"], &mut |value| {
+            time(value, &mut found.updated);
+            false
+        });
         if !is_one {
             return None;
         }
-        let mut note = match fields.remove("metadata") {
+        found.note = match fields.remove("metadata") {
             Some(Value::Object(noted)) => noted,
             Some(Value::Null) | None => Map::new(),
             Some(other) => Map::from_iter([("metadata".to_owned(), other)]),
         };
-        let times = [&created, &updated].map(|time| time.as_ref().and_then(millis));
-        // A life is counted from the last save.
-        let begins = times[1].or(times[0]).unwrap_or(0);
-        let life = ttl.filter(|ttl| ttl.is_finite() && *ttl > 0.0 && begins > 0);
-        let expires = life.map(|ttl| begins.saturating_add((ttl * 1e3) as u64));
-        for (name, value) in fields.into_iter().chain(updated.map(|at| ("updated_at".into(), at))) {
-            note.entry(name).or_insert(value);
+        for (name, value) in fields {
+            found.note.entry(name).or_insert(value);
         }
-        Some(Self {
-            key,
-            format,
-            created: times[0],
-            expires: ends.as_ref().and_then(millis).or(expires),
-            tags: match tags {
-                Some(Value::Array(tags)) => tags.into_iter().filter_map(text).collect(),
-                Some(Value::String(tag)) => vec![tag],
-                _ => Vec::new(),
-            },
-            note,
-        })
+        Some(found)
     }
 
     /// Whether it says that the value is of this format. Several share the ending of a file.
@@ -119,23 +123,59 @@ impl Sidecar {
         }
     }
 
-    /// The value with what is known of it; `None` if its life is over at `now`, milliseconds.
-    pub(crate) fn onto(self, item: Item, now: u64) -> Option<Item> {
-        if self.expires.is_some_and(|end| end <= now) {
+    /// The value with what is known of it; `None` if its life is over at `now`. The file with the
+    /// value was changed at `changed`; both milliseconds.
+    pub(crate) fn onto(self, item: Item, changed: u64, now: u64) -> Option<Item> {
+        let begins = self.updated.or(self.created).unwrap_or(changed);
+        let expires = self.expires.or(self.ttl.map(|ttl| begins.saturating_add(ttl)));
+        if expires.is_some_and(|end| end <= now) {
             return None;
         }
         let format = self.named().filter(|named| named.suffix() == item.format.suffix());
-        let ttl = self.expires.map(|end| (end - now) as f64 / 1e3);
+        let unknown = "an end of its life, which is among its notes and cannot be understood";
         Some(Item {
             format: format.unwrap_or(item.format),
             created: self.created,
-            ttl,
+            ttl: expires.map(|end| (end - now) as f64 / 1e3),
             tags: self.tags,
             metadata: (!self.note.is_empty()).then_some(Value::Object(self.note)),
             has_sidecar: true,
+            lacks: self.is_end_unknown.then(|| unknown.to_owned()),
             ..item
         })
     }
+}
+
+fn text(value: &Value, to: &mut Option<String>) -> bool {
+    *to = value.as_str().map(str::to_owned);
+    to.is_some()
+}
+
+fn time(value: &Value, to: &mut Option<u64>) -> bool {
+    *to = millis(value);
+    to.is_some()
+}
+
+/// Seconds.
+fn life(value: &Value, to: &mut Option<u64>) -> bool {
+    let seconds = value.as_f64().filter(|seconds| *seconds > 0.0 && *seconds < MILLIS_FROM);
+    *to = seconds.map(|seconds| (seconds * 1e3) as u64);
+    to.is_some()
+}
+
+/// A list of texts, or one; a number is as good.
+fn tags(value: &Value, to: &mut Vec<String>) -> bool {
+    let tag = |value: &Value| match value {
+        Value::String(tag) => Some(tag.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let found = match value {
+        Value::Array(tags) => tags.iter().map(tag).collect::<Option<Vec<_>>>(),
+        other => tag(other).map(|tag| vec![tag]),
+    };
+    *to = found.unwrap_or_default();
+    !to.is_empty() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// A time as programs note it: seconds or milliseconds since 1970, or ISO 8601 with or without an
@@ -159,11 +199,13 @@ fn millis(value: &Value) -> Option<u64> {
     (Duration::from_millis(since) < Duration::from_secs(MILLIS_FROM as u64)).then_some(since)
 }
 
-/// Minutes of `+02:00` or `-0530`.
+/// Minutes of `+02:00`, `-0530` or `+02`.
 fn offset(text: &str) -> Option<i64> {
     let sign = if text.starts_with('-') { -1 } else { 1 };
     let digits = text.get(1..)?.replace(':', "");
-    let (hours, minutes) = digits.split_at_checked(2)?;
+    let is_one =
+        matches!(digits.len(), 2 | 4) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let (hours, minutes) = digits.split_at_checked(2).filter(|_| is_one)?;
     let minutes = if minutes.is_empty() { 0 } else { minutes.parse::<i64>().ok()? };
     Some(sign * (hours.parse::<i64>().ok()? * 60 + minutes))
 }
@@ -193,9 +235,15 @@ mod tests {
         }
         assert_eq!(millis(&json!(1_764_151_445)), at);
         assert_eq!(millis(&json!(1_764_151_445_000_u64)), at);
-        for hostile in
-            [json!("soon"), json!("2025-11-26T10:04:05+é"), json!(-1), json!(1e300), json!([])]
-        {
+        for hostile in [
+            json!("soon"),
+            json!("2025-11-26T10:04:05+é"),
+            json!("2025-11-26T10:04:05+02:9223372036854775807"),
+            json!("2025-11-26T10:04:05--2"),
+            json!(-1),
+            json!(1e300),
+            json!([]),
+        ] {
             assert_eq!(millis(&hostile), None, "{hostile}");
         }
     }
@@ -208,11 +256,31 @@ mod tests {
             "ttl": 60, "tags": ["a", 1, "b"], "metadata": {"by": "me"}, "version": 2
         }));
         let noted = noted.expect("it is one");
-        assert_eq!((noted.created, noted.expires), (Some(1_000_000), Some(2_060_000)));
-        assert_eq!(noted.tags, ["a", "b"]);
+        assert_eq!((noted.created, noted.updated), (Some(1_000_000), Some(2_000_000)));
+        assert_eq!((noted.ttl, noted.is_end_unknown), (Some(60_000), false));
+        assert_eq!(noted.tags, ["a", "1", "b"]);
         assert_eq!(
             Value::Object(noted.note),
             json!({"by": "me", "version": 2, "updated_at": 2_000})
         );
+    }
+
+    #[test]
+    fn a_life_without_a_time_of_the_save_begins_when_the_file_was_changed() {
+        let item = || Item::new("k".into(), Format::Json, Vec::new());
+        let noted = of(json!({"ttl": 60})).expect("it is one");
+        let alive = noted.clone().onto(item(), 1_000_000, 1_050_000).expect("ten seconds are left");
+        assert_eq!(alive.ttl, Some(10.0));
+        assert!(noted.onto(item(), 1_000_000, 1_060_000).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_understood_stays_among_the_notes() {
+        let odd =
+            json!({"created_at": "long ago", "expires_at": "never", "ttl": -1, "tags": {"a": 1}});
+        let noted = of(odd.clone()).expect("it is one");
+        assert!(noted.is_end_unknown && noted.tags.is_empty());
+        assert_eq!(Value::Object(noted.note), odd);
+        assert!(!of(json!({"ttl": null, "expires_at": null})).expect("it is one").is_end_unknown);
     }
 }

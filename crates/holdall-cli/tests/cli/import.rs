@@ -40,6 +40,8 @@ fn diskcache(scratch: &Scratch) {
     let row = |values: &[&dyn rusqlite::ToSql]| database.execute(insert, values).expect("inserted");
     row(params![&"text", 1, none, &"red", 1, None::<String>, &"hello"]);
     row(params![&"number", 1, none, None::<String>, 1, None::<String>, 12]);
+    row(params![&"tagged", 1, none, 2.5, 1, None::<String>, "1"]);
+    row(params![&"bytes", 1, none, &b"\xff".to_vec(), 1, None::<String>, "1"]);
     row(params![7, 1, 4e9, None::<String>, 1, None::<String>, &"int key"]);
     row(params![&"gone", 1, 1.0, None::<String>, 1, None::<String>, &"x"]);
     row(params![&"long", 1, none, None::<String>, 3, &"ab/1.val", None::<String>]);
@@ -61,7 +63,7 @@ fn a_diskcache_comes_over_with_its_times_and_tags_and_stays_as_it_is() {
     let ran = scratch.run(&["import", "cache", "--json"]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     let done = json(&ran.out);
-    assert_eq!((&done["kind"], &done["imported"]), (&"diskcache".into(), &7.into()));
+    assert_eq!((&done["kind"], &done["imported"]), (&"diskcache".into(), &9.into()));
     assert_eq!((&done["expired"], &done["untrusted"]), (&1.into(), &1.into()));
     assert_eq!(done["classes"]["datetime.date"], 1);
     let refused: Vec<_> = done["refused"].as_array().expect("a list").iter().collect();
@@ -71,14 +73,16 @@ fn a_diskcache_comes_over_with_its_times_and_tags_and_stays_as_it_is() {
     assert_eq!(contents(&scratch.path("cache")), before, "the source was changed");
     assert_eq!(
         scratch.good(&["ls"]),
-        "(\"it's\", 1, None, 2.5)\n7\narray\ndict\nlong\nnumber\ntext\n"
+        "(\"it's\", 1, None, 2.5)\n7\narray\nbytes\ndict\nlong\nnumber\ntagged\ntext\n"
     );
     assert_eq!(scratch.good(&["ls", "--tag", "red"]), "text\n");
+    assert_eq!(scratch.good(&["ls", "--tag", "2.5"]), "tagged\n");
+    assert_eq!(done["lacking"][0]["key"], "bytes", "{done}");
     assert_eq!(scratch.good(&["get", "long"]), "long text");
     assert!(json(&scratch.good(&["stat", "7", "--json"]))["expires_at"].is_string());
     // What is there is kept, and the rest goes on from there.
     let again = json(&scratch.run(&["import", "cache", "--json", "--trust-pickles"]).out);
-    assert_eq!((&again["imported"], &again["kept"]), (&1.into(), &7.into()));
+    assert_eq!((&again["imported"], &again["kept"]), (&1.into(), &9.into()));
 }
 
 #[test]

@@ -65,6 +65,8 @@ fn what_an_aiofiles_program_notes_of_a_value_comes_along() {
             // An object of the program's own, whatever it is called like.
             ("theme.json", "{}"),
             ("theme.meta.json", r#"{"colour": "red"}"#),
+            ("fresh.json", "1"),
+            ("fresh_metadata.json", r#"{"ttl": 3600}"#),
             ("users_42.json", "42"),
             ("users_42.meta", r#"{"key": "users/42", "format": "custom_json"}"#),
         ],
@@ -75,9 +77,9 @@ fn what_an_aiofiles_program_notes_of_a_value_comes_along() {
     let done = json(&ran.out);
     assert_eq!(
         (&done["imported"], &done["sidecars"], &done["expired"]),
-        (&5.into(), &3.into(), &1.into())
+        (&6.into(), &4.into(), &1.into())
     );
-    assert_eq!(scratch.good(&["ls"]), "k\ntheme\ntheme.meta\nu/1\nusers/42\n");
+    assert_eq!(scratch.good(&["ls"]), "fresh\nk\ntheme\ntheme.meta\nu/1\nusers/42\n");
     let about = json(&scratch.good(&["stat", "u/1", "--json"]));
     assert_eq!(about["created_at"], "2025-01-02T03:04:05.678Z");
     assert_eq!(about["tags"], serde_json::json!(["users", "new"]));
@@ -91,6 +93,7 @@ fn what_an_aiofiles_program_notes_of_a_value_comes_along() {
     assert_eq!(about["created_at"], "2025-01-02T03:04:05.000Z");
     let end = about["expires_at"].as_str().expect("it ends");
     assert!(end.starts_with("2099-12-31") || end.starts_with("2100-01-01"), "{end}");
+    assert!(json(&scratch.good(&["stat", "fresh", "--json"]))["expires_at"].is_string());
     assert_eq!(json(&scratch.good(&["stat", "users/42", "--json"]))["format"], "custom_json");
     assert_eq!(contents(&scratch.path("files")), before, "the source was changed");
 }
@@ -144,7 +147,7 @@ fn a_sidecar_that_is_hostile_or_broken_never_costs_the_value() {
     assert_eq!(done["imported"], 5);
     let lacking = listed(&done, "lacking");
     let keys: Vec<_> = lacking.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, ["deep", "large", "noted", "tags"], "{lacking:?}");
+    assert_eq!(keys, ["deep", "large", "noted", "tags", "times"], "{lacking:?}");
     assert_eq!(listed(&done, "refused")[0].0, "orphan.meta");
     assert_eq!(scratch.good(&["ls", "--tag", "good"]), "tags\n");
 }
