@@ -7,6 +7,9 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 
 def command(code: str, *args: object) -> list[str]:
@@ -64,3 +67,20 @@ def running(code: str, *args: object) -> Iterator[Program]:
             yield Program(process)
         finally:
             process.kill()
+
+
+def on_a_small_disk(program: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs it with a disk of 4 MB in that place, which nobody else sees."""
+    mount = 'mount -t tmpfs -o size=4m,mode=700 none "$0" 2> /dev/null || exit 99; exec "$@"'
+    try:
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", mount, folder, *program],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    if done.returncode == 99 or "unshare:" in done.stderr:
+        pytest.skip("this user may not mount a small disk")
+    return done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -237,23 +236,6 @@ def test_a_file_that_may_not_grow_is_an_error_and_the_old_value_stands(tmp_path,
         assert "ulimit -f" in line
 
 
-def on_a_small_disk(program, folder):
-    """Runs it with a disk of 4 MB in that place, which nobody else sees."""
-    mount = 'mount -t tmpfs -o size=4m,mode=700 none "$0" 2> /dev/null || exit 99; exec "$@"'
-    try:
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", mount, folder, *program],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no unshare here")
-    if done.returncode == 99 or "unshare:" in done.stderr:
-        pytest.skip("this user may not mount a small disk")
-    return done
-
-
 def test_on_a_full_disk_a_save_is_an_error_and_the_old_value_stands(tmp_path):
     """With a disk of 4 MB, in a mount namespace of its own that ends with the program."""
     program = programs.command(
@@ -288,7 +270,7 @@ def test_on_a_full_disk_a_save_is_an_error_and_the_old_value_stands(tmp_path):
         """,
         tmp_path,
     )
-    done = on_a_small_disk(program, tmp_path)
+    done = programs.on_a_small_disk(program, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 2
     for line in done.stdout.splitlines():
@@ -358,7 +340,7 @@ def test_on_a_full_disk_a_migration_stops_says_what_is_left_and_goes_on_later(tm
         tmp_path,
         face,
     )
-    done = on_a_small_disk(program, tmp_path)
+    done = programs.on_a_small_disk(program, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 3
     for line in done.stdout.splitlines():

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 import programs
-from holdall import BlobManager, StorageManager, sync
+from holdall import BlobManager, InvalidArgumentError, StorageManager, sync
 from holdall.testing import ManualClock
 from holdall.types import CleaningReport
 
@@ -137,3 +137,20 @@ def test_what_another_process_used_stays(folder):
         )
         assert blobs.clean_up().evicted == 1
         assert list(blobs.keys()) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_entries": True}, "max_entries is a whole number, not bool; give one or more, or"),
+        ({"max_entries": 0}, "max_entries=0 would keep nothing; give one or more, or None"),
+        ({"max_entries": -5}, "max_entries=-5 would keep nothing; give one or more, or None"),
+        ({"max_disk_bytes": 1.5}, "max_disk_bytes is a whole number, not float; give one or more"),
+        ({"clean_every": 0}, "clean_every=0 would do nothing else; give seconds above zero, or"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_limit_is_refused_with_what_can(folder, options, message):
+    with pytest.raises(InvalidArgumentError) as error:
+        BlobManager(folder, **options)
+    assert str(error.value).startswith(message)

@@ -149,14 +149,21 @@ def check_store_limits(
     max_entries: object, max_disk_bytes: object, eviction: object, clean_every: object
 ) -> None:
     """The options of a store that is to stay below a size."""
-    check_limits(max_entries=max_entries, max_disk_bytes=max_disk_bytes)
     for name, value in (("max_entries", max_entries), ("max_disk_bytes", max_disk_bytes)):
-        if value == 0:
-            cause = f"{name}=0 would keep nothing"
+        if value is None:
+            continue
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not isinstance(value, int) or not is_whole or value < 1:
+            cause = f"{name} is a whole number, not {type(value).__name__}"
+            if is_whole:
+                cause = f"{name}={value} would keep nothing"
             raise told(InvalidArgumentError, cause, "give one or more, or None for no limit")
     check_choice("eviction", eviction, EVICTIONS)
     if clean_every is not None:
         check_seconds("clean_every", clean_every)
+        if clean_every == 0:
+            cause = "clean_every=0 would do nothing else"
+            raise told(InvalidArgumentError, cause, "give seconds above zero, or None for never")
 
 
 def wrong_type(name: str, value: object, expected: str, operation: str | None) -> Exception:

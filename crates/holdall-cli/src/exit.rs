@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use holdall::{Error, ErrorKind};
-use rustix::io::Errno;
 
 use crate::output::{plain, style};
 use crate::words;
@@ -98,15 +97,6 @@ impl From<Error> for Failure {
         };
         Self::new(code_of(error.kind()), message)
     }
-}
-
-/// Whether an error on one value says that no other can be written either: the store as a whole is
-/// not to be used, or there is no room.
-pub(crate) fn is_final(error: &Error) -> bool {
-    const NOWHERE: [i32; 3] =
-        [Errno::NOSPC.raw_os_error(), Errno::DQUOT.raw_os_error(), Errno::ROFS.raw_os_error()];
-    matches!(error.kind(), ErrorKind::Version | ErrorKind::Disabled)
-        || error.os_error().is_some_and(|number| NOWHERE.contains(&number))
 }
 
 /// Values that could not be done, of many.

@@ -75,7 +75,8 @@ pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Resu
         bytes: (number(&last, "bytes_before"), number(&last, "bytes_after")),
         failed: failed.map(|(key, error)| (key.clone(), text(error))).collect(),
         is_interrupted: last["finished"] == false,
-        is_full: false,
+        stopped: last["stopped"].as_str().map(words::of),
+        left: last["left"].as_u64(),
     })
 }
 

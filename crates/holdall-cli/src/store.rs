@@ -1,9 +1,10 @@
 //! Which store a command is about, and its opening.
 
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 
 use holdall::config::Settings;
-use holdall::{BlobManager, BlobOptions, Limits};
+use holdall::{BlobManager, BlobOptions, Error, Limits};
 
 use crate::exit::{Exit, Failure};
 use crate::import;
@@ -24,7 +25,7 @@ pub(crate) fn open(folder: &Path) -> Result<BlobManager, Failure> {
 /// As [`open`], with options.
 pub(crate) fn open_with(options: BlobOptions) -> Result<BlobManager, Failure> {
     let folder = options.base_path.clone();
-    if !holds_store(&folder) {
+    if !find(&folder)? {
         let what = if folder.exists() { "holds no store" } else { "does not exist" };
         let loose = match has_values(&folder) {
             true => {
@@ -47,7 +48,7 @@ pub(crate) fn open_with(options: BlobOptions) -> Result<BlobManager, Failure> {
 /// when the first of them does.
 pub(crate) fn open_or_make(options: BlobOptions) -> Result<BlobManager, Failure> {
     let folder = &options.base_path;
-    if holds_store(folder) {
+    if find(folder)? {
         return open_with(options);
     }
     if folder.exists() && !folder.is_dir() {
@@ -69,7 +70,16 @@ fn has_values(folder: &Path) -> bool {
     entries.flatten().any(|entry| import::is_value(&entry.path()))
 }
 
-/// Whether a store was ever opened for writing in this folder.
+/// Whether a store was ever opened for writing in this folder; an error if this user may not look.
+pub(crate) fn find(folder: &Path) -> Result<bool, Error> {
+    match folder.join(".holdall").symlink_metadata() {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
+        Err(error) => Err(Error::io(error, folder).during("open the store")),
+    }
+}
+
+/// The same where it does not matter why there is none to be seen.
 pub(crate) fn holds_store(folder: &Path) -> bool {
-    folder.join(".holdall").symlink_metadata().is_ok_and(|found| found.is_dir())
+    find(folder).unwrap_or(false)
 }

@@ -51,6 +51,16 @@ pub(crate) fn told(error: &Error) -> String {
     format!("{before}{}", of(after))
 }
 
+/// The same in two: what is wrong, and what to do about it.
+pub(crate) fn told_apart(error: &Error) -> (String, Option<String>) {
+    let message = error.to_string();
+    let end = message.rfind(error.cause()).map_or(0, |start| start + error.cause().len());
+    match message[end..].split_once("; ") {
+        Some((place, remedy)) => (format!("{}{place}", &message[..end]), Some(of(remedy))),
+        None => (message, None),
+    }
+}
+
 /// The same for a message that was made elsewhere.
 pub(crate) fn of(message: &str) -> String {
     // A key is in quotation marks and ends at a colon; only what follows speaks.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::batch::{Batch, Placed};
-use crate::exit::{self, Exit, Failed, Failure, Outcome};
+use crate::exit::{Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{count, shown, size};
@@ -190,7 +190,7 @@ impl Done {
                     self.bytes += bytes;
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
-                Err(error) if exit::is_final(&error) => {
+                Err(error) if error.stops_all() => {
                     let before = count(self.copied, "value");
                     let so_far = format!("{before} came over, and another run goes on from there");
                     return Err(Failure::from(error).after(so_far));

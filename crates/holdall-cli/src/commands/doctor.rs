@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use holdall::config::Examined;
 use serde_json::json;
 
 use super::Context;
-use crate::doctor::{self, Finding, Level};
+use crate::doctor::{self, About, Finding, Level};
 use crate::exit::{Exit, Outcome};
 use crate::output::{count, style};
+use crate::store;
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -19,10 +21,10 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        // A bad variable is a finding here, and no reason to say nothing else.
-        let configured = context.folder_or(self.dir);
-        let folder = configured.unwrap_or_else(|_| PathBuf::from("tmp/storage"));
-        let findings = doctor::examine(&folder);
+        let configured = Examined::now();
+        let named = self.dir.or_else(|| context.named());
+        let about = About::new(&configured, named.as_deref());
+        let findings = doctor::examine(&about);
         for finding in &findings {
             if context.out.json {
                 context.out.object(&json!({
@@ -45,6 +47,9 @@ impl Doctor {
         match found.is_empty() {
             true => context.out.summary(format!("{0}all is well{0:#}", style::GOOD))?,
             false => context.out.summary(found)?,
+        }
+        if about.folder.is_some_and(|folder| store::find(folder).is_err()) {
+            return Ok(Exit::System);
         }
         let worst = findings.iter().map(|finding| finding.level).max();
         Ok(if worst >= Some(Level::Warning) { Exit::Findings } else { Exit::Success })

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
-use crate::exit::{self, Exit, Failed, Failure, Outcome};
+use crate::exit::{Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{count, shown};
 use crate::select::Filter;
@@ -43,7 +43,7 @@ impl Evict {
             let is_evicted = match result {
                 Ok(is_evicted) => is_evicted,
                 Err(error) if error.kind() == holdall::ErrorKind::Conflict => false,
-                Err(error) if exit::is_final(&error) => return Err(error.into()),
+                Err(error) if error.stops_all() => return Err(error.into()),
                 Err(error) => {
                     *failed.count(&error) += 1;
                     context.out.trouble(words::told(&error))?;

@@ -1,12 +1,14 @@
 //! `holdall migrate`: brings values to another format or compression, while the store is in use.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use holdall::format::Codec;
 use holdall::{BlobManager, Error, ErrorKind, Format, Migrate as Asked, MigrationReport};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::exit::{self, Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::output::{Output, count, size};
@@ -15,12 +17,18 @@ use crate::python;
 use crate::select::Filter;
 use crate::words;
 
+/// The most failures that are told one by one.
+const LISTED: usize = 20;
+
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   holdall migrate --to json --from pickle users/
   holdall migrate --compression zstd     what gets smaller by it
-  holdall migrate --to json --dry-run    what would be done, and what cannot be")]
+  holdall migrate --to json --dry-run    what would be done, and what cannot be
+
+Values of older models (pydantic, dataclasses) become current ones in Python, which has the models:
+  await BlobManager(\"DIR\").migrate_all(model_class=Model, upgrade=function)")]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub(crate) struct Migrate {
     #[command(flatten)]
@@ -52,8 +60,10 @@ pub(crate) struct Done {
     /// Keys and what is wrong with them.
     pub(crate) failed: Vec<(String, String)>,
     pub(crate) is_interrupted: bool,
-    /// It was given up, for nothing more can be written there.
-    pub(crate) is_full: bool,
+    /// Why it was given up: nothing more can be written there.
+    pub(crate) stopped: Option<String>,
+    /// How many were not looked at then, if they could be counted.
+    pub(crate) left: Option<u64>,
 }
 
 impl Done {
@@ -61,19 +71,23 @@ impl Done {
     fn add(&mut self, rest: Self) {
         self.converted += rest.converted;
         self.bytes = (self.bytes.0 + rest.bytes.0, self.bytes.1 + rest.bytes.1);
-        self.failed.extend(rest.failed);
+        // It has met again what had failed here.
+        let known: HashSet<String> = self.failed.iter().map(|(key, _)| key.clone()).collect();
+        self.failed.extend(rest.failed.into_iter().filter(|(key, _)| !known.contains(key)));
         self.is_interrupted = rest.is_interrupted;
+        (self.stopped, self.left) = (rest.stopped, rest.left);
     }
 }
 
 impl Migrate {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let blobs = context.open()?;
-        let total = self.filter.total(&blobs)?;
+        // How many are of that format is found out on the way.
+        let total = if self.from.is_none() { self.filter.total(&blobs)? } else { None };
         let begin = || Progress::begin("migrating", total, !context.out.quiet);
         let (mut done, foreign) = self.here(&blobs, begin())?;
         let mut without_python = None;
-        if foreign > 0 && !done.is_interrupted && !done.is_full {
+        if foreign > 0 && !done.is_interrupted && done.stopped.is_none() {
             // What is done already is passed over there.
             match python::migrate(&self.asked(), &context.folder()?, begin()) {
                 Ok(rest) => done.add(rest),
@@ -85,10 +99,10 @@ impl Migrate {
             }
         }
         tell(&done, self.dry_run, &mut context.out)?;
-        match (without_python, done.is_interrupted, done.is_full) {
+        match (without_python, done.is_interrupted, done.stopped) {
             (Some(failure), ..) => Err(failure),
             (_, true, _) => Ok(Exit::Interrupted),
-            (.., true) => Ok(Exit::System),
+            (.., Some(_)) => Ok(Exit::System),
             _ => Ok(super::done(done.failed.len() as u64)),
         }
     }
@@ -108,34 +122,30 @@ impl Migrate {
     fn here(&self, blobs: &BlobManager, mut bar: Progress) -> Result<(Done, u64), Failure> {
         let mut migration = blobs.migration(self.asked());
         let token = interrupt::listen();
-        let mut full = false;
         let outcome = token.run(|| -> holdall::Result<()> {
-            let mut is_more = true;
-            while is_more {
-                let failures = migration.so_far().failed.len();
-                is_more = migration.step()?;
-                let so_far = migration.so_far();
-                bar.at(so_far.checked, None);
-                full |= so_far.failed[failures..].iter().any(|(_, error)| exit::is_final(error));
-                if full {
-                    break;
-                }
+            while migration.step()? {
+                bar.at(migration.so_far().checked, None);
             }
             Ok(())
         });
         bar.finish();
-        let is_interrupted = match outcome {
-            Ok(()) => false,
-            Err(error) if error.kind() == ErrorKind::Cancelled => true,
+        let (mut is_interrupted, mut stopped, mut left) = (false, None, None);
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Cancelled => is_interrupted = true,
+            Err(error) if error.os_error().is_some() && error.stops_all() => {
+                stopped = Some(words::told(&error));
+                left = migration.left().ok();
+            }
             Err(error) => return Err(error.into()),
-        };
+        }
         let MigrationReport { checked, converted, unchanged, bytes, failed, foreign, .. } =
             migration.finish();
         blobs.close()?;
         let told = |(key, error): (String, Error)| (key, words::told(&error));
         let failed = failed.into_iter().map(told).collect();
         let done =
-            Done { checked, converted, unchanged, bytes, failed, is_interrupted, is_full: full };
+            Done { checked, converted, unchanged, bytes, failed, is_interrupted, stopped, left };
         Ok((done, foreign))
     }
 }
@@ -144,13 +154,14 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     if out.json {
         return out.document(&to_json(done, dry_run));
     }
-    // On a full disk the others say the same.
-    let listed = if done.is_full { 1 } else { 20 };
-    for (_, error) in done.failed.iter().take(listed) {
+    for (_, error) in done.failed.iter().take(LISTED) {
         out.trouble(error)?;
     }
-    if done.failed.len() > listed && !done.is_full {
-        out.trouble(format!("and {} more; --json has all", done.failed.len() - listed))?;
+    if done.failed.len() > LISTED {
+        out.trouble(format!("and {} more; --json has all", done.failed.len() - LISTED))?;
+    }
+    if let Some(why) = &done.stopped {
+        out.trouble(why)?;
     }
     let verb = if dry_run { "would convert" } else { "converted" };
     let (before, after) = (size(done.bytes.0), size(done.bytes.1));
@@ -167,8 +178,9 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     if done.is_interrupted {
         line += "; interrupted: run it again to go on";
     }
-    if done.is_full {
-        line += "; given up: make room and run it again to go on";
+    if done.stopped.is_some() {
+        let left = done.left.map_or("the rest".into(), |left| count(left, "value"));
+        line += &format!("; {left} left: make room and run it again, which goes on");
     }
     out.summary(line)
 }
@@ -184,5 +196,7 @@ fn to_json(done: &Done, dry_run: bool) -> Value {
         "bytes_after": done.bytes.1,
         "failed": failed.collect::<Vec<_>>(),
         "interrupted": done.is_interrupted,
+        "stopped": done.stopped,
+        "left": done.left,
     })
 }

@@ -80,6 +80,11 @@ impl Context {
         store::open(&self.folder()?)
     }
 
+    /// The folder that `--store` names.
+    pub(crate) fn named(&self) -> Option<std::path::PathBuf> {
+        self.folder.clone()
+    }
+
     /// The folder that was named behind the command, else that of the store.
     pub(crate) fn folder_or(
         &self,

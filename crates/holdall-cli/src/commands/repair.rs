@@ -7,7 +7,7 @@ use holdall::{Problem, RepairReport};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::verify::{examined, found, problem};
+use super::verify::{examined, found, listed, problem};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Output, count, style};
@@ -49,21 +49,19 @@ fn tell(done: &RepairReport, out: &mut Output) -> Result<(), Failure> {
         out.line(format!("the index {would}made anew from the files"))?;
     }
     for (verb, problems) in [("mended", &done.mended), ("swept", &done.swept)] {
-        for problem in problems {
-            out.line(format!("{would}{verb}  {}", about(problem, would.len() + verb.len() + 2)))?;
-        }
+        listed(problems, out, |problem| {
+            format!("{would}{verb}  {}", about(problem, would.len() + verb.len() + 2))
+        })?;
     }
-    for aside in &done.quarantined {
+    listed(&done.quarantined, out, |aside| {
         let right = would.len() + "set aside  ".len();
-        out.line(format!(
-            "{warning}{would}set aside{warning:#}  {}",
-            about(&aside.problem, right)
-        ))?;
-        out.line(format!("{:right$}-> {}", "", aside.folder.display()))?;
-    }
-    for problem in &done.kept {
-        out.line(format!("{warning}left as it is{warning:#}  {}", found(problem, 15)))?;
-    }
+        let text = about(&aside.problem, right);
+        let folder = aside.folder.display();
+        format!("{warning}{would}set aside{warning:#}  {text}\n{:right$}-> {folder}", "")
+    })?;
+    listed(&done.kept, out, |problem| {
+        format!("{warning}left as it is{warning:#}  {}", found(problem, 15))
+    })?;
     let changed = done.mended.len() + done.swept.len() + done.quarantined.len();
     let kept = count(done.kept.len() as u64, "problem");
     match (done.is_unchanged(), done.kept.is_empty()) {

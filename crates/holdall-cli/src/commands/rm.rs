@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
-use crate::exit::{self, Exit, Failed, Failure, Outcome};
+use crate::exit::{Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{count, shown};
 use crate::select::Filter;
@@ -61,7 +61,7 @@ impl Rm {
                     Ok(true) if self.dry_run => (&mut removed, "would be removed".to_owned()),
                     Ok(true) => (&mut removed, "removed".to_owned()),
                     Ok(false) => (&mut missing, format!("there is no value under {}", shown(key))),
-                    Err(error) if exit::is_final(&error) => return Err(error.into()),
+                    Err(error) if error.stops_all() => return Err(error.into()),
                     Err(error) => (failed.count(&error), words::told(&error)),
                 };
                 *count += 1;

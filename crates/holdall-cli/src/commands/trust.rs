@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::describe::pickle::Pickle;
-use crate::exit::{self, Exit, Failed, Failure, Outcome};
+use crate::exit::{Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{count, shown, style};
 use crate::store;
@@ -72,7 +72,7 @@ impl Trust {
             };
             match result {
                 Ok(()) => signed += u64::from(self.is_chosen()),
-                Err(error) if exit::is_final(&error) => return Err(error.into()),
+                Err(error) if error.stops_all() => return Err(error.into()),
                 Err(error) => *failed.count(&error) += 1,
             }
             if context.out.json {

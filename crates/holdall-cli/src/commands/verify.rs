@@ -10,9 +10,12 @@ use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
-use crate::output::{Output, count, shown, size, style};
+use crate::output::{Output, count, grouped, shown, size, style};
 use crate::store;
 use crate::words;
+
+/// How many of one sort a terminal shows; each takes three lines.
+const LISTED: usize = 20;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -48,12 +51,12 @@ pub(crate) fn examined(
 
 fn tell(report: &VerifyReport, out: &mut Output) -> Result<(), Failure> {
     let (error, warning, good) = (style::ERROR, style::WARNING, style::GOOD);
-    for problem in &report.problems {
-        out.line(format!("{error}damage{error:#}  {}", found(problem, 8)))?;
-    }
-    for notice in &report.notices {
-        out.line(format!("{warning}notice{warning:#}  {}", found(notice, 8)))?;
-    }
+    listed(&report.problems, out, |problem| {
+        format!("{error}damage{error:#}  {}", found(problem, 8))
+    })?;
+    listed(&report.notices, out, |notice| {
+        format!("{warning}notice{warning:#}  {}", found(notice, 8))
+    })?;
     let (values, bytes) = (count(report.checked, "value"), size(report.bytes));
     let seconds = report.seconds;
     match report.problems.len() as u64 {
@@ -65,6 +68,22 @@ fn tell(report: &VerifyReport, out: &mut Output) -> Result<(), Failure> {
                  see what `holdall repair --dry-run` would do"
             ))
         }
+    }
+}
+
+/// Lines about some things: on a terminal the first ones, and how many more there are.
+pub(crate) fn listed<T>(
+    things: &[T],
+    out: &mut Output,
+    line: impl Fn(&T) -> String,
+) -> Result<(), Failure> {
+    let most = if out.terminal { LISTED } else { usize::MAX };
+    for thing in things.iter().take(most) {
+        out.line(line(thing))?;
+    }
+    match things.len().saturating_sub(most) {
+        0 => Ok(()),
+        more => out.line(format!("and {} more (--json lists all)", grouped(more as u64))),
     }
 }
 

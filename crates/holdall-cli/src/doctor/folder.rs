@@ -1,6 +1,7 @@
 //! The folder: whether it is there, whose it is, and who may write to it.
 
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -9,23 +10,40 @@ use rustix::process::geteuid;
 
 use super::Findings;
 use crate::store;
+use crate::words;
+
+/// What to do where nothing can be seen.
+const REMEDY: &str = "run this as its owner, or give this user the right to read it";
 
 pub(super) fn examine(folder: &Path, findings: &mut Findings) {
     let shown = folder.display();
     let found = match folder.metadata() {
         Ok(found) => found,
-        Err(error) => {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return findings.error(format!("{shown}: permission denied"), REMEDY);
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let remedy = "name another with --store, or save a first value";
-            return findings.error(format!("{shown}: {error}"), remedy);
+            return findings.error(format!("{shown} does not exist"), remedy);
+        }
+        Err(error) => {
+            return findings.error(format!("{shown}: {error}"), "name another with --store");
         }
     };
     if !found.is_dir() {
         return findings.error(format!("{shown} is no folder"), "name another with --store");
     }
-    if !store::holds_store(folder) {
-        findings.notice(format!("{shown} holds no store yet"), "save a first value");
-    }
     owner(folder, &found, findings);
+    match store::find(folder) {
+        Ok(true) => {}
+        Ok(false) => {
+            findings.notice(format!("{shown} holds no store yet"), "save a first value");
+        }
+        Err(error) => {
+            let (what, _) = words::told_apart(&error);
+            return findings.error(what, REMEDY);
+        }
+    }
     if access(folder, Access::READ_OK | Access::EXEC_OK).is_err() {
         findings.error(format!("{shown} cannot be read"), "give this user the right to read it");
     } else if access(folder, Access::WRITE_OK).is_err() {

@@ -1,15 +1,13 @@
 //! What the system lets a process have.
 
-use std::path::Path;
-
 use rustix::process::{Resource, getrlimit};
 
-use super::Findings;
+use super::{About, Findings};
 
 /// Each manager of a store has a handful of files open, each transfer one or two.
 const FEW_FILES: u64 = 256;
 
-pub(super) fn examine(_: &Path, findings: &mut Findings) {
+pub(super) fn examine(_: &About<'_>, findings: &mut Findings) {
     match getrlimit(Resource::Nofile).current {
         Some(files) if files < FEW_FILES => findings.warning(
             format!("a process may open {files} files"),

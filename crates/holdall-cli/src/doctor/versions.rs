@@ -1,20 +1,16 @@
 //! Releases: of this program, and of the one that made the store.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use super::Findings;
+use super::{About, Findings};
 use crate::store;
 
 /// The layout that this release reads and writes.
 const LAYOUT: u64 = 1;
 
-pub(super) fn examine(folder: &Path, findings: &mut Findings) {
+pub(super) fn examine(about: &About<'_>, findings: &mut Findings) {
     findings.good(format!("this is holdall {}", env!("CARGO_PKG_VERSION")));
-    if !store::holds_store(folder) {
-        return;
-    }
+    let Some(folder) = about.folder.filter(|folder| store::holds_store(folder)) else { return };
     let path = folder.join(".holdall/store.json");
     let text = match std::fs::read(&path) {
         Ok(text) => text,

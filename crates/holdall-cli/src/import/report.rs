@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Kind;
 use crate::batch::Placed;
-use crate::exit::{self, Exit, Failed, Failure};
+use crate::exit::{Exit, Failed, Failure};
 use crate::output::{Output, count, shown, size};
 use crate::words;
 
@@ -54,7 +54,7 @@ impl Done {
                     self.bytes += size;
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
-                Err(error) if exit::is_final(&error) => return Err(error.into()),
+                Err(error) if error.stops_all() => return Err(error.into()),
                 Err(error) => {
                     *self.failed.count(&error) += 1;
                     self.refused.push((key, words::told(&error)));

@@ -78,7 +78,8 @@ impl Progress {
 
 fn style(is_bounded: bool) -> ProgressStyle {
     let template = match is_bounded {
-        true => "{msg} [{bar:30}] {human_pos}/{human_len}  {rate:.dim}  {eta} left",
+        // In 80 columns a "^C" that the terminal adds still fits.
+        true => "{msg} [{bar:20}] {human_pos}/{human_len}  {rate:.dim}  {eta} left",
         false => "{msg} {spinner} {human_pos}  {rate:.dim}  {elapsed}",
     };
     ProgressStyle::with_template(template)

@@ -2,10 +2,12 @@
 
 mod bad_input;
 mod commands;
+mod doctor;
 mod import;
 mod import_folder;
 mod import_kinds;
 mod interrupted;
 mod manners;
+mod others;
 mod support;
 mod terminal;
