@@ -111,6 +111,7 @@ type Open = unsafe extern "C" fn(
 pub(super) type Read =
     unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut c_void, c_int, i64) -> c_int;
 type Remove = unsafe extern "C" fn(*mut ffi::sqlite3_vfs, *const c_char, c_int) -> c_int;
+type Lock = unsafe extern "C" fn(*mut ffi::sqlite3_file, c_int, c_int, c_int) -> c_int;
 type Traits = unsafe extern "C" fn(*mut ffi::sqlite3_file) -> c_int;
 pub(super) type Write =
     unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int;
@@ -132,7 +133,10 @@ struct Above {
     read: Read,
     write: Write,
     traits: Traits,
+    lock: Lock,
     damage: Damage,
+    /// How often it was locked to write to it.
+    turns: Cell<u64>,
     /// Never `false` again: a database does not lose them while it is open.
     has_checksums: Cell<bool>,
 }
@@ -192,11 +196,13 @@ unsafe extern "C" fn open_file(
     // SAFETY: what SQLite has given us, which is what the layer below expects.
     let code = unsafe { (layer.open_below)(layer.below, name, file, flags, out_flags) };
     if code == ffi::SQLITE_OK && flags & ffi::SQLITE_OPEN_WAL != 0 {
-        // SAFETY: the name is a string; the file is open, and there is room as below.
+        // SAFETY: the name is the string that SQLite gives to the log of a database, whose file it has opened
+        // by us and closes after the log; the log is open, and there is room as below.
         unsafe {
             if let Some(path) = log::noted(name) {
+                let turns = &raw const above_of(ffi::sqlite3_database_file_object(name)).turns;
                 let place = file.byte_add(above((*layer.below).szOsFile)).cast::<log::Above>();
-                if !log::lay(file, place, path, layer.damage) {
+                if !log::lay(file, place, path, layer.damage, turns) {
                     return ffi::SQLITE_ERROR;
                 }
             }
@@ -210,8 +216,8 @@ unsafe extern "C" fn open_file(
     // below uses, and SQLite aligns files to 8 bytes.
     unsafe {
         let Some(below) = (*file).pMethods.as_ref() else { return ffi::SQLITE_ERROR };
-        let (Some(read), Some(write), Some(traits)) =
-            (below.xRead, below.xWrite, below.xDeviceCharacteristics)
+        let (Some(read), Some(write), Some(traits), Some(lock)) =
+            (below.xRead, below.xWrite, below.xDeviceCharacteristics, below.xShmLock)
         else {
             return ffi::SQLITE_ERROR;
         };
@@ -219,11 +225,12 @@ unsafe extern "C" fn open_file(
             xRead: Some(read_file),
             xWrite: Some(write_file),
             xDeviceCharacteristics: Some(traits_of_file),
+            xShmLock: Some(lock_file),
             ..*below
         };
-        let has_checksums = Cell::new(false);
+        let (turns, has_checksums, damage) = (Cell::new(0), Cell::new(false), layer.damage);
         let place = file.byte_add(above((*layer.below).szOsFile)).cast::<Above>();
-        place.write(Above { methods, read, write, traits, damage: layer.damage, has_checksums });
+        place.write(Above { methods, read, write, traits, lock, damage, turns, has_checksums });
         (*file).pMethods = &raw const (*place).methods;
     }
     code
@@ -343,6 +350,27 @@ unsafe extern "C" fn traits_of_file(file: *mut ffi::sqlite3_file) -> c_int {
     let traits = unsafe { (above_of(file).traits)(file) };
     // The part of a long key that lies in a page of its own would be read without its checksum.
     traits & !ffi::SQLITE_IOCAP_SUBPAGE_READ
+}
+
+/// # Safety
+/// As SQLite calls it: the file is open.
+unsafe extern "C" fn lock_file(
+    file: *mut ffi::sqlite3_file,
+    offset: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: as in `read_file`.
+    unsafe {
+        let above = above_of(file);
+        let code = (above.lock)(file, offset, count, flags);
+        let wanted = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_EXCLUSIVE;
+        // The first of the locks is that of who writes.
+        if code == ffi::SQLITE_OK && offset == 0 && flags & wanted == wanted {
+            above.turns.set(above.turns.get() + 1);
+        }
+        code
+    }
 }
 
 impl Above {

@@ -6,6 +6,8 @@
 
 use super::super::page::{PAGE, Page, checksum, code, flip};
 
+/// Checksums as they stand at the end of a head.
+pub(super) type Sums = [u8; 8];
 /// The beginning of a log.
 pub(super) type Head = [u8; 32];
 /// What stands before each page.
@@ -67,9 +69,10 @@ impl Chain {
         fits.then_some(self)
     }
 
-    /// Whether a note is of a frame of this log.
-    pub(super) fn has(&self, note: &Note) -> bool {
-        note.head[8..16] == self.salts
+    /// Whether a note is of the frame that follows here. One of another log, or of a commit that another
+    /// one has taken the place of, is not.
+    pub(super) fn is_followed_by(&self, note: &Note) -> bool {
+        note.head[8..16] == self.salts && note.before == self.stored()
     }
 
     /// Whether it begins with this head.
@@ -91,7 +94,7 @@ impl Chain {
         self.sums = [first, second];
     }
 
-    fn stored(&self) -> [u8; 8] {
+    fn stored(&self) -> Sums {
         let [first, second] = self.sums.map(u32::to_be_bytes);
         let mut stored = [0; 8];
         stored[..4].copy_from_slice(&first);
@@ -106,26 +109,35 @@ fn salts_of(head: &Head) -> [u8; 8] {
     salts
 }
 
-/// Whether two heads are of the same log. While a transaction writes pages a second time SQLite leaves zeros
-/// in the place of the random numbers, and of checksums that it will have to compute anew.
-pub(super) fn are_alike(one: &FrameHead, other: &FrameHead) -> bool {
-    let [one, other] = [one, other].map(|head| &head[8..16]);
-    one == other || one == [0; 8] || other == [0; 8]
+/// Where the checksums of what lies before a frame stand.
+pub(super) fn before(number: u32) -> u64 {
+    match number {
+        0 | 1 => HEAD as u64 - 8,
+        _ => HEAD as u64 + (u64::from(number) - 2) * FRAME as u64 + 16,
+    }
 }
 
-/// What is noted of a frame: its head, and a checksum and a code of its page.
+/// The checksums in the head of a frame.
+pub(super) fn sums_of(head: &FrameHead) -> Sums {
+    let mut sums = [0; 8];
+    sums.copy_from_slice(&head[16..]);
+    sums
+}
+
+/// What is noted of a frame: its head, a checksum and a code of its page, and the checksums before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) head: FrameHead,
     end: [u8; 8],
+    pub(super) before: Sums,
 }
 
 impl Note {
-    pub(super) const BYTES: usize = FRAME_HEAD + 8;
+    pub(super) const BYTES: usize = FRAME_HEAD + 16;
 
     /// Of a frame whose page is still to be written.
     pub(super) fn of(head: FrameHead) -> Self {
-        Self { head, end: [0; 8] }
+        Self { head, end: [0; 8], before: [0; 8] }
     }
 
     pub(super) fn set_page(&mut self, page: &Page) {
@@ -138,14 +150,16 @@ impl Note {
     pub(super) fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..FRAME_HEAD].copy_from_slice(&self.head);
-        bytes[FRAME_HEAD..].copy_from_slice(&self.end);
+        bytes[FRAME_HEAD..FRAME_HEAD + 8].copy_from_slice(&self.end);
+        bytes[FRAME_HEAD + 8..].copy_from_slice(&self.before);
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8; Self::BYTES]) -> Self {
         let mut note = Self::of([0; FRAME_HEAD]);
         note.head.copy_from_slice(&bytes[..FRAME_HEAD]);
-        note.end.copy_from_slice(&bytes[FRAME_HEAD..]);
+        note.end.copy_from_slice(&bytes[FRAME_HEAD..FRAME_HEAD + 8]);
+        note.before.copy_from_slice(&bytes[FRAME_HEAD + 8..]);
         note
     }
 

@@ -5,6 +5,7 @@
 mod frame;
 mod notes;
 
+use std::cell::Cell;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::mem::offset_of;
 use std::os::unix::ffi::OsStrExt as _;
@@ -33,6 +34,8 @@ pub(super) struct Above {
     size: Size,
     close: Close,
     damage: Damage,
+    /// How often the database of this log was locked to write to it; it is open as long as the log.
+    turns: *const Cell<u64>,
     notes: Notes,
 }
 
@@ -54,12 +57,14 @@ pub(super) unsafe fn noted(name: *const c_char) -> Option<PathBuf> {
 /// Puts our functions in the place of those of a log that the layer below has opened; whether it could.
 ///
 /// # Safety
-/// `file` is open, and at `place` there is room for [`Above`], aligned, until it is closed.
+/// `file` is open, and at `place` there is room for [`Above`], aligned, until it is closed; `turns` can be
+/// read until then.
 pub(super) unsafe fn lay(
     file: *mut ffi::sqlite3_file,
     place: *mut Above,
     log: PathBuf,
     damage: Damage,
+    turns: *const Cell<u64>,
 ) -> bool {
     // SAFETY: an open file has methods, which lie there as long as the process; the rest as the caller says.
     unsafe {
@@ -78,7 +83,7 @@ pub(super) unsafe fn lay(
             ..*below
         };
         let notes = Notes::of(log);
-        place.write(Above { methods, read, write, truncate, size, close, damage, notes });
+        place.write(Above { methods, read, write, truncate, size, close, damage, turns, notes });
         (*file).pMethods = &raw const (*place).methods;
     }
     true
@@ -130,8 +135,8 @@ unsafe extern "C" fn read_log(
     match above.notes.read(bytes, offset_in, size) {
         Found::PutRight => {
             tracing::warn!("a log of the database was damaged, and is put right by its notes");
-            // SAFETY: there are as many bytes as were read, and whoever reads a log from its beginning holds
-            // all of SQLite's locks on it.
+            // SAFETY: there are as many bytes as were read, and nobody else writes to a log while one reads it
+            // from its beginning; where it could only be opened for reading this is an error.
             unsafe { (above.write)(file, bytes.as_ptr().cast(), amount, offset) }
         }
         Found::Damaged if above.damage != Damage::Given => ffi::SQLITE_IOERR_DATA,
@@ -150,10 +155,15 @@ unsafe extern "C" fn write_log(
     // SAFETY: as in `read_log`.
     unsafe {
         let above = above_of(file);
+        let bytes = std::slice::from_raw_parts(from.cast::<u8>(), amount.max(0) as usize);
+        let (turn, read, place) = ((*above.turns).get(), above.read, offset.max(0) as u64);
+        above.notes.before_write(bytes.len(), place, turn, |sums, place| {
+            let into = sums.as_mut_ptr().cast::<c_void>();
+            read(file, into, sums.len() as c_int, place as i64) == ffi::SQLITE_OK
+        });
         let code = (above.write)(file, from, amount, offset);
         if code == ffi::SQLITE_OK {
-            let bytes = std::slice::from_raw_parts(from.cast::<u8>(), amount.max(0) as usize);
-            above.notes.wrote(bytes, offset.max(0) as u64);
+            above.notes.wrote(bytes, place);
         }
         code
     }

@@ -4,17 +4,17 @@
 //! was saved is a miss for that. After a power cut it says nothing: the disk may have either without the other.
 //! So notes are never flushed, and nothing depends on their being there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{
-    Chain, FRAME, FRAME_HEAD, FrameHead, HEAD, Head, Note, are_alike, frame_at, frames_in,
-    is_commit,
+    Chain, FRAME, FRAME_HEAD, FrameHead, HEAD, Head, Note, Sums, before, frame_at, frames_in,
+    is_commit, sums_of,
 };
 use crate::clock::Clock;
 use crate::index::sqlite::page::Page;
@@ -43,92 +43,145 @@ pub(super) enum Found {
 pub(super) struct Notes {
     log: PathBuf,
     path: PathBuf,
-    /// What is written: the frames of one transaction, one after the other.
-    first: u32,
-    written: Vec<Note>,
-    are_noted: bool,
-    /// What is read from the beginning: the next frame, and the checksums so far.
-    reading: Option<(u32, Chain)>,
     file: Option<File>,
+    written: Written,
+    reading: Option<Reading>,
+}
+
+/// The frames that one transaction has written, one after the other.
+#[derive(Debug, Default)]
+struct Written {
+    /// Which time that this connection may write it is.
+    turn: u64,
+    first: u32,
+    before: Sums,
+    notes: Vec<Note>,
+    /// The frame whose page comes next.
+    at: Option<u32>,
+    /// A page was written again without its head, which will be: until then the checksums are wrong.
+    has_old_heads: bool,
+    is_committed: bool,
+}
+
+/// How far a log that somebody has left was read.
+#[derive(Debug)]
+struct Reading {
+    chain: Chain,
+    /// The frames that were read, and those that there are.
+    read: u32,
+    frames: u64,
 }
 
 impl Notes {
     pub(super) fn of(log: PathBuf) -> Self {
         let path = beside(&log);
-        let written = Vec::new();
-        Self { log, path, first: 1, written, are_noted: true, reading: None, file: None }
+        Self { log, path, file: None, written: Written::default(), reading: None }
     }
 
-    /// Notes what SQLite has written into the log. Without the notes nothing is lost, so an error of the
-    /// system is only told in the program's log.
+    /// Forgets what is about to be overwritten: before, for what is half written is no damage. `turn` is
+    /// another number in each transaction, and `read` reads from the log.
+    ///
+    /// Without notes nothing is lost, so an error of the system is only told in the program's log.
+    pub(super) fn before_write(
+        &mut self,
+        bytes: usize,
+        offset: u64,
+        turn: u64,
+        read: impl FnOnce(&mut Sums, u64) -> bool,
+    ) {
+        self.reading = None;
+        let Some((number, 0)) = frame_at(offset) else { return };
+        if bytes != FRAME_HEAD || (self.written.turn == turn && !self.written.notes.is_empty()) {
+            return;
+        }
+        self.written = Written { turn, first: number, ..Written::default() };
+        let known = read(&mut self.written.before, before(number)) && self.cut(number).is_ok();
+        if !known {
+            tracing::debug!("a commit to the log of the database has no notes");
+            self.forget();
+        }
+    }
+
+    /// Removes the notes of a frame and of those behind it.
+    fn cut(&mut self, number: u32) -> io::Result<()> {
+        let mut found = self.file()?.metadata()?;
+        if found.nlink() == 0 {
+            // The log was the last one's to close, and is another one by now.
+            self.file = None;
+            found = self.file()?.metadata()?;
+        }
+        if found.len() > place(number) { self.file()?.set_len(place(number)) } else { Ok(()) }
+    }
+
+    /// Notes what SQLite has written into the log.
     pub(super) fn wrote(&mut self, bytes: &[u8], offset: u64) {
-        let noted = if let (0, Ok(head)) = (offset, bytes.try_into()) {
-            self.begin(head)
-        } else if let (Some((number, 0)), Ok(head)) = (frame_at(offset), bytes.try_into()) {
-            self.wrote_head(number, head)
-        } else if let (Some((number, FRAME_HEAD)), Ok(page)) = (frame_at(offset), bytes.try_into())
-        {
-            self.wrote_page(number, page)
-        } else {
-            Ok(())
+        let noted = match frame_at(offset) {
+            None => match bytes.try_into() {
+                Ok(head) => self.begin(head),
+                Err(_) => Ok(()),
+            },
+            Some((number, within)) => match (within, bytes.try_into(), bytes.try_into()) {
+                (0, Ok(head), _) => self.wrote_head(number, head),
+                (FRAME_HEAD, _, Ok(page)) => self.wrote_page(number, page),
+                _ => Ok(()),
+            },
         };
         if let Err(error) = noted {
-            tracing::debug!("a log of the database has no notes: {error}");
+            tracing::debug!("a commit to the log of the database has no notes: {error}");
             self.forget();
         }
     }
 
     fn begin(&mut self, head: &Head) -> io::Result<()> {
-        self.written.clear();
-        self.are_noted = true;
+        self.written = Written { turn: self.written.turn, ..Written::default() };
         let begin = begin(head, origin(&self.log));
         self.file()?.write_all_at(&begin, 0)
     }
 
     fn wrote_head(&mut self, number: u32, head: FrameHead) -> io::Result<()> {
-        let at = number.wrapping_sub(self.first) as usize;
-        if let Some(note) = self.written.get_mut(at).filter(|note| are_alike(&note.head, &head)) {
-            // Its page was written again, or a commit that failed is tried again.
+        let Written { first, notes, at, has_old_heads, is_committed, .. } = &mut self.written;
+        let place = number.wrapping_sub(*first) as usize;
+        if *is_committed {
+            // Only heads are written again after the last page.
+            let Some(note) = notes.get_mut(place) else { return Ok(()) };
             note.head = head;
-            self.are_noted = false;
-            let has_all = is_commit(&head) && at + 1 == self.written.len();
-            return if has_all { self.note_all() } else { Ok(()) };
+            *has_old_heads &= place + 1 < notes.len();
+            return if *has_old_heads { Ok(()) } else { self.note_all() };
         }
-        let is_next = at == self.written.len();
-        if self.are_noted || !is_next {
-            // What lies there is of a log before, or of a transaction that was rolled back; behind the last
-            // note of our own there is none.
-            let (known, is_last) = (place(number), is_next && at > 0);
-            self.written.clear();
-            self.first = number;
-            let file = self.file()?;
-            if !is_last && file.metadata()?.len() > known {
-                file.set_len(known)?;
-            }
+        *at = Some(number);
+        // What followed was given up.
+        notes.truncate(place);
+        if place == notes.len() {
+            notes.push(Note::of(head));
         }
-        self.are_noted = false;
-        self.written.push(Note::of(head));
         Ok(())
     }
 
     fn wrote_page(&mut self, number: u32, page: &Page) -> io::Result<()> {
-        let at = number.wrapping_sub(self.first) as usize;
-        let Some(note) = self.written.get_mut(at) else { return Ok(()) };
+        let Written { first, notes, at, has_old_heads, is_committed, .. } = &mut self.written;
+        let place = number.wrapping_sub(*first) as usize;
+        let Some(note) = notes.get_mut(place) else { return Ok(()) };
         note.set_page(page);
-        if is_commit(&note.head) {
-            self.written.truncate(at + 1);
-            return self.note_all();
+        if at.take() != Some(number) {
+            *has_old_heads = true;
+        } else if is_commit(&note.head) {
+            *is_committed = true;
+            notes.truncate(place + 1);
+            return if *has_old_heads { Ok(()) } else { self.note_all() };
         }
         Ok(())
     }
 
     fn note_all(&mut self) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(self.written.len() * Note::BYTES);
-        for note in &self.written {
+        let Written { first, before, notes, .. } = &mut self.written;
+        let mut bytes = Vec::with_capacity(notes.len() * Note::BYTES);
+        let mut sums = *before;
+        for note in notes {
+            note.before = sums;
+            sums = sums_of(&note.head);
             bytes.extend_from_slice(&note.encode());
         }
-        self.are_noted = true;
-        let at = place(self.first);
+        let at = place(*first);
         self.file()?.write_all_at(&bytes, at)
     }
 
@@ -140,69 +193,86 @@ impl Notes {
         }
         let Ok(frame) = read.try_into() else { return Found::AsItIs };
         match (self.reading.take(), frame_at(offset)) {
-            (Some((next, chain)), Some((number, 0))) if number == next => {
-                self.read_frame(frame, number, chain)
+            (Some(reading), Some((number, 0))) if number == reading.read + 1 => {
+                self.read_frame(frame, reading)
             }
             _ => Found::AsItIs,
         }
     }
 
     fn read_head(&mut self, head: &mut Head, bytes: u64) -> Found {
-        let noted = self.noted_head();
         let mut found = Found::AsItIs;
         let chain = Chain::begin(head).or_else(|| {
-            let (noted, _) = noted?;
+            let (noted, _) = self.noted_head()?;
             *head = noted;
             found = Found::PutRight;
             Chain::begin(&noted)
         });
-        self.reading = chain.map(|chain| (1, chain));
-        let (Some(chain), Some((noted, true))) = (chain, noted) else { return found };
-        let frames = frames_in(bytes);
-        let is_cut = noted == *head
-            && u32::try_from(frames + 1)
-                .is_ok_and(|next| self.note(next).is_some_and(|note| chain.has(&note)));
-        if is_cut { Found::Damaged } else { found }
+        let Some(chain) = chain else { return found };
+        let reading = Reading { chain, read: 0, frames: frames_in(bytes) };
+        if self.is_cut(&reading) {
+            return Found::Damaged;
+        }
+        self.reading = Some(reading);
+        found
     }
 
-    fn read_frame(&mut self, frame: &mut [u8; FRAME], number: u32, chain: Chain) -> Found {
-        if let Some(chain) = chain.with(frame) {
-            self.reading = Some((number + 1, chain));
-            return Found::AsItIs;
-        }
-        let Some(note) = self.note(number).filter(|note| chain.has(note)) else {
-            return Found::AsItIs;
-        };
-        if let Some(right) = note.put_right(frame)
-            && let Some(chain) = chain.with(&right)
-        {
+    fn read_frame(&mut self, frame: &mut [u8; FRAME], reading: Reading) -> Found {
+        let Reading { chain, read, frames } = reading;
+        let mut found = Found::AsItIs;
+        let with = chain.with(frame).or_else(|| {
+            let note = self.note(read + 1).filter(|note| chain.is_followed_by(note))?;
+            found = Found::Damaged;
+            let right = note.put_right(frame)?;
+            let with = chain.with(&right)?;
             *frame = right;
-            self.reading = Some((number + 1, chain));
-            return Found::PutRight;
-        }
-        match self.noted_head() {
-            Some((head, true)) if chain.is_of(&head) => Found::Damaged,
-            _ => {
-                tracing::warn!(
-                    path = %self.log.display(),
-                    "a log of the database ends before what was written last, as after a power cut"
-                );
-                Found::AsItIs
+            found = Found::PutRight;
+            Some(with)
+        });
+        if let Some(chain) = with {
+            let reading = Reading { chain, read: read + 1, frames };
+            if self.is_cut(&reading) {
+                return Found::Damaged;
             }
+            self.reading = Some(reading);
+            return found;
         }
+        if found == Found::Damaged && !self.is_of_this_file(&chain) {
+            tracing::warn!(
+                path = %self.log.display(),
+                "a log of the database ends before what was written last, as after a power cut"
+            );
+            return Found::AsItIs;
+        }
+        found
+    }
+
+    /// Whether all frames that are there were read, and another one was written.
+    fn is_cut(&self, reading: &Reading) -> bool {
+        u64::from(reading.read) == reading.frames
+            && self.note(reading.read + 1).is_some_and(|note| reading.chain.is_followed_by(&note))
+            && self.is_of_this_file(&reading.chain)
     }
 
     /// Whether a log that has no frames had some before.
     pub(super) fn lacks_all(&self) -> bool {
-        matches!(self.noted_head(), Some((head, true)) if self.note(1).is_some_and(|note| {
-            Chain::begin(&head).is_some_and(|chain| chain.has(&note))
-        }))
+        let Some((head, true)) = self.noted_head() else { return false };
+        Chain::begin(&head)
+            .is_some_and(|chain| self.note(1).is_some_and(|note| chain.is_followed_by(&note)))
     }
 
-    /// Forgets all; the log is about to be cut off or removed.
+    /// Whether the notes of a log were begun in this very file, since the machine was started.
+    fn is_of_this_file(&self, chain: &Chain) -> bool {
+        matches!(self.noted_head(), Some((head, true)) if chain.is_of(&head))
+    }
+
+    /// Forgets all, for all who have the notes open; the log is about to be cut off.
     pub(super) fn forget(&mut self) {
-        self.file = None;
-        remove_beside(&self.log);
+        if let Ok(file) = open(&self.path, File::options().write(true))
+            && let Err(error) = file.set_len(0)
+        {
+            tracing::debug!("notes of a log were not removed: {error}");
+        }
     }
 
     /// The head that was written, and whether it was to this very file since the machine was started.
@@ -229,7 +299,7 @@ impl Notes {
         let file = match &self.file {
             Some(file) => file,
             None => {
-                opened = open(&self.path, false).ok()?;
+                opened = open(&self.path, &mut File::options()).ok()?;
                 &opened
             }
         };
@@ -239,7 +309,7 @@ impl Notes {
     fn file(&mut self) -> io::Result<&File> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => open(&self.path, true)?,
+            None => open(&self.path, File::options().write(true).create(true).mode(0o600))?,
         };
         Ok(self.file.insert(file))
     }
@@ -270,7 +340,8 @@ fn origin(log: &Path) -> Option<u64> {
         return None;
     }
     let boot = u64::from(Clock::system().boot_id());
-    let parts = [boot, stat.stx_mnt_id, stat.stx_ino].map(u64::to_le_bytes);
+    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    let parts = [boot, stat.stx_mnt_id, device, stat.stx_ino].map(u64::to_le_bytes);
     Some(xxh3_64(parts.as_flattened()).max(1))
 }
 
@@ -279,14 +350,10 @@ fn place(number: u32) -> u64 {
     BEGIN as u64 + u64::from(number.saturating_sub(1)) * Note::BYTES as u64
 }
 
-fn open(path: &Path, to_write: bool) -> io::Result<File> {
-    let mut options = File::options();
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // Whatever else lies there is not waited for.
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    if to_write {
-        options.write(true).create(true).truncate(false).mode(0o600);
-    }
-    let file = options.open(path)?;
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = options.read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
@@ -309,9 +376,43 @@ pub(super) fn remove_beside(log: &Path) {
 /// Has a copy of a log and its notes be the one to which they were written.
 #[cfg(test)]
 pub(in super::super) fn claim(log: &Path) {
-    let notes = open(&beside(log), true).unwrap();
+    let notes = open(&beside(log), File::options().write(true)).unwrap();
     let mut noted = [0; BEGIN];
     notes.read_exact_at(&mut noted, 0).unwrap();
     let head = noted.first_chunk::<HEAD>().unwrap();
     notes.write_all_at(&begin(head, Some(origin(log).unwrap_or(1))), 0).unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_to_be_overwritten_is_forgotten_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("values.sqlite-wal");
+        fs::write(&log, []).unwrap();
+        let mut notes = Notes::of(log.clone());
+        let mut commit = |turn: u64, numbers: std::ops::RangeInclusive<u32>, ends: bool| {
+            for number in numbers.clone() {
+                let mut head = [1; FRAME_HEAD];
+                head[4..8].fill(u8::from(number == *numbers.end()));
+                let at = HEAD as u64 + u64::from(number - 1) * FRAME as u64;
+                notes.before_write(FRAME_HEAD, at, turn, |_, _| true);
+                if !ends {
+                    return;
+                }
+                notes.wrote(&head, at);
+                notes.wrote(&[7; 4_096], at + FRAME_HEAD as u64);
+            }
+        };
+        let length = || fs::metadata(beside(&log)).unwrap().len();
+        commit(1, 1..=3, true);
+        assert_eq!(length(), place(4));
+        commit(2, 4..=9, true);
+        assert_eq!(length(), place(10));
+        // As if that commit had not counted, and the process is killed while it writes the next one.
+        commit(3, 4..=4, false);
+        assert_eq!(length(), place(4));
+    }
 }

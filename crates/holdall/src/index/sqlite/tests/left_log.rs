@@ -91,6 +91,26 @@ impl Left {
     }
 }
 
+/// A transaction that writes more than SQLite keeps in memory, and pages of it twice.
+fn spill(values: &SqliteIndex, commit: bool) {
+    let work = |writer: &mut Connection| {
+        let transaction = writer.transaction()?;
+        transaction.execute_batch(
+            "CREATE TEMP TABLE numbers AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+             SELECT i + 1 FROM n WHERE i < 900) SELECT i FROM n;",
+        )?;
+        for round in ["z", "y"] {
+            let sql = "INSERT OR REPLACE INTO tag SELECT CAST(?1 || i AS BLOB), \
+                       zeroblob(6000) FROM numbers";
+            transaction.execute(sql, [round])?;
+        }
+        transaction.execute_batch("DELETE FROM tag; DROP TABLE numbers;")?;
+        let ended = if commit { transaction.commit() } else { transaction.rollback() };
+        Ok(ended?)
+    };
+    values.write(work).unwrap();
+}
+
 #[test]
 fn one_flipped_bit_of_a_log_that_was_left_costs_nothing() {
     let left = left();
@@ -188,24 +208,7 @@ fn each_frame_of_a_large_or_a_rolled_back_transaction_has_its_note() {
     let many: Vec<_> =
         (0..900).map(|number| (format!("large {number}"), "x".repeat(9_000))).collect();
     let changes: Vec<_> = many.iter().map(|(key, content)| kept(key, content, None)).collect();
-    let spill = |commit: bool| {
-        let work = |writer: &mut Connection| {
-            let transaction = writer.transaction()?;
-            transaction.execute_batch(
-                "CREATE TEMP TABLE numbers AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
-                 SELECT i + 1 FROM n WHERE i < 900) SELECT i FROM n;",
-            )?;
-            for round in ["z", "y"] {
-                let sql = "INSERT OR REPLACE INTO tag SELECT CAST(?1 || i AS BLOB), \
-                           zeroblob(6000) FROM numbers";
-                transaction.execute(sql, [round])?;
-            }
-            transaction.execute_batch("DELETE FROM tag; DROP TABLE numbers;")?;
-            let ended = if commit { transaction.commit() } else { transaction.rollback() };
-            Ok(ended?)
-        };
-        values.write(work).unwrap();
-    };
+    let spill = |commit| spill(&values, commit);
     spill(false);
     save(&values, &mut saved, name(1), "after a rollback".into());
     spill(true);
@@ -240,13 +243,72 @@ fn notes_go_with_their_log_and_begin_anew_with_it() {
     left._open
         .write(|writer| Ok(writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
         .unwrap();
-    assert!(!left.from.path().join(NOTES).exists(), "of a log without frames");
+    assert!(left.read(NOTES).is_empty(), "of a log without frames");
     left.assert_whole(left.with(&[], None).path(), "cut off");
     save(&left._open, &mut left.saved, name(61), "after that".into());
-    assert!(left.from.path().join(NOTES).exists());
+    assert!(!left.read(NOTES).is_empty());
     left._open.close().unwrap();
     for name in [LOG, NOTES] {
         assert!(!left.from.path().join(name).exists(), "{name}");
     }
     left.assert_whole(left.from.path(), "closed");
+}
+
+#[test]
+fn a_log_that_was_left_is_gone_on_with_by_a_transaction_that_writes_pages_twice() {
+    let left = left();
+    let log = left.read(LOG);
+    // Nothing lies behind the last frame of it.
+    let folder = left.killed_with(&log[..HEAD + frames_of(&log) * FRAME]);
+    let values = new_values(folder.path());
+    for _ in 0..3 {
+        spill(&values, true);
+    }
+    drop(values);
+    left.assert_whole(folder.path(), "gone on with");
+}
+
+#[test]
+fn notes_of_a_commit_that_another_took_the_place_of_accuse_nobody() {
+    let left = left();
+    let log = left.read(LOG);
+    let folder = left.killed_with(&log);
+    let mut notes = fs::read(folder.path().join(NOTES)).unwrap();
+    let last = notes.len() - 40..;
+    notes.extend_from_within(last);
+    fs::write(folder.path().join(NOTES), &notes).unwrap();
+    left.assert_whole(folder.path(), "behind the end");
+}
+
+#[test]
+fn each_of_several_writers_notes_what_it_has_written_and_nothing_else() {
+    let from = tempfile::tempdir().unwrap();
+    let (one, two) = (new_values(from.path()), new_values(from.path()));
+    let mut saved = Values::new();
+    for number in 0..5 {
+        save(&one, &mut saved, name(number), "older".into());
+    }
+    two.checkpoint().unwrap();
+    let truncate = |values: &SqliteIndex| {
+        let cut = |writer: &mut Connection| {
+            Ok(writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        };
+        values.write(cut).unwrap();
+    };
+    truncate(&two);
+    save(&one, &mut saved, name(0), "after another one has cut the log off".into());
+    spill(&one, false);
+    save(&two, &mut saved, name(1), "after a rollback of another one".into());
+    save(&one, &mut saved, name(2), "after that".into());
+    save(&two, &mut saved, name(3), "and after that".into());
+    let left = Left { from, saved, _open: one };
+    let whole = left.read(LOG);
+    // Frames that were rolled back lie behind them.
+    for frame in 0..(left.read(NOTES).len() - 48) / 40 {
+        let mut log = whole.clone();
+        log[HEAD + frame * FRAME + 24 + frame * 7] ^= 8;
+        let folder = left.with(&log, Some(&left.read(NOTES)));
+        left.assert_whole(folder.path(), &format!("frame {frame}"));
+    }
+    left.assert_whole(left.killed_with(&whole).path(), "whole");
 }
