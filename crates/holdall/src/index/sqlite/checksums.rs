@@ -135,6 +135,7 @@ struct Above {
     traits: Traits,
     lock: Lock,
     damage: Damage,
+    is_read_only: bool,
     /// How often it was locked to write to it.
     turns: Cell<u64>,
     /// Never `false` again: a database does not lose them while it is open.
@@ -200,9 +201,10 @@ unsafe extern "C" fn open_file(
         // by us and closes after the log; the log is open, and there is room as below.
         unsafe {
             if let Some(path) = log::noted(name) {
-                let turns = &raw const above_of(ffi::sqlite3_database_file_object(name)).turns;
+                let database = above_of(ffi::sqlite3_database_file_object(name));
+                let (turns, is_read_only) = (&raw const database.turns, database.is_read_only);
                 let place = file.byte_add(above((*layer.below).szOsFile)).cast::<log::Above>();
-                if !log::lay(file, place, path, layer.damage, turns) {
+                if !log::lay(file, place, path, layer.damage, is_read_only, turns) {
                     return ffi::SQLITE_ERROR;
                 }
             }
@@ -229,8 +231,19 @@ unsafe extern "C" fn open_file(
             ..*below
         };
         let (turns, has_checksums, damage) = (Cell::new(0), Cell::new(false), layer.damage);
+        let is_read_only = flags & ffi::SQLITE_OPEN_READONLY != 0;
         let place = file.byte_add(above((*layer.below).szOsFile)).cast::<Above>();
-        place.write(Above { methods, read, write, traits, lock, damage, turns, has_checksums });
+        place.write(Above {
+            methods,
+            read,
+            write,
+            traits,
+            lock,
+            damage,
+            is_read_only,
+            turns,
+            has_checksums,
+        });
         (*file).pMethods = &raw const (*place).methods;
     }
     code

@@ -64,6 +64,7 @@ pub(super) unsafe fn lay(
     place: *mut Above,
     log: PathBuf,
     damage: Damage,
+    is_read_only: bool,
     turns: *const Cell<u64>,
 ) -> bool {
     // SAFETY: an open file has methods, which lie there as long as the process; the rest as the caller says.
@@ -82,7 +83,7 @@ pub(super) unsafe fn lay(
             xClose: Some(close_log),
             ..*below
         };
-        let notes = Notes::of(log);
+        let notes = Notes::of(log, is_read_only);
         place.write(Above { methods, read, write, truncate, size, close, damage, turns, notes });
         (*file).pMethods = &raw const (*place).methods;
     }
@@ -133,14 +134,15 @@ unsafe extern "C" fn read_log(
     }
     let (offset_in, size) = (offset.max(0) as u64, size.max(0) as u64);
     match above.notes.read(bytes, offset_in, size) {
-        Found::PutRight => {
+        Found::PutRight if !above.notes.may_grow => {
             tracing::warn!("a log of the database was damaged, and is put right by its notes");
             // SAFETY: there are as many bytes as were read, and nobody else writes to a log while one reads it
-            // from its beginning; where it could only be opened for reading this is an error.
+            // from its beginning.
             unsafe { (above.write)(file, bytes.as_ptr().cast(), amount, offset) }
         }
-        Found::Damaged if above.damage != Damage::Given => ffi::SQLITE_IOERR_DATA,
-        Found::Damaged | Found::AsItIs => ffi::SQLITE_OK,
+        Found::AsItIs => ffi::SQLITE_OK,
+        _ if above.damage == Damage::Given => ffi::SQLITE_OK,
+        _ => ffi::SQLITE_IOERR_DATA,
     }
 }
 

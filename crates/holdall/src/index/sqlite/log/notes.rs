@@ -44,6 +44,8 @@ pub(super) struct Notes {
     log: PathBuf,
     path: PathBuf,
     file: Option<File>,
+    /// The database is open for reading alone, so nobody keeps others from writing meanwhile.
+    pub(super) may_grow: bool,
     written: Written,
     reading: Option<Reading>,
 }
@@ -73,9 +75,9 @@ struct Reading {
 }
 
 impl Notes {
-    pub(super) fn of(log: PathBuf) -> Self {
+    pub(super) fn of(log: PathBuf, may_grow: bool) -> Self {
         let path = beside(&log);
-        Self { log, path, file: None, written: Written::default(), reading: None }
+        Self { log, path, file: None, may_grow, written: Written::default(), reading: None }
     }
 
     /// Forgets what is about to be overwritten: before, for what is half written is no damage. `turn` is
@@ -249,14 +251,15 @@ impl Notes {
 
     /// Whether all frames that are there were read, and another one was written.
     fn is_cut(&self, reading: &Reading) -> bool {
-        u64::from(reading.read) == reading.frames
+        !self.may_grow
+            && u64::from(reading.read) == reading.frames
             && self.note(reading.read + 1).is_some_and(|note| reading.chain.is_followed_by(&note))
             && self.is_of_this_file(&reading.chain)
     }
 
     /// Whether a log that has no frames had some before.
     pub(super) fn lacks_all(&self) -> bool {
-        let Some((head, true)) = self.noted_head() else { return false };
+        let Some((head, true)) = self.noted_head().filter(|_| !self.may_grow) else { return false };
         Chain::begin(&head)
             .is_some_and(|chain| self.note(1).is_some_and(|note| chain.is_followed_by(&note)))
     }
@@ -392,7 +395,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("values.sqlite-wal");
         fs::write(&log, []).unwrap();
-        let mut notes = Notes::of(log.clone());
+        let mut notes = Notes::of(log.clone(), false);
         let mut commit = |turn: u64, numbers: std::ops::RangeInclusive<u32>, ends: bool| {
             for number in numbers.clone() {
                 let mut head = [1; FRAME_HEAD];

@@ -312,3 +312,22 @@ fn each_of_several_writers_notes_what_it_has_written_and_nothing_else() {
     }
     left.assert_whole(left.killed_with(&whole).path(), "whole");
 }
+
+#[test]
+fn who_only_reads_writes_nothing_back_and_takes_no_growing_log_for_a_cut_one() {
+    let left = left();
+    let mut log = left.read(LOG);
+    let read = |folder: &Path| {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database = folder.join("inline/values.sqlite");
+        let connection = checksums::open(database, flags, Damage::Refused).unwrap();
+        connection.query_row("SELECT count(*) FROM entry", [], |row| row.get::<_, i64>(0))
+    };
+    let last = HEAD + (frames_of(&log) - 1) * FRAME;
+    assert!(read(left.killed_with(&log[..last]).path()).is_ok());
+    log[last - 1_000] ^= 1;
+    let folder = left.killed_with(&log);
+    assert!(read(folder.path()).is_err());
+    assert!(fs::read(folder.path().join(LOG)).unwrap() == log);
+    left.assert_whole(folder.path(), "opened to be written");
+}
