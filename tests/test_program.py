@@ -66,6 +66,21 @@ def test_damage_fills_no_more_than_a_screen_or_two_and_json_has_all(folder):
     assert "more (--json" not in piped
 
 
+def test_a_bar_leaves_room_for_what_ctrl_c_shows_in_its_line(folder):
+    with sync.BlobManager(folder) as store:
+        store.save_many({f"k/{number:04}": "x" * 1_000 for number in range(3_000)})
+    bars = []
+    for compression in ("zstd", "none") * 4:
+        shown, code = on_a_terminal(folder, "migrate", "--compression", compression)
+        assert code == 0, shown
+        bars += re.findall(r"migrating \[.*? left *", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+        if bars:
+            break
+    else:
+        pytest.skip("this machine is too fast for a bar")
+    assert max(map(len, bars)) <= 78, bars
+
+
 @pytest.mark.parametrize("target", ["json", "string"])
 def test_on_a_full_disk_the_program_stops_with_one_sentence_and_goes_on_later(tmp_path, target):
     """In Python, for what are pickles, and in Rust for what are none."""

@@ -1,5 +1,6 @@
 //! Everything that is written: lines, JSON, sizes and times, progress.
 
+mod narrow;
 pub(crate) mod progress;
 pub(crate) mod style;
 pub(crate) mod value;

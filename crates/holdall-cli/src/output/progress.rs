@@ -8,6 +8,8 @@ use indicatif::{
     HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
 
+use super::narrow::Narrow;
+
 /// What is over before needs no bar, which would only flicker.
 const SOON: Duration = Duration::from_millis(300);
 /// Without a terminal a line is written this often.
@@ -45,7 +47,8 @@ impl Progress {
         let elapsed = self.bar.elapsed();
         if self.is_due && elapsed >= SOON {
             self.is_due = false;
-            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            let terminal = Box::new(Narrow(console::Term::buffered_stderr()));
+            self.bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(terminal, 10));
         }
         if self.lines && elapsed.saturating_sub(self.told) >= EVERY {
             self.told = elapsed;
@@ -78,7 +81,6 @@ impl Progress {
 
 fn style(is_bounded: bool) -> ProgressStyle {
     let template = match is_bounded {
-        // In 80 columns a "^C" that the terminal adds still fits.
         true => "{msg} [{bar:20}] {human_pos}/{human_len}  {rate:.dim}  {eta} left",
         false => "{msg} {spinner} {human_pos}  {rate:.dim}  {elapsed}",
     };
