@@ -179,3 +179,30 @@ impl Note {
         (found.end[..6] == self.end[..6]).then_some(right)
     }
 }
+
+/// The frames up to the end of the last commit.
+#[cfg(test)]
+pub(in super::super) fn frames_of(log: &[u8]) -> usize {
+    let mut chain = Chain::begin(log.first_chunk().unwrap());
+    let mut commit = 0;
+    for (at, frame) in log[HEAD..].as_chunks::<FRAME>().0.iter().enumerate() {
+        chain = chain.and_then(|chain| chain.with(frame));
+        if chain.is_some() && is_commit(frame.first_chunk().unwrap()) {
+            commit = at + 1;
+        }
+    }
+    commit
+}
+
+/// The head of a log whose random numbers are ones.
+#[cfg(test)]
+pub(super) fn a_head() -> Head {
+    let mut head = [1; HEAD];
+    head[..4].copy_from_slice(&0x377f_0682_u32.to_be_bytes());
+    head[4..8].copy_from_slice(&3_007_000_u32.to_be_bytes());
+    head[8..12].copy_from_slice(&(PAGE as u32).to_be_bytes());
+    let mut chain = Chain { salts: salts_of(&head), sums: [0; 2], is_big_endian: false };
+    chain.add(&head[..24]);
+    head[24..].copy_from_slice(&chain.stored());
+    head
+}

@@ -19,7 +19,7 @@ use super::checksums::{Damage, Methods, Read, Write};
 use super::role::VALUES_FILE;
 
 #[cfg(test)]
-pub(super) use self::notes::claim;
+pub(super) use self::{frame::frames_of, notes::claim};
 
 type Close = unsafe extern "C" fn(*mut ffi::sqlite3_file) -> c_int;
 type Size = unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut i64) -> c_int;

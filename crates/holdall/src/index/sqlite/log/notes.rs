@@ -388,34 +388,105 @@ pub(in super::super) fn claim(log: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::a_head;
     use super::*;
+
+    struct Log {
+        notes: Notes,
+        path: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("values.sqlite-wal");
+            fs::write(&path, []).unwrap();
+            Self { notes: Notes::of(path.clone(), false), path, _folder: folder }
+        }
+
+        /// So many frames are noted.
+        fn assert_noted(&self, frames: u32) {
+            assert_eq!(fs::metadata(beside(&self.path)).unwrap().len(), place(frames + 1));
+        }
+
+        fn at(number: u32) -> u64 {
+            HEAD as u64 + u64::from(number - 1) * FRAME as u64
+        }
+
+        fn head(&mut self, turn: u64, number: u32, ends: bool) {
+            let mut head = [1; FRAME_HEAD];
+            head[4..8].fill(u8::from(ends));
+            self.notes.before_write(FRAME_HEAD, Self::at(number), turn, |_, _| true);
+            self.notes.wrote(&head, Self::at(number));
+        }
+
+        fn page(&mut self, number: u32) {
+            self.notes.wrote(&[7; 4_096], Self::at(number) + FRAME_HEAD as u64);
+        }
+
+        fn commit(&mut self, turn: u64, numbers: std::ops::RangeInclusive<u32>) {
+            for number in numbers.clone() {
+                self.head(turn, number, number == *numbers.end());
+                self.page(number);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_after_a_write_is_not_judged() {
+        let mut log = Log::new();
+        let mut head = a_head();
+        log.notes.wrote(&head, 0);
+        assert_eq!(log.notes.read(&mut head, 0, HEAD as u64), Found::AsItIs);
+        let sums = *head.last_chunk().unwrap();
+        let begins = |before: &mut Sums, _| {
+            *before = sums;
+            true
+        };
+        log.notes.before_write(FRAME_HEAD, Log::at(1), 1, begins);
+        log.notes.wrote(&[1; FRAME_HEAD], Log::at(1));
+        log.page(1);
+        log.assert_noted(1);
+        // As SQLite does before it computes checksums anew.
+        let mut frame = [1; FRAME];
+        assert_eq!(log.notes.read(&mut frame, Log::at(1), 0), Found::AsItIs);
+        // Whoever opens the log later judges it.
+        let mut other = Notes::of(log.path.clone(), false);
+        assert_eq!(other.read(&mut head, 0, Log::at(2)), Found::AsItIs);
+        assert_ne!(other.read(&mut frame, Log::at(1), 0), Found::AsItIs);
+    }
 
     #[test]
     fn what_is_about_to_be_overwritten_is_forgotten_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("values.sqlite-wal");
-        fs::write(&log, []).unwrap();
-        let mut notes = Notes::of(log.clone(), false);
-        let mut commit = |turn: u64, numbers: std::ops::RangeInclusive<u32>, ends: bool| {
-            for number in numbers.clone() {
-                let mut head = [1; FRAME_HEAD];
-                head[4..8].fill(u8::from(number == *numbers.end()));
-                let at = HEAD as u64 + u64::from(number - 1) * FRAME as u64;
-                notes.before_write(FRAME_HEAD, at, turn, |_, _| true);
-                if !ends {
-                    return;
-                }
-                notes.wrote(&head, at);
-                notes.wrote(&[7; 4_096], at + FRAME_HEAD as u64);
-            }
-        };
-        let length = || fs::metadata(beside(&log)).unwrap().len();
-        commit(1, 1..=3, true);
-        assert_eq!(length(), place(4));
-        commit(2, 4..=9, true);
-        assert_eq!(length(), place(10));
+        let mut log = Log::new();
+        log.commit(1, 1..=3);
+        log.assert_noted(3);
+        log.commit(2, 4..=9);
+        log.assert_noted(9);
         // As if that commit had not counted, and the process is killed while it writes the next one.
-        commit(3, 4..=4, false);
-        assert_eq!(length(), place(4));
+        log.notes.before_write(FRAME_HEAD, Log::at(4), 3, |_, _| true);
+        log.assert_noted(3);
+    }
+
+    #[test]
+    fn a_commit_whose_heads_are_written_again_is_noted_when_they_are() {
+        let mut log = Log::new();
+        log.commit(1, 1..=1);
+        for number in 2..=4 {
+            log.head(2, number, false);
+            log.page(number);
+        }
+        log.page(3);
+        log.head(2, 5, true);
+        log.page(5);
+        log.assert_noted(1);
+        for number in 3..=5 {
+            log.assert_noted(1);
+            log.head(2, number, number == 5);
+        }
+        log.assert_noted(5);
+        log.commit(3, 6..=7);
+        log.assert_noted(7);
     }
 }
