@@ -1,7 +1,7 @@
 //! Which store a command is about, and its opening.
 
 use std::io::ErrorKind::{NotADirectory, NotFound};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use holdall::config::Settings;
 use holdall::{BlobManager, BlobOptions, Error, Limits};
@@ -82,4 +82,31 @@ pub(crate) fn find(folder: &Path) -> Result<bool, Error> {
 /// The same where it does not matter why there is none to be seen.
 pub(crate) fn holds_store(folder: &Path) -> bool {
     find(folder).unwrap_or(false)
+}
+
+/// Refuses a folder to write to that is the one to read from, or lies in it or around it.
+pub(crate) fn apart(from: &Path, to: &Path) -> Result<(), Failure> {
+    let (real_from, real_to) = (real(from), real(to));
+    let how = match (real_to.starts_with(&real_from), real_from.starts_with(&real_to)) {
+        (true, true) => "is the same folder as",
+        (true, false) => "lies in",
+        (false, true) => "lies around",
+        (false, false) => return Ok(()),
+    };
+    let (from, to) = (from.display(), to.display());
+    let message = format!("{to}, to be written to, {how} {from}; name a folder apart from it");
+    Err(Failure::new(Exit::Usage, message))
+}
+
+/// A path without links and `..`, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let mut real = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            part => real.push(part),
+        }
+        real = real.canonicalize().unwrap_or(real);
+    }
+    real
 }

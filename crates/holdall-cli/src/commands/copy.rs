@@ -86,6 +86,7 @@ impl Copy {
         prefix: String,
         context: &mut Context,
     ) -> Outcome {
+        store::apart(&context.folder()?, &folder)?;
         // Whatever keeps the other store from being opened is known before the first value.
         let options = BlobOptions { base_path: folder.clone(), ..BlobOptions::default() };
         drop(store::open_or_make(options)?);

@@ -44,8 +44,9 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
-        let blobs = Blobs::open(&context.folder()?)?;
-        let folder = self.folder.as_path();
+        let (store, folder) = (context.folder()?, self.folder.as_path());
+        let blobs = Blobs::open(&store)?;
+        store::apart(&store, folder)?;
         let mut target = if self.dry_run { None } else { Some(Target::begin(folder)?) };
         interrupt::listen();
         let total = self.filter.total(&blobs.any)?;

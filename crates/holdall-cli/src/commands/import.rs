@@ -74,6 +74,10 @@ impl Import {
         };
         let (kind, mut source) = import::open(&self.source, &wanted)?;
         let folder = context.folder()?;
+        // A file is read beside the store that is written.
+        if self.source.is_dir() {
+            store::apart(&self.source, &folder)?;
+        }
         let options = BlobOptions { base_path: folder.clone(), ..BlobOptions::default() };
         let most = options.max_value_bytes;
         let blobs = store::open_or_make(options)?;

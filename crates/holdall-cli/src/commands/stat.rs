@@ -1,6 +1,8 @@
 //! `holdall stat`: what is known of a value.
 
 use clap::Args;
+use holdall::ErrorKind;
+use holdall::key::Key;
 use serde_json::json;
 
 use super::Context;
@@ -18,8 +20,13 @@ impl Stat {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let blobs = context.open()?;
         let about = blobs.metadata(&self.key)?;
-        // An inline value has no file.
-        let path = blobs.locate(&self.key, None).ok().map(|(path, _)| path);
+        // Of the backend, which names the file of a compressed value, too.
+        let path = match blobs.backend().locate(&Key::new(&self.key)?) {
+            Ok(found) => found.map(|(path, _)| path),
+            // An inline value has no file.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => None,
+            Err(error) => return Err(error.on_key(&self.key).during("locate").into()),
+        };
         if context.out.json {
             let mut object = value::to_json(&about);
             object["path"] = json!(path);

@@ -263,3 +263,68 @@ fn the_doctor_names_what_is_wrong_with_its_remedy() {
     let found = findings.iter().find(is_it).expect("everybody may write there");
     assert!(found["remedy"].as_str().is_some_and(|remedy| remedy.starts_with("chmod o-w")));
 }
+
+#[test]
+fn a_compressed_value_has_its_file_and_an_inline_one_none() {
+    let scratch = Scratch::new();
+    let options = |compression, inline_below| holdall::BlobOptions {
+        base_path: scratch.path("store"),
+        compression,
+        inline_below,
+        ..holdall::BlobOptions::default()
+    };
+    let text = "text ".repeat(1_000);
+    for (key, value, options) in [
+        ("packed", text.as_str(), options(holdall::format::Codec::Zstd, 0)),
+        ("inline", "small", options(holdall::format::Codec::None, 100)),
+    ] {
+        let store = holdall::BlobManager::with_options(options);
+        store.save(key, value, holdall::Format::String).expect("saved");
+        store.close().expect("closed");
+    }
+    let path = json(&scratch.good(&["stat", "packed", "--json"]))["path"].clone();
+    let path = path.as_str().expect("a path");
+    assert!(path.ends_with("packed.txt.zst") && std::path::Path::new(path).is_file(), "{path}");
+    assert!(scratch.good(&["stat", "packed"]).contains("packed.txt.zst"));
+    assert!(json(&scratch.good(&["stat", "inline", "--json"]))["path"].is_null());
+    assert!(scratch.good(&["stat", "inline"]).contains("inline, in the store's database"));
+}
+
+#[test]
+fn nothing_is_written_into_what_it_is_read_from() {
+    let scratch = Scratch::filled();
+    scratch.good(&["stats"]);
+    std::fs::create_dir_all(scratch.path("files/inner")).expect("ours");
+    std::fs::write(scratch.path("files/a.json"), "1").expect("ours");
+    std::os::unix::fs::symlink("store", scratch.path("link")).expect("ours");
+    let before = (contents(&scratch.path("store")), contents(&scratch.path("files")));
+    let store = scratch.path("store").display().to_string();
+    let around = scratch.path("").display().to_string();
+    for words in [
+        &["export", "store/x", "-s", &store][..],
+        &["export", "store/.holdall/y", "-s", &store],
+        &["export", "missing/../store/x", "-s", &store],
+        &["export", "link/x", "-s", &store],
+        &["export", "store/x", "-s", "link", "--dry-run"],
+        &["copy", "--to", "store/inner", "-s", &store],
+        &["copy", "--to", "store", "-s", &store],
+        &["copy", "--to", "link", "-s", &store],
+        &["copy", "--to", &around, "-s", &store],
+        &["import", "files", "-s", "files"],
+        &["import", "files", "-s", "files/inner/new"],
+        &["import", "files/inner", "-s", "files", "--as", "folder"],
+    ] {
+        let ran = ran(scratch.bare(words).output().expect("it runs"));
+        assert_eq!(
+            (ran.code, ran.err.lines().count()),
+            (2, 1),
+            "{words:?}: {}{}",
+            ran.out,
+            ran.err
+        );
+        assert!(ran.err.contains("name a folder apart from it"), "{words:?}: {}", ran.err);
+    }
+    let after = (contents(&scratch.path("store")), contents(&scratch.path("files")));
+    assert!(before == after, "something was written");
+    assert!(!scratch.path("missing").exists() && !scratch.path(".holdall").exists());
+}
