@@ -65,6 +65,14 @@ pub(crate) struct Import {
     dry_run: bool,
 }
 
+/// Why a pickle is not taken.
+enum NotTaken {
+    /// What loading it would import.
+    Untrusted(Vec<String>),
+    /// Why nobody can load it, a clause.
+    Damaged(&'static str),
+}
+
 impl Import {
     pub(crate) fn run(self, context: &mut Context) -> Outcome {
         let wanted = Wanted {
@@ -154,10 +162,15 @@ impl Import {
             key = keys.another(&key);
         }
         let (format, payload) = match format.is_signed() && !is_own {
-            true => match self.looked_into(format, import::plain(payload, most)) {
+            true => match self.looked_into(format, payload, most) {
                 Ok(found) => found,
-                Err(imports) => {
+                Err(NotTaken::Untrusted(imports)) => {
                     done.untrusted.push(Untrusted { key, imports });
+                    return None;
+                }
+                Err(NotTaken::Damaged(why)) => {
+                    let what = format!("it is damaged, and no {format} that can be loaded: {why}");
+                    done.refused.push((key, what));
                     return None;
                 }
             },
@@ -184,13 +197,18 @@ impl Import {
         Some((Save { key, format, parts: vec![payload.into()], options }, codec))
     }
 
-    /// A pickle that is to be taken, or what loading it would import.
+    /// A pickle that is to be taken, unpacked into at most `most` bytes, or why it is not.
     fn looked_into(
         &self,
         format: Format,
         payload: Vec<u8>,
-    ) -> Result<(Format, Vec<u8>), Vec<String>> {
+        most: u64,
+    ) -> Result<(Format, Vec<u8>), NotTaken> {
+        let payload = import::plain(payload, most).map_err(NotTaken::Damaged)?;
         let found = Pickle::read(&payload);
+        if let Some(why) = found.fault().filter(|_| import::compression(&payload).is_none()) {
+            return Err(NotTaken::Damaged(why));
+        }
         // Many name by .pkl what joblib has written, which joblib alone reads.
         let format = match found.is_of_joblib() || import::compression(&payload).is_some() {
             true => Format::Joblib,
@@ -204,7 +222,7 @@ impl Import {
             None => found.stopped.map(|why| format!("({why})")),
         };
         let strange = found.strange().into_iter().map(str::to_owned);
-        Err(strange.chain(unknown).collect())
+        Err(NotTaken::Untrusted(strange.chain(unknown).collect()))
     }
 
     fn would_take(&self, blobs: &BlobManager, key: &str) -> holdall::Result<()> {

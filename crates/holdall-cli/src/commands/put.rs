@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::Context;
-use crate::describe::npy;
+use crate::describe::{json, npy};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{count, shown, value};
 use crate::parse;
@@ -166,7 +166,9 @@ impl Put {
 /// Why bytes are not what they are said to be, a clause: nobody could load them.
 pub(crate) fn fault(format: Format, payload: &[u8]) -> Result<(), String> {
     let fault = match format {
-        Format::Json | Format::CustomJson => {
+        Format::Json => json::fault(payload),
+        // A decoder of the caller's own reads texts and depths that no other takes.
+        Format::CustomJson => {
             serde_json::from_slice::<IgnoredAny>(payload).err().map(|error| error.to_string())
         }
         Format::String => std::str::from_utf8(payload).err().map(|error| error.to_string()),

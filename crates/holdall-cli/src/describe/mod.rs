@@ -1,5 +1,6 @@
 //! How a value is shown: data readably, and what could run code as a description of it.
 
+pub(crate) mod json;
 pub(crate) mod npy;
 pub(crate) mod pickle;
 

@@ -86,6 +86,13 @@ impl Pickle {
         self.is_plain() || (is_whole && is_readable && !self.calls_others)
     }
 
+    /// Why nobody can load it, a clause. What joblib puts between the opcodes may be more than is
+    /// known here, so of that nothing is said.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let is_joblibs = |class: &String| class.starts_with("joblib.");
+        self.stopped.filter(|_| !self.classes.iter().any(is_joblibs))
+    }
+
     /// Reads as far as it can be read.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut reader =
@@ -122,7 +129,7 @@ impl<'a> Reader<'a> {
         loop {
             let opcode = self.number(1)?;
             if opcode == u64::from(b'.') {
-                return Ok(());
+                return self.stack.end();
             }
             let (opcode, frame) = (u8::try_from(opcode).unwrap_or_default(), self.frame);
             let is_inside = self.at <= frame;

@@ -1,6 +1,6 @@
 //! What joblib has compressed, unpacked without running anything.
 
-use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 
 /// How a file of joblib begins, and the name of the compression.
 const MAGIC: [(&[u8], &str); 6] = [
@@ -18,11 +18,16 @@ pub(crate) fn name(payload: &[u8]) -> Option<&'static str> {
 }
 
 /// The pickle as it was before joblib compressed it, of at most `most` bytes; one that is not
-/// compressed, or not by zlib, which is what joblib does unless it is told otherwise, as it is.
-pub(crate) fn plain(payload: Vec<u8>, most: u64) -> Vec<u8> {
+/// compressed, or not by zlib, which is what joblib does unless it is told otherwise, as it is. An
+/// error says why nobody can unpack it, a clause.
+pub(crate) fn plain(payload: Vec<u8>, most: u64) -> Result<Vec<u8>, &'static str> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    match name(&payload) {
-        Some("zlib") => decompress_to_vec_zlib_with_limit(&payload, most).unwrap_or(payload),
-        _ => payload,
+    if name(&payload) != Some("zlib") {
+        return Ok(payload);
+    }
+    match decompress_to_vec_zlib_with_limit(&payload, most) {
+        Ok(plain) => Ok(plain),
+        Err(error) if error.status == TINFLStatus::HasMoreOutput => Ok(payload),
+        Err(_) => Err("what joblib has compressed is cut off or damaged"),
     }
 }

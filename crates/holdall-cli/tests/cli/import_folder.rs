@@ -198,8 +198,41 @@ fn what_joblib_has_compressed_is_looked_into() {
     let done = json(&ran.out);
     assert_eq!(done["imported"], 1, "{done}");
     let pickles = done["pickles"].as_array().expect("a list");
-    assert_eq!(pickles.len(), 3, "{done}");
-    assert!(pickles[1]["imports"][0].as_str().is_some_and(|what| what.contains("bz2")), "{done}");
-    assert_eq!(pickles[2]["imports"][0], "os.system", "{done}");
+    assert_eq!(pickles.len(), 2, "{done}");
+    assert!(pickles[0]["imports"][0].as_str().is_some_and(|what| what.contains("bz2")), "{done}");
+    assert_eq!(pickles[1]["imports"][0], "os.system", "{done}");
+    assert_eq!(done["refused"][0]["key"], "bomb", "{done}");
     assert_eq!(json(&scratch.good(&["stat", "data", "--json"]))["format"], "pickle");
+}
+
+#[test]
+fn what_nobody_can_load_is_named_as_damaged_and_never_taken() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("files")).expect("ours");
+    let date = b"\x80\x04\x8c\x08datetime\x94\x8c\x04date\x94\x93\x94C\x04\x07\xea\x01\x01\x94\x85\x94R\x94.";
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let files: [(&str, &[u8]); 10] = [
+        ("cut.pkl", b"\x80\x04\x95\x11\0\0\0\0\0\0\0}\x94\x8c\x01a\x94]\x94(K\x01"),
+        ("cut-class.pkl", &date[..date.len() - 8]),
+        ("empty.pkl", b""),
+        ("garbage.pkl", b"\xff\xfe\xfd nobody's pickle"),
+        ("nothing.pkl", b"\x80\x04."),
+        ("packed.joblib", b"\x78\x9c\x03 no zlib"),
+        ("surrogate.json", b"[\"\\ud800\"]"),
+        ("deep.json", deep.as_bytes()),
+        ("good.pkl", b"\x80\x04N."),
+        ("good.json", b"[1e999]"),
+    ];
+    for (name, bytes) in files {
+        std::fs::write(scratch.path("files").join(name), bytes).expect("ours");
+    }
+    let ran = scratch.run(&["import", "files", "--keep-endings", "--trust-pickles", "--json"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    let done = json(&ran.out);
+    assert_eq!((&done["imported"], &done["untrusted"]), (&2.into(), &0.into()), "{done}");
+    assert_eq!(done["refused"].as_array().map(Vec::len), Some(8), "{done}");
+    assert_eq!(scratch.good(&["ls"]), "good.json\ngood.pkl\n");
+    let ran = scratch.run(&["import", "files", "--keep-endings"]);
+    assert!(ran.err.contains("not taken: cut.pkl: it is damaged"), "{}", ran.err);
+    assert!(!ran.out.contains("--trust-pickles"), "{}", ran.out);
 }

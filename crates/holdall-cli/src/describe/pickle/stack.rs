@@ -84,6 +84,14 @@ impl Stack {
         self.stack.pop().ok_or(EMPTY)
     }
 
+    /// At the end the object is on top.
+    pub(super) fn end(&self) -> Read<()> {
+        match self.items[self.top()?] {
+            Item::Mark => Err(EMPTY),
+            _ => Ok(()),
+        }
+    }
+
     fn top(&self) -> Read<Id> {
         self.stack.last().copied().ok_or(EMPTY)
     }
