@@ -395,3 +395,15 @@ def test_ctrl_c_while_python_converts_loses_nothing_and_another_run_goes_on(fold
     with sync.BlobManager(folder) as store:
         assert store.load_many(list(values)) == values
         assert {store.metadata(key).format for key in list(values)[::50]} == {"json"}
+
+
+def test_what_lies_inline_stays_there_if_python_converts_it_for_a_manager_without_inline_values(
+    tmp_path,
+):
+    with sync.BlobManager(tmp_path, inline_below=2_000) as store:
+        store.save_many({f"key/{number}": [number] for number in range(5)}, "pickle")
+    with sync.BlobManager(tmp_path) as store:
+        assert store.migrate_all(to_format="json").converted == 5
+        assert store.migrate("key/3", "pickle") is not None
+        assert [store.load(f"key/{number}") for number in range(5)] == [[n] for n in range(5)]
+    assert [path.name for path in tmp_path.iterdir()] == [".holdall"]

@@ -117,5 +117,6 @@ class BlobUpgrade(BlobUpkeep):
                 metadata=noted,
                 if_match=record.etag,
                 compression=compression or record.compression or "none",
+                stays_inline=True,
             )
         )

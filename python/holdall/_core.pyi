@@ -136,6 +136,7 @@ class Store:
         if_match: str | None = None,
         durability: str | None = None,
         compression: str | None = None,
+        stays_inline: bool = False,
     ) -> Awaitable[BlobMetadata]:
         """Places a value; `parts` are written one after the other, without being joined.
 

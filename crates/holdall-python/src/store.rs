@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// Places a value; its parts are written one after the other.
-    #[pyo3(signature = (key, format, parts, *, ttl, tags=vec![], metadata=None, if_absent=false, if_match=None, durability=None, compression=None))]
+    #[pyo3(signature = (key, format, parts, *, ttl, tags=vec![], metadata=None, if_absent=false, if_match=None, durability=None, compression=None, stays_inline=false))]
     fn put(
         &self,
         py: Python<'_>,
@@ -128,11 +128,12 @@ impl Store {
         if_match: Option<String>,
         durability: Option<&str>,
         compression: Option<&str>,
+        stays_inline: bool,
     ) -> PyResult<Py<PyAny>> {
         let key = convert::key(key)?;
         let format = raised(py, Format::from_name(format))?;
         let about = About { ttl, tags, metadata, if_absent, if_match, durability, compression };
-        let options = about.options(py)?;
+        let options = SaveOptions { stays_inline, ..about.options(py)? };
         let (parts, owners) = convert::parts(parts)?;
         if self.blocking {
             let work = move |blobs: &BlobManager| blobs.save_parts(&key, format, parts, options);

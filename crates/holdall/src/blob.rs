@@ -204,6 +204,7 @@ impl BlobManager {
             created: options.created,
             condition: options.condition,
             continues: None,
+            stays_inline: options.stays_inline,
             durability: options.durability.unwrap_or(self.options.durability),
             token: cancel::current(),
         })

@@ -1,6 +1,7 @@
 //! Migrations that are stopped, and what they leave to the next step or the next run.
 
-use holdall::{BlobManager, CancelToken, ErrorKind, Format, Migrate};
+use holdall::format::Codec;
+use holdall::{BlobManager, BlobOptions, CancelToken, ErrorKind, Format, Migrate};
 
 const VALUES: u64 = 600;
 
@@ -89,4 +90,43 @@ fn with_a_format_to_come_from_only_values_of_that_one_are_counted() {
     assert_eq!((done.checked, done.converted, done.unchanged), (VALUES, VALUES, 0));
     let again = store.migrate(asked, |_| ()).expect("migrated");
     assert_eq!((again.checked, again.converted, again.unchanged), (0, 0, 0));
+}
+
+#[test]
+fn what_lies_inline_stays_there_whatever_the_manager_that_migrates_keeps_inline() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("store");
+    let base_path = path.clone();
+    let store = BlobManager::with_options(BlobOptions {
+        base_path,
+        inline_below: 1_000,
+        ..BlobOptions::default()
+    });
+    let text = |number: u64| format!("{number:03} {}", "x".repeat(300 * number as usize));
+    for number in 0..10 {
+        let key = format!("{number:03}");
+        store.save(&key, &text(number), Format::String).expect("saved");
+    }
+    let files = || {
+        let entries = std::fs::read_dir(&path).expect("there");
+        entries.filter(|entry| entry.as_ref().expect("read").path().is_file()).count()
+    };
+    let before = files();
+    assert!((1..9).contains(&before), "{before}");
+    store.close().expect("closed");
+    let other = BlobManager::new(&path);
+    for asked in [
+        to_json(),
+        Migrate { compression: Some(Codec::Zstd), ..Migrate::default() },
+        Migrate { compression: Some(Codec::None), ..Migrate::default() },
+    ] {
+        let mut migration = other.migration(asked);
+        while migration.step().expect("a step") {}
+        assert!(migration.finish().converted > 0);
+        assert_eq!(files(), before);
+    }
+    for number in 0..10 {
+        let found: String = other.load(&format!("{number:03}")).expect("loaded");
+        assert_eq!(found, text(number));
+    }
 }

@@ -67,6 +67,9 @@ pub struct Put {
     /// The value is still the one with this record, and only its signature is new: it keeps the
     /// end of its life, and its place, and may be over already. The condition says that it is there.
     pub continues: Option<Record>,
+    /// If the value that is there lies inline, so does this one, small or not by the terms of the
+    /// backend, unless it is too large for any.
+    pub stays_inline: bool,
     /// What it must survive.
     pub durability: Durability,
     /// What cancels it, asked under the lock of its key; of a batch, it alone.
@@ -90,6 +93,7 @@ impl Put {
             created: None,
             condition: Condition::Any,
             continues: None,
+            stays_inline: false,
             durability: Durability::Process,
             token: None,
         }

@@ -286,6 +286,7 @@ impl Migration {
         let options = SaveOptions {
             condition: Condition::Matches(record.etag()),
             compression: Some(self.asked.compression.unwrap_or(record.codec)),
+            stays_inline: true,
             ..blob.metadata.save_options(&self.manager.options.clock)
         };
         let key = key.to_owned();

@@ -153,6 +153,9 @@ pub struct SaveOptions {
     pub created: Option<u64>,
     /// What must hold of the value that is there.
     pub condition: Condition,
+    /// A value that takes the place of one that lies inline lies there, too, whatever the manager's
+    /// `inline_below` says, unless it is too large for any.
+    pub stays_inline: bool,
     /// Other than the manager's.
     pub durability: Option<Durability>,
     /// Other than the manager's.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::dir::{make_parent, parent, prune_parents};
 use super::find::{Candidate, Search};
-use super::inline;
+use super::inline::{self, MOST_INLINE};
 use super::open::{Live, Opened};
 use super::temp::Temp;
 use crate::backend::{Durability, Placed, Put};
@@ -74,9 +74,14 @@ impl Opened {
     /// Places several values, each for itself.
     pub(crate) fn write(&self, puts: Vec<Put>, terms: Terms<'_>) -> Vec<Result<Placed>> {
         let mut results: Vec<Option<Result<Placed>>> = puts.iter().map(|_| None).collect();
+        let lies_inline = |key: &Key| self.inline_record(key).is_ok_and(|found| found.is_there);
         let is_small = |put: &Put| match put.continues {
-            None => inline::is_small(put, terms.inline_below),
-            Some(_) => self.inline_record(&put.key).is_ok_and(|found| found.is_there),
+            None if inline::is_small(put, terms.inline_below) => true,
+            None => {
+                let may_stay = put.stays_inline && inline::is_small(put, MOST_INLINE);
+                may_stay && lies_inline(&put.key)
+            }
+            Some(_) => lies_inline(&put.key),
         };
         let can_inline = puts.iter().any(is_small) && self.can_inline();
         for (is_small, run) in inline::runs(puts, |put| can_inline && is_small(put)) {
