@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use holdall::format::Codec;
-use holdall::{BlobOptions, Save};
+use holdall::{BlobOptions, Error, Save};
 
 use crate::store;
 
@@ -20,7 +20,15 @@ pub(crate) struct Batch {
 }
 
 /// What has become of a value: key, size in bytes, and whether it was saved.
-pub(crate) type Placed = (String, u64, holdall::Result<()>);
+pub(crate) type Placed = (String, u64, Result<(), Unsaved>);
+
+/// Why a value was not saved.
+pub(crate) enum Unsaved {
+    /// That is its own matter.
+    Alone(Error),
+    /// No other can be saved either.
+    WithAll(Error),
+}
 
 impl Batch {
     pub(crate) fn new(folder: PathBuf) -> Self {
@@ -52,7 +60,12 @@ impl Batch {
             compression: self.codec,
             ..BlobOptions::default()
         });
-        let saved = blobs.save_many(saves).into_iter().map(|saved| saved.map(drop));
+        let unsaved = |error| match store::keeps_all_out(&error, &self.folder) {
+            true => Unsaved::WithAll(error),
+            false => Unsaved::Alone(error),
+        };
+        let saved = blobs.save_many(saves);
+        let saved = saved.into_iter().map(|saved| saved.map(drop).map_err(unsaved));
         about.into_iter().zip(saved).map(|((key, size), saved)| (key, size, saved)).collect()
     }
 }

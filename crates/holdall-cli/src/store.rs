@@ -84,6 +84,24 @@ pub(crate) fn holds_store(folder: &Path) -> bool {
     find(folder).unwrap_or(false)
 }
 
+/// Whether what one value has met keeps every other out of the store in this folder, too: it cannot
+/// be made or written to, or the key that signs is not here.
+pub(crate) fn keeps_all_out(error: &Error, folder: &Path) -> bool {
+    let is_denied = error.os_error().is_some_and(|number| {
+        std::io::Error::from_raw_os_error(number).kind() == std::io::ErrorKind::PermissionDenied
+    });
+    let is_own = |path: &Path| path == folder || path.starts_with(folder.join(".holdall"));
+    error.stops_all()
+        || lacks_key(error)
+        || error.path().is_some_and(|path| !holds_store(folder) || (is_denied && is_own(path)))
+}
+
+/// Whether an error says that no key is here to sign or to check with.
+pub(crate) fn lacks_key(error: &Error) -> bool {
+    let cause = error.cause();
+    cause.contains("signing key") || cause.starts_with("the store is signed with key")
+}
+
 /// Refuses a folder to write to that is the one to read from, or lies in it or around it.
 pub(crate) fn apart(from: &Path, to: &Path) -> Result<(), Failure> {
     let (real_from, real_to) = (real(from), real(to));

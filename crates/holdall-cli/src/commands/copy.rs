@@ -9,7 +9,7 @@ use holdall::{Blob, BlobManager, BlobOptions, Condition, ErrorKind, Save, SaveOp
 use serde_json::json;
 
 use super::Context;
-use crate::batch::{Batch, Placed};
+use crate::batch::{Batch, Placed, Unsaved};
 use crate::exit::{Exit, Failed, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
@@ -114,6 +114,11 @@ impl Copy {
                 }
                 // Somebody has removed it meanwhile.
                 Ok(None) => {}
+                // Of all that is left none could be checked either.
+                Err(error) if store::lacks_key(&error) => {
+                    done.note(batch.place())?;
+                    return Err(done.stopped(error));
+                }
                 Err(error) => done.fail(about.key, &error),
             }
         }
@@ -184,21 +189,27 @@ impl Done {
 
     /// What has become of values that were saved together.
     fn note(&mut self, placed: Vec<Placed>) -> Result<(), Failure> {
+        let mut stopped = None;
         for (key, bytes, result) in placed {
             match result {
                 Ok(()) => {
                     self.copied += 1;
                     self.bytes += bytes;
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
-                Err(error) if error.stops_all() => {
-                    let before = count(self.copied, "value");
-                    let so_far = format!("{before} came over, and another run goes on from there");
-                    return Err(Failure::from(error).after(so_far));
+                Err(Unsaved::WithAll(error)) => drop(stopped.get_or_insert(error)),
+                Err(Unsaved::Alone(error)) if error.kind() == ErrorKind::Conflict => {
+                    self.kept += 1;
                 }
-                Err(error) => self.fail(key, &error),
+                Err(Unsaved::Alone(error)) => self.fail(key, &error),
             }
         }
-        Ok(())
+        stopped.map_or(Ok(()), |error| Err(self.stopped(error)))
+    }
+
+    /// What has kept all that are left from coming over.
+    fn stopped(&self, error: holdall::Error) -> Failure {
+        let before = count(self.copied, "value");
+        let so_far = format!("{before} came over, and another run goes on from there");
+        Failure::from(error).after(so_far)
     }
 }

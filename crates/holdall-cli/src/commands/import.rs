@@ -8,7 +8,7 @@ use holdall::format::Codec;
 use holdall::{BlobManager, BlobOptions, Condition, ErrorKind, Format, Save, SaveOptions, Ttl};
 
 use super::{Context, put};
-use crate::batch::Batch;
+use crate::batch::{Batch, Unsaved};
 use crate::describe::pickle::Pickle;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::import::report::{Done, Keys, Untrusted};
@@ -225,10 +225,10 @@ impl Import {
         Err(NotTaken::Untrusted(strange.chain(unknown).collect()))
     }
 
-    fn would_take(&self, blobs: &BlobManager, key: &str) -> holdall::Result<()> {
+    fn would_take(&self, blobs: &BlobManager, key: &str) -> Result<(), Unsaved> {
         let is_store = blobs.backend().folder().is_some_and(crate::store::holds_store);
-        if is_store && !self.overwrite && blobs.exists(key)? {
-            return Err(holdall::Error::new(ErrorKind::Conflict, "it is there"));
+        if is_store && !self.overwrite && blobs.exists(key).map_err(Unsaved::Alone)? {
+            return Err(Unsaved::Alone(holdall::Error::new(ErrorKind::Conflict, "it is there")));
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Trust {
         let folder = context.folder_or(self.dir.clone())?;
         let own = store::open(&folder)?;
         let options =
-            BlobOptions { base_path: folder, trust: Level::Any, ..BlobOptions::default() };
+            BlobOptions { base_path: folder.clone(), trust: Level::Any, ..BlobOptions::default() };
         let any = store::open_with(options)?;
         let keys = if self.key.is_empty() { unsigned(&own)? } else { self.key.clone() };
         let signs = self.is_chosen() && !self.dry_run;
@@ -64,6 +64,11 @@ impl Trust {
                 continue;
             }
             let result = if signs { sign(&own, blob) } else { Ok(()) };
+            // A store that nobody can sign for is no matter of any one value.
+            let result = match result {
+                Err(error) if store::keeps_all_out(&error, &folder) => return Err(error.into()),
+                result => result,
+            };
             let what = match &result {
                 Ok(()) if signs => "signed".to_owned(),
                 Ok(()) if self.is_chosen() => "would be signed".to_owned(),
@@ -72,7 +77,6 @@ impl Trust {
             };
             match result {
                 Ok(()) => signed += u64::from(self.is_chosen()),
-                Err(error) if error.stops_all() => return Err(error.into()),
                 Err(error) => *failed.count(&error) += 1,
             }
             if context.out.json {

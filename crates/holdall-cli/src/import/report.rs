@@ -7,7 +7,7 @@ use holdall::ErrorKind;
 use serde_json::json;
 
 use super::Kind;
-use crate::batch::Placed;
+use crate::batch::{Placed, Unsaved};
 use crate::exit::{Exit, Failed, Failure};
 use crate::output::{Output, count, shown, size};
 use crate::words;
@@ -47,21 +47,24 @@ pub(crate) struct Done {
 impl Done {
     /// What has become of values that were saved together.
     pub(crate) fn note(&mut self, placed: Vec<Placed>) -> Result<(), Failure> {
+        let mut stopped = Ok(());
         for (key, size, result) in placed {
             match result {
                 Ok(()) => {
                     self.taken += 1;
                     self.bytes += size;
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict => self.kept += 1,
-                Err(error) if error.stops_all() => return Err(error.into()),
-                Err(error) => {
+                Err(Unsaved::WithAll(error)) => stopped = stopped.and(Err(error.into())),
+                Err(Unsaved::Alone(error)) if error.kind() == ErrorKind::Conflict => {
+                    self.kept += 1;
+                }
+                Err(Unsaved::Alone(error)) => {
                     *self.failed.count(&error) += 1;
                     self.refused.push((key, words::told(&error)));
                 }
             }
         }
-        Ok(())
+        stopped
     }
 
     /// The code that says what was left undone.

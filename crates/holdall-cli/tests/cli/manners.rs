@@ -162,3 +162,44 @@ fn completions_are_there_for_the_shells() {
         assert!(scratch.good(&["completions", shell]).contains("migrate"), "{shell}");
     }
 }
+
+#[test]
+fn what_keeps_all_values_out_is_told_once_with_its_own_code() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new();
+    for folder in ["files", "open"] {
+        std::fs::create_dir(scratch.path(folder)).expect("ours");
+    }
+    for (name, bytes) in [("a.json", &b"1"[..]), ("b.pkl", b"\x80\x04N."), ("c.pkl", b"\x80\x04N.")]
+    {
+        std::fs::write(scratch.path("files").join(name), bytes).expect("ours");
+    }
+    std::fs::write(scratch.path("file"), "").expect("ours");
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(scratch.path("open"), open).expect("ours");
+    scratch.good(&["import", "files"]);
+    for name in ["planted.pkl", "too.pkl"] {
+        std::fs::write(scratch.path("store").join(name), b"\x80\x04N.").expect("ours");
+    }
+    let with = |words: &[&str], secret: &str| {
+        let mut command = scratch.bare(words);
+        let ran = ran(command.env("HOLDALL_SIGNING_KEY", secret).output().expect("it runs"));
+        assert_eq!(ran.err.lines().count(), 1, "{words:?}: {}{}", ran.out, ran.err);
+        ran
+    };
+    let (key, other) = ("a key that signs nothing but tests", "the key of somebody else");
+    for (words, secret, code) in [
+        (&["import", "files", "-s", "open"][..], key, 5),
+        (&["import", "files", "-s", "file/new"], key, 7),
+        (&["import", "files", "-s", "/proc/new"], key, 7),
+        (&["import", "files", "-s", "store", "--overwrite"], other, 5),
+        (&["trust", "--all", "-s", "store"], other, 5),
+        (&["trust", "--key", "planted", "--key", "too", "-s", "store"], other, 5),
+        (&["copy", "--to", "new", "-s", "store"], other, 5),
+    ] {
+        let ran = with(words, secret);
+        assert_eq!(ran.code, code, "{words:?}: {}{}", ran.out, ran.err);
+    }
+    let into = with(&["copy", "--to", "new", "-s", "store", "b"], other);
+    assert!(into.err.contains("is signed with key"), "{}", into.err);
+}
