@@ -35,6 +35,9 @@ fn started(mut command: Command) -> Child {
 /// Sends Ctrl-C as soon as something can be seen of the work, and waits for the end.
 fn interrupted(command: Command, is_under_way: impl Fn() -> bool) -> Ran {
     let mut child = started(command);
+    while !listens(child.id()) && child.try_wait().expect("asked").is_none() {
+        std::thread::yield_now();
+    }
     while !is_under_way() && child.try_wait().expect("asked").is_none() {
         std::thread::yield_now();
     }
@@ -42,6 +45,14 @@ fn interrupted(command: Command, is_under_way: impl Fn() -> bool) -> Ran {
     // It fails if it has ended, which the callers find out.
     let _ = kill_process(id, Signal::INT);
     ran(child.wait_with_output().expect("it ends"))
+}
+
+/// Whether a process has said what is to happen at Ctrl-C, as the kernel tells it.
+fn listens(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (Signal::INT.as_raw() - 1) & 1 == 1)
 }
 
 /// How many files lie in a folder, which need not be there yet.
