@@ -1,20 +1,23 @@
 //! `holdall export`: values as plain files in a new folder, with a list of what else is known.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{DirBuilder, File};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdall::key::{CaseRule, Key};
 use holdall::signing::{KeySource, Keyring};
 use holdall::{Blob, BlobManager, BlobMetadata, BlobOptions, Error, Trust};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use serde_json::json;
 
 use super::{Context, done};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::progress::Progress;
-use crate::output::{count, size, value};
+use crate::output::{count, create_new, size, value};
 use crate::select::Filter;
 use crate::signature::{self, Signature};
 use crate::store;
@@ -148,13 +151,13 @@ fn signed(ring: &Keyring, store: &[u8; 16], blob: &Blob) -> Signature {
 struct Target {
     folder: PathBuf,
     list: BufWriter<File>,
-    /// A run before this one was stopped, and what it wrote is written again.
+    /// A run before this one was stopped, and what it wrote is there.
     goes_on: bool,
 }
 
 impl Target {
     fn begin(folder: &Path) -> Result<Self, Failure> {
-        std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, error))?;
+        make(folder).map_err(|error| unwritten(folder, error))?;
         let part = folder.join(PART);
         let goes_on = part.symlink_metadata().is_ok_and(|found| found.is_file());
         let is_empty = folder.read_dir().map(|mut entries| entries.next().is_none());
@@ -162,8 +165,30 @@ impl Target {
             let message = format!("{} is not empty; name a new folder", folder.display());
             return Err(Failure::new(Exit::Usage, message));
         }
-        let list = BufWriter::new(open(&part, goes_on).map_err(|error| unwritten(&part, error))?);
+        let list = match claim(&part, goes_on).map_err(|error| unwritten(&part, error))? {
+            Some(list) => BufWriter::new(list),
+            None => {
+                let message = format!("another export writes to {}", folder.display());
+                return Err(Failure::new(Exit::Busy, message));
+            }
+        };
         Ok(Self { folder: folder.to_path_buf(), list, goes_on })
+    }
+
+    /// Writes a file, unless a run before this one has written just that.
+    fn write(&self, path: &Path, payload: &[u8]) -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            make(parent)?;
+        }
+        if self.goes_on && path.symlink_metadata().is_ok() {
+            if std::fs::read(path).is_ok_and(|there| there == payload) {
+                return Ok(());
+            }
+            std::fs::remove_file(path)?;
+        }
+        let mut file = create_new(path)?;
+        // Half of a value is no value.
+        file.write_all(payload).inspect_err(|_| drop(std::fs::remove_file(path)))
     }
 
     /// All values are there: the list gets its name.
@@ -175,9 +200,36 @@ impl Target {
     }
 }
 
-/// A new file; where a run goes on, also one that is there.
-fn open(path: &Path, goes_on: bool) -> std::io::Result<File> {
-    if goes_on { File::create(path) } else { File::create_new(path) }
+/// A folder, and those above it; as in the store, nobody else may look into a new one.
+fn make(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The list, empty, for this process alone; `None` if another one has it.
+fn claim(part: &Path, goes_on: bool) -> std::io::Result<Option<File>> {
+    let list = match goes_on {
+        true => File::options().write(true).open(part),
+        false => create_new(part),
+    };
+    let list = match list {
+        // It was made, or got its name, since somebody looked.
+        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
+            return Ok(None);
+        }
+        list => list?,
+    };
+    match rustix::fs::flock(&list, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        // A file system without locks has no others either.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) | Ok(()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let is_still = |found: std::fs::Metadata| list.metadata().is_ok_and(|m| m.ino() == found.ino());
+    if !part.symlink_metadata().is_ok_and(is_still) {
+        return Ok(None);
+    }
+    list.set_len(0)?;
+    Ok(Some(list))
 }
 
 /// Why a value was not written.
@@ -196,17 +248,10 @@ fn one(blobs: &Blobs, about: &BlobMetadata, target: &mut Target) -> Result<u64, 
     let format = blob.metadata.record().format;
     let name = format!("{}{}", key.name(CaseRule::Sensitive), format.suffix());
     let path = target.folder.join(&name);
-    let write = || {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        let mut file = open(&path, target.goes_on)?;
-        // Half of a value is no value.
-        file.write_all(&blob.payload).inspect_err(|_| drop(std::fs::remove_file(&path)))
-    };
-    write().map_err(|error| match error.kind() {
+    let written = target.write(&path, &blob.payload);
+    written.map_err(|error| match error.kind() {
         // Two keys whose names differ by case alone, where the folder's names do not.
-        std::io::ErrorKind::AlreadyExists => {
+        ErrorKind::AlreadyExists => {
             Fault::Value(format!("could not write {}: {error}", path.display()))
         }
         _ => Fault::Folder(unwritten(&path, error)),

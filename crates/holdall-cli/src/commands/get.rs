@@ -1,6 +1,5 @@
 //! `holdall get`: a value, readably. What could run code when it is loaded is described only.
 
-use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use holdall::{BlobOptions, Trust};
 use super::Context;
 use crate::describe;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::output;
 use crate::store;
 
 /// Arguments of `get`.
@@ -60,7 +60,7 @@ fn write(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), Failure> {
         true => replace(path, bytes),
         // A device or a pipe is written to.
         false if overwrite => std::fs::write(path, bytes),
-        false => File::create_new(path).and_then(|mut file| {
+        false => output::create_new(path).and_then(|mut file| {
             // Half of a value is no value.
             file.write_all(bytes).inspect_err(|_| drop(std::fs::remove_file(path)))
         }),

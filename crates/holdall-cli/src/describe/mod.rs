@@ -22,7 +22,8 @@ pub(crate) fn show(blob: &Blob, out: &mut Output) -> Result<(), Failure> {
     match blob.metadata.record().format {
         Format::Json | Format::CustomJson => json_text(payload, out),
         Format::Pickle | Format::Joblib => pickled(blob, out),
-        Format::Npy => array(payload, out),
+        Format::Npy if out.terminal || out.json => array(payload, out),
+        Format::Npy => out.bytes(payload),
         Format::Bytes if out.terminal || out.json => bytes(payload, out),
         _ if out.json => out.document(&json!(String::from_utf8_lossy(payload))),
         _ => {

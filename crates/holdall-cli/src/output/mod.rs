@@ -6,7 +6,10 @@ pub(crate) mod style;
 pub(crate) mod value;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use anstream::AutoStream;
 use serde_json::Value;
@@ -150,6 +153,11 @@ fn in_json(char: char) -> String {
 /// Characters that turn the direction of a line or hide in it.
 fn is_invisible(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A new file for the bytes of values: as in the store, nobody else may read it.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// `12.3 KiB`.

@@ -328,3 +328,60 @@ fn nothing_is_written_into_what_it_is_read_from() {
     assert!(before == after, "something was written");
     assert!(!scratch.path("missing").exists() && !scratch.path(".holdall").exists());
 }
+
+#[test]
+fn an_array_goes_into_a_pipe_as_its_bytes() {
+    let scratch = Scratch::new();
+    let header = "{'descr': '<i2', 'fortran_order': False, 'shape': (2,), }";
+    let mut array = b"\x93NUMPY\x01\x00\x3a\x00".to_vec();
+    array.extend_from_slice(format!("{header:<57}\n").as_bytes());
+    array.extend_from_slice(&[1, 0, 0xff, 0xff]);
+    std::fs::write(scratch.path("n.npy"), &array).expect("ours");
+    scratch.good(&["put", "n", "n.npy"]);
+    let piped = scratch.command(&["get", "n"]).output().expect("it runs");
+    assert!(piped.stdout == array, "{}", String::from_utf8_lossy(&piped.stdout));
+    assert_eq!(json(&scratch.good(&["get", "n", "--json"]))["dtype"], "int16");
+}
+
+#[test]
+fn what_comes_out_of_a_store_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::filled();
+    scratch.good(&["get", "a/2", "--output", "file"]);
+    scratch.good(&["export", "plain"]);
+    for (name, mode) in [
+        ("file", 0o600),
+        ("plain", 0o700),
+        ("plain/a", 0o700),
+        ("plain/a/2.txt", 0o600),
+        ("plain/holdall-export.jsonl", 0o600),
+    ] {
+        let found = scratch.path(name).metadata().expect("written").permissions().mode();
+        assert_eq!(found & 0o777, mode, "{name}");
+    }
+}
+
+#[test]
+fn an_export_goes_on_where_one_was_stopped_and_beside_none() {
+    let scratch = Scratch::filled();
+    let out = scratch.path("out");
+    std::fs::create_dir_all(out.join("a")).expect("ours");
+    // As one that was stopped: the first value whole, the second not.
+    std::fs::write(out.join("a/1.json"), "[1,2]").expect("ours");
+    std::fs::write(out.join("a/2.txt"), "te").expect("ours");
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let whole = std::fs::File::options().write(true).open(out.join("a/1.json")).expect("ours");
+    whole.set_modified(long_ago).expect("ours");
+    let part = std::fs::File::create(out.join("holdall-export.jsonl.part")).expect("ours");
+    rustix::fs::flock(&part, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    let beside = scratch.run(&["export", "out"]);
+    assert_eq!((beside.code, beside.err.lines().count()), (6, 1), "{}", beside.err);
+    assert_eq!(std::fs::read_to_string(out.join("a/2.txt")).expect("as it was"), "te");
+    drop(part);
+    scratch.good(&["export", "out"]);
+    let changed = out.join("a/1.json").metadata().and_then(|found| found.modified());
+    assert_eq!(changed.expect("there"), long_ago, "written again");
+    assert_eq!(std::fs::read_to_string(out.join("a/2.txt")).expect("written"), "text");
+    let list = std::fs::read_to_string(out.join("holdall-export.jsonl")).expect("written");
+    assert_eq!(list.lines().count(), 3);
+}
