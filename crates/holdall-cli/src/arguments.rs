@@ -1,5 +1,6 @@
 //! What can be typed: the options that every command has, and the list of commands.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
@@ -45,6 +46,31 @@ pub(crate) enum Color {
 }
 
 impl Color {
+    /// What was asked for, found out before all is read: what is said of a wrong word, and the help,
+    /// have colours too.
+    pub(crate) fn asked(words: impl IntoIterator<Item = OsString>) -> Self {
+        let mut words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+        let mut asked = Self::Auto;
+        while let Some(word) = words.next() {
+            let when = match word.as_str() {
+                "--" => break,
+                "--color" => words.next(),
+                word => word.strip_prefix("--color=").map(str::to_owned),
+            };
+            asked = when.and_then(|when| Self::from_str(&when, false).ok()).unwrap_or(asked);
+        }
+        asked
+    }
+
+    /// The same for the messages of the parser.
+    pub(crate) fn of_parser(self) -> clap::ColorChoice {
+        match self {
+            Self::Auto => clap::ColorChoice::Auto,
+            Self::Always => clap::ColorChoice::Always,
+            Self::Never => clap::ColorChoice::Never,
+        }
+    }
+
     /// Makes it hold for all output of the process.
     pub(crate) fn hold_for_all(self) {
         let choice = match self {

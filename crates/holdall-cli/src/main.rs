@@ -22,12 +22,15 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
-use arguments::Arguments;
+use arguments::{Arguments, Color};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| suggest::improve(error).exit());
+    let color = Color::asked(std::env::args_os().skip(1));
+    let arguments = Arguments::command().color(color.of_parser()).try_get_matches();
+    let arguments = arguments.and_then(|found| Arguments::from_arg_matches(&found));
+    let arguments = arguments.unwrap_or_else(|error| suggest::improve(error).exit());
     arguments.color.hold_for_all();
     match commands::run(arguments) {
         Ok(code) => code.into(),

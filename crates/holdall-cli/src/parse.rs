@@ -20,7 +20,8 @@ pub(crate) fn codec(name: &str) -> Result<Codec, String> {
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
     let after = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "it is no time: write seconds, or 90m, 12h, 7d".to_owned())?,
     };
     if after.is_zero() { Err("it has to be more than zero".into()) } else { Ok(Ttl::After(after)) }
 }

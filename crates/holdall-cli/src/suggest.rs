@@ -35,10 +35,13 @@ pub(crate) fn improve(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
-    let has_own = error.get(ContextKind::SuggestedSubcommand).is_some();
-    let found = known(word).or_else(|| if has_own { None } else { near(word) });
-    if let Some(command) = found {
-        let suggested = ContextValue::Strings(vec![command.to_owned()]);
+    let found = known(word).map_or_else(|| near(word), |command| vec![command]);
+    error.remove(ContextKind::SuggestedSubcommand);
+    if found.is_empty() {
+        // Goes with it, and leaves a line without a word.
+        error.remove(ContextKind::Suggested);
+    } else {
+        let suggested = ContextValue::Strings(found.into_iter().map(str::to_owned).collect());
         error.insert(ContextKind::SuggestedSubcommand, suggested);
     }
     error
@@ -49,22 +52,13 @@ fn known(word: &str) -> Option<&'static str> {
     WORDS.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(command, _)| *command)
 }
 
-/// A command that differs in one letter or in the order of two: the short ones are too short for
-/// measures of likeness.
-fn near(word: &str) -> Option<&'static str> {
-    let is_near = |command: &&str| {
-        let (command, word) = (command.as_bytes(), word.as_bytes());
-        let differs = |at: &usize| command[*at] != word[*at];
-        if command.len() != word.len() {
-            return false;
-        }
-        match (0..word.len()).filter(differs).collect::<Vec<_>>()[..] {
-            [_] => true,
-            [at, next] => command[at] == word[next] && command[next] == word[at],
-            _ => false,
-        }
-    };
-    WORDS.iter().map(|(command, _)| *command).find(is_near)
+/// The commands that a word is a slip of: nearest to it, by one slip in three letters at most.
+fn near(word: &str) -> Vec<&'static str> {
+    let slips = |command: &str| strsim::osa_distance(command, word);
+    let commands = || WORDS.iter().map(|(command, _)| *command);
+    let most = (word.chars().count() / 3).max(1);
+    let fewest = commands().map(slips).min().filter(|fewest| *fewest <= most);
+    fewest.map_or(Vec::new(), |fewest| commands().filter(|c| slips(c) == fewest).collect())
 }
 
 #[cfg(test)]
@@ -86,5 +80,23 @@ mod tests {
             }
         }
         assert!(commands.iter().all(|name| WORDS.iter().any(|(command, _)| command == name)));
+    }
+
+    #[test]
+    fn a_slip_leads_to_what_was_meant_and_another_word_to_nothing() {
+        for (slip, meant) in [
+            ("lss", &["ls"][..]),
+            ("sl", &["ls"]),
+            ("improt", &["import"]),
+            ("verfiy", &["verify"]),
+            ("stas", &["stat", "stats"]),
+            ("completoins", &["completions"]),
+        ] {
+            assert_eq!(near(slip), meant, "{slip}");
+        }
+        for other in ["serve", "top", "mount", "start"] {
+            assert!(!near(other).iter().any(|found| ["expire", "copy"].contains(found)), "{other}");
+        }
+        assert!(near("serve").is_empty() && near("top").is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use holdall::format::Codec;
+use holdall::key::Key;
 use holdall::{BlobManager, BlobOptions, Condition, ErrorKind, Format, Save, SaveOptions, Ttl};
 
 use super::{Context, put};
@@ -17,6 +18,7 @@ use crate::interrupt;
 use crate::output::count;
 use crate::output::progress::Progress;
 use crate::store;
+use crate::words;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -153,6 +155,10 @@ impl Import {
         };
         let Item { format, payload, ttl, tags, metadata, created, codec, is_own, .. } = item;
         let mut key = format!("{}{}", self.prefix, item.key);
+        if let Err(error) = Key::new(&key) {
+            done.refused.push((key, words::told(&error)));
+            return None;
+        }
         if !keys.is_new(&key) {
             if !self.rename_doubles {
                 let what = "another entry of the source has led to this key; add --rename-doubles";

@@ -149,6 +149,10 @@ pub(crate) fn open(path: &Path, wanted: &Wanted<'_>) -> Result<(Kind, Box<dyn So
         let message = format!("--keep-endings is for a folder of files; {}", kind.is(path));
         return Err(Failure::new(Exit::Usage, message));
     }
+    if wanted.table.is_some() && kind != Kind::Sqlitedict {
+        let message = format!("--table is for a sqlitedict file; {}", kind.is(path));
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let source: Box<dyn Source> = match kind {
         Kind::Diskcache => Box::new(diskcache::Diskcache::open(path)?),
         Kind::Joblib => Box::new(joblib::Memory::open(path)?),

@@ -155,6 +155,23 @@ fn a_pickle_that_names_a_class_is_taken_only_if_that_is_asked_for() {
     assert!(!scratch.path("ran").exists());
 }
 
+#[test]
+fn a_dry_run_refuses_what_the_run_does_and_no_option_is_passed_over() {
+    let scratch = Scratch::new();
+    diskcache(&scratch);
+    let database = Connection::open(scratch.path("cache/cache.db")).expect("ours");
+    let insert = "INSERT INTO Cache (key, raw, mode, value) VALUES ('', 1, 1, 'nameless')";
+    database.execute(insert, []).expect("inserted");
+    drop(database);
+    let dry = json(&scratch.run(&["import", "cache", "--json", "--dry-run"]).out);
+    let run = json(&scratch.run(&["import", "cache", "--json"]).out);
+    assert_eq!((&dry["imported"], &dry["refused"]), (&run["imported"], &run["refused"]));
+    assert_eq!(run["refused"].as_array().map(Vec::len), Some(3), "{run}");
+    let wrong = scratch.run(&["import", "cache", "--table", "Cache"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(wrong.err.contains("--table is for a sqlitedict file"), "{}", wrong.err);
+}
+
 /// What is known of every value, but for what a new store has anew.
 fn known(scratch: &Scratch, store: &str) -> Vec<Value> {
     let listed = ran(scratch.bare(&["ls", "--json", "--store", store]).output().expect("it runs"));

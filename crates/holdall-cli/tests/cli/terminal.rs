@@ -75,3 +75,21 @@ fn a_long_listing_has_a_head_on_a_terminal_and_times_like_those_of_stat() {
     assert!(seen.lines().next().is_some_and(|head| head.contains("updated (UTC)")), "{seen}");
     assert!(seen.lines().all(|line| line.trim_end().chars().count() < 80), "{seen}");
 }
+
+#[test]
+fn what_the_parser_says_has_colours_only_where_they_are_wanted() {
+    let scratch = Scratch::new();
+    for words in [&["--help"][..], &["lss"], &["ls", "--jsn"], &["ls", "--help"]] {
+        for (color, has) in [("never", false), ("always", true)] {
+            for words in [[&["--color", color][..], words].concat(), [&[], words].concat()] {
+                let mut command = scratch.bare(&words);
+                if words[0] != "--color" {
+                    command.arg(format!("--color={color}"));
+                }
+                let ran = crate::support::ran(command.output().expect("it runs"));
+                let told = format!("{}{}", ran.out, ran.err);
+                assert_eq!(told.contains('\u{1b}'), has, "{words:?} {color}: {told}");
+            }
+        }
+    }
+}
