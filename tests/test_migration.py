@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -22,6 +24,7 @@ from holdall import (
     SerializationError,
     StorageIOError,
     StorageManager,
+    StoreBusyError,
     sync,
 )
 from holdall.testing import ManualClock
@@ -130,13 +133,41 @@ async def test_a_save_during_a_migration_stays(folder):
         assert await store.load("5") == ["newest", rounds - 1]
 
 
-async def test_two_migrations_at_once_convert_each_value_once(folder):
+@pytest.mark.parametrize("asked", [{"to_format": "json"}, {"model_class": Recipe}])
+async def test_a_second_migration_is_refused_while_one_is_at_work(folder, asked):
+    values = {str(number): {"name": str(number)} for number in range(600)}
+    old = "pickle" if "to_format" in asked else "json"
     async with BlobManager(folder) as one, BlobManager(folder) as two:
-        await one.save_many({str(number): [number] for number in range(400)}, "pickle")
-        done = await asyncio.gather(one.migrate_all("json"), two.migrate_all("json"))
-        assert sum(each.converted for each in done) == 400
-        assert not any(each.failed for each in done)
-        assert await one.load("399") == [399]
+        await one.save_many(values, old)
+        refused = []
+
+        def begin_others(checked, converted):
+            if refused:
+                return
+            with sync.BlobManager(folder) as third:
+                with pytest.raises(StoreBusyError, match="another migration is at work") as told:
+                    third.migrate_all(compression="zstd")
+                refused.append(told.value)
+                third.migrate_all(compression="zstd", dry_run=True)
+            command = [sys.executable, "-m", "holdall", "--store", str(folder), "migrate"]
+            ran = subprocess.run(
+                [*command, "--compression", "zstd"], capture_output=True, text=True
+            )
+            assert (ran.returncode, ran.stdout) == (6, "")
+            assert "another migration is at work in this store" in ran.stderr
+
+        done = await one.migrate_all(**asked, progress=begin_others)
+        assert (done.checked, done.converted, len(refused)) == (600, 600, 1)
+        both = await asyncio.gather(
+            one.migrate_all(compression="zstd"),
+            two.migrate_all("string"),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(each, StoreBusyError) for each in both) == 1
+        # One that has ended, in whatever way, keeps nobody out.
+        with pytest.raises(ZeroDivisionError):
+            await one.migrate_all("pickle", progress=lambda *_: 1 / 0)
+        await two.migrate_all("json")
 
 
 async def test_an_older_model_is_upgraded_on_load_and_written_back_if_asked(folder):
@@ -369,6 +400,46 @@ def test_the_command_line_has_python_convert_what_only_python_reads(folder):
     with sync.BlobManager(folder) as store:
         assert store.load("7") == [7]
         assert store.metadata("7").format == "json"
+
+
+def test_a_killed_python_is_told_with_what_it_had_converted(folder):
+    values = {str(number): [number] for number in range(3000)}
+    command = [sys.executable, "-m", "holdall", "--store", str(folder), "migrate", "--to", "json"]
+    with sync.BlobManager(folder) as store:
+        store.save_many(values, "pickle")
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while len(list(folder.glob("*.json"))) < 700 and running.poll() is None:
+            time.sleep(0.005)
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        out, err = running.communicate()
+    assert running.returncode == 7, (out, err)
+    told = json.loads(out)
+    assert 256 <= told["converted"] <= len(list(folder.glob("*.json"))), told
+    assert "ended early" in told["ended_early"], told
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "3,000" not in again.stdout
+    with sync.BlobManager(folder) as store:
+        assert store.load_many(list(values)) == values
+
+
+def test_what_others_have_migrated_meanwhile_is_counted_as_unchanged(folder):
+    with sync.BlobManager(folder) as store:
+        store.save_many({str(number): [number] for number in range(600)}, "pickle")
+        seen = []
+
+        def change(checked, converted):
+            if not seen:
+                seen.append(checked)
+                store.delete("99")
+                store.migrate("98", "json")
+
+        done = store.migrate_all("json", progress=change)
+        assert (done.checked, done.converted + done.unchanged) == (600, 600) or done.checked < 600
+        assert done.checked == done.converted + done.unchanged
 
 
 def test_ctrl_c_while_python_converts_loses_nothing_and_another_run_goes_on(folder):

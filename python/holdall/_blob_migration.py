@@ -22,6 +22,9 @@ _PAGE = 256
 class BlobMigration(BlobUpgrade):
     """Migrations, while others use the store."""
 
+    _is_part = False
+    """Whether `migrate_all` is part of a migration of the process that started this one."""
+
     async def migrate(
         self,
         key: str,
@@ -76,7 +79,8 @@ class BlobMigration(BlobUpgrade):
         that was converted: what somebody else saves meanwhile stays theirs, and is looked at
         again. Tags, metadata, the time of creation and what is left of its life stay. One that
         cannot be converted stays as it is and is in the report. Stopped anywhere, also by a
-        cancellation or a full disk, it is run again and passes over what is done.
+        cancellation or a full disk, it is run again and passes over what is done. One migration
+        at a time is at work in a store, in whatever process; a dry run may be beside it.
 
         Between formats that Rust reads, and for compression alone, no value comes to Python.
 
@@ -92,13 +96,15 @@ class BlobMigration(BlobUpgrade):
             upgrade: Turns plain data of an older model into that of the current one. It has to
                 leave data of the current one as it is. A plain function.
             dry_run: Convert, and write nothing.
-            progress: Called now and then with the number of values looked at and of those
-                converted. A plain function.
+            progress: Called now and then with two numbers, of values looked at and of those
+                converted: `progress(checked, converted)`. (That of `verify` and `repair` gets one
+                object.) A plain function.
 
         Raises:
             InvalidArgumentError: Nothing is asked for, or a model together with a format.
             MigrationStoppedError: The disk is full (a `StorageIOError`): `.report` says what is
                 done, `.left` how many are not.
+            StoreBusyError: Another migration is at work in the store.
             StorageIOError: The keys cannot be listed.
         """
         check_plain_call("progress", progress, OPERATION)
@@ -109,13 +115,23 @@ class BlobMigration(BlobUpgrade):
         asked = Asked.checked(to_format, compression, model_class, upgrade, None)
         origin = None if from_format is None else named(from_format, OPERATION, None)
         done = Done(progress)
-        if model_class is not None:
+        store = await self._open(OPERATION)
+        work = store.migration(
+            prefix, tag, origin, asked.format, compression, dry_run, self._is_part
+        )
+        try:
+            if model_class is None:
+                return await self._all(done, work, asked, dry_run)
             # Models are kept as json alone.
             if origin in (None, "json"):
-                await self._remodel(done, prefix, tag, asked, dry_run)
+                await self._remodel(done, work, prefix, tag, asked, dry_run)
             return done.report()
-        store = await self._open(OPERATION)
-        work = store.migration(prefix, tag, origin, asked.format, compression, dry_run)
+        finally:
+            work.end()
+
+    async def _all(
+        self, done: Done, work: Migration, asked: Asked, dry_run: bool
+    ) -> MigrationReport:
         is_more, met = True, 0
         while is_more:
             try:
@@ -154,9 +170,8 @@ class BlobMigration(BlobUpgrade):
 
         async def once() -> None:
             record, made = await self._become(key, asked, True)
-            if record is None:
-                return
-            if made is None:
+            if record is None or made is None:
+                # It is as asked, or somebody has removed it meanwhile.
                 done.unchanged += 1
                 return
             size = length(made[1])
@@ -190,7 +205,13 @@ class BlobMigration(BlobUpgrade):
         return record, None if parts == payload else (name, parts)
 
     async def _remodel(
-        self, done: Done, prefix: str, tag: str | None, asked: Asked, dry_run: bool
+        self,
+        done: Done,
+        work: Migration,
+        prefix: str,
+        tag: str | None,
+        asked: Asked,
+        dry_run: bool,
     ) -> None:
         after, is_last = None, False
         while not is_last:
@@ -198,6 +219,7 @@ class BlobMigration(BlobUpgrade):
             is_last = after is None
             met, ended = len(wanted), done.ended
             try:
+                await self._wait(work.begin())
                 await self._each(wanted, lambda key: self._convert(done, key, asked, dry_run))
             except StorageIOError as error:
                 if not is_full(error):

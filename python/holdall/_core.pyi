@@ -192,6 +192,7 @@ class Store:
         to: str | None,
         compression: str | None,
         dry_run: bool,
+        is_part: bool,
     ) -> Migration:
         """Begins to bring values to another format or compression; nothing is changed before the
         first step.
@@ -236,6 +237,10 @@ class LargeValue:
 class Migration:
     """A migration that is under way."""
 
+    def begin(self) -> Awaitable[None]:
+        """Keeps other migrations out of the store from here on, as the first step does."""
+    def end(self) -> None:
+        """Lets other migrations into the store; waits for a step that is under way."""
     def step(self) -> Awaitable[tuple[bool, int, int, list[str]]]:
         """Goes on for some values: whether there is more to do, values looked at and converted so
         far, and the keys met in this step whose values take Python.

@@ -35,6 +35,8 @@ async def migrate(request: dict[str, Any]) -> None:
     asked = {name: value for name, value in request.items() if name != "store"}
     # Nothing is removed that nobody asked to have removed.
     async with BlobManager(request["store"], clean_every=None) as blobs:
+        # The program that has called keeps other migrations out.
+        blobs._is_part = True
         work = asyncio.ensure_future(blobs.migrate_all(**asked, progress=progress))
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
         # From here on it ends in order.

@@ -42,11 +42,15 @@ pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Resu
         .map_err(|error| none(&error.to_string()))?;
     let told = child.stderr.take().map(|stderr| std::thread::spawn(move || last_line(stderr)));
     let mut last = Value::Null;
+    let mut has_begun = false;
     let mut is_told = false;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let Ok(line) = line else { break };
-            last = serde_json::from_str(&line).unwrap_or(Value::Null);
+            // One that was killed may leave half a line.
+            let Ok(told) = serde_json::from_str(&line) else { continue };
+            last = told;
+            has_begun = true;
             bar.at(number(&last, "checked"), None);
             if interrupt::is_asked() && !is_told {
                 is_told = true;
@@ -62,9 +66,13 @@ pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Resu
     if let Some(message) = last.get("error").and_then(Value::as_str) {
         return Err(Failure::new(Exit::System, words::of(message)));
     }
+    let mut ended = None;
     if !last.get("finished").is_some_and(Value::is_boolean) {
         let why = if told.is_empty() { format!("it ended with {status}") } else { told };
-        return Err(none(&why));
+        if !has_begun {
+            return Err(none(&why));
+        }
+        ended = Some(format!("Python, which converts these values, ended early: {why}"));
     }
     let failed = last["failed"].as_object().into_iter().flatten();
     let text = |error: &Value| words::of(error.as_str().unwrap_or_default());
@@ -77,6 +85,7 @@ pub(crate) fn migrate(asked: &Migrate, folder: &Path, mut bar: Progress) -> Resu
         is_interrupted: last["finished"] == false,
         stopped: last["stopped"].as_str().map(words::of),
         left: last["left"].as_u64(),
+        ended,
     })
 }
 

@@ -29,6 +29,21 @@ fn locked(shared: &Mutex<holdall::Migration>) -> MutexGuard<'_, holdall::Migrati
 
 #[pymethods]
 impl Migration {
+    /// Keeps other migrations out of the store from here on, as the first step does.
+    fn begin(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let shared = Arc::clone(&self.shared);
+        let work = move || locked(&shared).begin();
+        bridge::run(py, self.blocking, Vec::new(), work, |py, begun: holdall::Result<()>| {
+            begun.map_err(|error| errors::raised(py, &error))?;
+            Ok(py.None())
+        })
+    }
+
+    /// Lets other migrations into the store; waits for a step that is under way.
+    fn end(&self, py: Python<'_>) {
+        py.detach(|| locked(&self.shared).end());
+    }
+
     /// Goes on for some values: whether there is more to do, values looked at and converted so far,
     /// and the keys met in this step whose values take Python.
     fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

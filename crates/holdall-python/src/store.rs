@@ -338,11 +338,12 @@ impl Store {
         to: Option<&str>,
         compression: Option<&str>,
         dry_run: bool,
+        is_part: bool,
     ) -> PyResult<Migration> {
         let from = raised(py, from_.map(Format::from_name).transpose())?;
         let format = raised(py, to.map(Format::from_name).transpose())?;
         let compression = raised(py, compression.map(Codec::from_name).transpose())?;
-        let asked = Migrate { prefix, tag, from, format, compression, dry_run };
+        let asked = Migrate { prefix, tag, from, format, compression, dry_run, is_part };
         Ok(Migration::new(self.blobs.migration(asked), self.blocking))
     }
 

@@ -130,3 +130,29 @@ fn what_lies_inline_stays_there_whatever_the_manager_that_migrates_keeps_inline(
         assert_eq!(found, text(number));
     }
 }
+
+#[test]
+fn one_migration_at_a_time_is_at_work_in_a_store() {
+    let (dir, store) = filled();
+    let other = BlobManager::new(dir.path().join("store"));
+    let mut migration = store.migration(to_json());
+    assert!(migration.step().expect("it is the first"), "it was over at once");
+    let zstd = Migrate { compression: Some(Codec::Zstd), ..Migrate::default() };
+    for each in [&store, &other] {
+        let refused = each.migrate(zstd.clone(), |_| ()).expect_err("one is at work");
+        assert_eq!(refused.kind(), ErrorKind::Busy);
+        let told = refused.to_string();
+        assert!(told.contains("another migration is at work in this store"), "{told}");
+        assert!(told.contains("run it again when that has ended"), "{told}");
+    }
+    let beside = [
+        Migrate { dry_run: true, ..zstd.clone() },
+        Migrate { is_part: true, prefix: "none".into(), ..zstd.clone() },
+    ];
+    for asked in beside {
+        other.migrate(asked, |_| ()).expect("it may be beside another");
+    }
+    while migration.step().expect("it goes on") {}
+    assert_eq!(migration.finish().converted, VALUES);
+    other.migrate(zstd, |_| ()).expect("the other has ended");
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use clap::Args;
 use holdall::format::Codec;
-use holdall::{BlobManager, Error, ErrorKind, Format, Migrate as Asked, MigrationReport};
+use holdall::{ErrorKind, Format, Migrate as Asked, Migration, MigrationReport};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -64,18 +64,26 @@ pub(crate) struct Done {
     pub(crate) stopped: Option<String>,
     /// How many were not looked at then, if they could be counted.
     pub(crate) left: Option<u64>,
+    /// How it ended where that was neither asked for nor in order; the counts are what was told before.
+    pub(crate) ended: Option<String>,
 }
 
 impl Done {
-    /// What was done by somebody else after this.
-    fn add(&mut self, rest: Self) {
+    /// What was done by somebody else after this, which left `foreign` values to it.
+    fn add(&mut self, rest: Self, foreign: u64) {
         self.converted += rest.converted;
         self.bytes = (self.bytes.0 + rest.bytes.0, self.bytes.1 + rest.bytes.1);
         // It has met again what had failed here.
         let known: HashSet<String> = self.failed.iter().map(|(key, _)| key.clone()).collect();
+        let before = self.failed.len();
         self.failed.extend(rest.failed.into_iter().filter(|(key, _)| !known.contains(key)));
+        if !rest.is_interrupted && rest.stopped.is_none() && rest.ended.is_none() {
+            // Somebody else has changed or removed them meanwhile.
+            let failed = (self.failed.len() - before) as u64;
+            self.unchanged += foreign.saturating_sub(rest.converted + failed);
+        }
         self.is_interrupted = rest.is_interrupted;
-        (self.stopped, self.left) = (rest.stopped, rest.left);
+        (self.stopped, self.left, self.ended) = (rest.stopped, rest.left, rest.ended);
     }
 }
 
@@ -85,12 +93,14 @@ impl Migrate {
         // How many are of that format is found out on the way.
         let total = if self.from.is_none() { self.filter.total(&blobs)? } else { None };
         let begin = || Progress::begin("migrating", total, !context.out.quiet);
-        let (mut done, foreign) = self.here(&blobs, begin())?;
+        // Held until Python has ended, too.
+        let mut migration = blobs.migration(self.asked());
+        let (mut done, foreign) = Self::here(&mut migration, begin())?;
         let mut without_python = None;
         if foreign > 0 && !done.is_interrupted && done.stopped.is_none() {
             // What is done already is passed over there.
             match python::migrate(&self.asked(), &context.folder()?, begin()) {
-                Ok(rest) => done.add(rest),
+                Ok(rest) => done.add(rest, foreign),
                 Err(failure) => {
                     without_python = Some(
                         failure.after(format!("{} would have needed it", count(foreign, "value"))),
@@ -98,8 +108,10 @@ impl Migrate {
                 }
             }
         }
+        migration.end();
+        blobs.close()?;
         tell(&done, self.dry_run, &mut context.out)?;
-        match (without_python, done.is_interrupted, done.stopped) {
+        match (without_python, done.is_interrupted, done.stopped.or(done.ended)) {
             (Some(failure), ..) => Err(failure),
             (_, true, _) => Ok(Exit::Interrupted),
             (.., Some(_)) => Ok(Exit::System),
@@ -115,12 +127,12 @@ impl Migrate {
             format: self.to,
             compression: self.compression,
             dry_run: self.dry_run,
+            is_part: false,
         }
     }
 
     /// What can be done without Python; and how many values take it.
-    fn here(&self, blobs: &BlobManager, mut bar: Progress) -> Result<(Done, u64), Failure> {
-        let mut migration = blobs.migration(self.asked());
+    fn here(migration: &mut Migration, mut bar: Progress) -> Result<(Done, u64), Failure> {
         let token = interrupt::listen();
         let outcome = token.run(|| -> holdall::Result<()> {
             while migration.step()? {
@@ -139,13 +151,22 @@ impl Migrate {
             }
             Err(error) => return Err(error.into()),
         }
-        let MigrationReport { checked, converted, unchanged, bytes, failed, foreign, .. } =
-            migration.finish();
-        blobs.close()?;
-        let told = |(key, error): (String, Error)| (key, words::told(&error));
-        let failed = failed.into_iter().map(told).collect();
-        let done =
-            Done { checked, converted, unchanged, bytes, failed, is_interrupted, stopped, left };
+        let so_far = migration.so_far();
+        let &MigrationReport { checked, converted, unchanged, bytes, foreign, .. } = so_far;
+        let failed = so_far.failed.iter();
+        let failed = failed.map(|(key, error)| (key.clone(), words::told(error))).collect();
+        let ended = None;
+        let done = Done {
+            checked,
+            converted,
+            unchanged,
+            bytes,
+            failed,
+            is_interrupted,
+            stopped,
+            left,
+            ended,
+        };
         Ok((done, foreign))
     }
 }
@@ -160,13 +181,15 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     if done.failed.len() > LISTED {
         out.trouble(format!("and {} more; --json has all", done.failed.len() - LISTED))?;
     }
-    if let Some(why) = &done.stopped {
+    if let Some(why) = done.stopped.as_ref().or(done.ended.as_ref()) {
         out.trouble(why)?;
     }
     let verb = if dry_run { "would convert" } else { "converted" };
     let (before, after) = (size(done.bytes.0), size(done.bytes.1));
     let converted = count(done.converted, "value");
-    let mut line = format!("{verb} {converted}");
+    // Some may have been converted after it had last told.
+    let least = if done.ended.is_some() { "at least " } else { "" };
+    let mut line = format!("{verb} {least}{converted}");
     // One that was stopped in Python does not say how large they were.
     if done.bytes != (0, 0) {
         line += &format!(", {before} -> {after}");
@@ -181,6 +204,9 @@ fn tell(done: &Done, dry_run: bool, out: &mut Output) -> Result<(), Failure> {
     if done.stopped.is_some() {
         let left = done.left.map_or("the rest".into(), |left| count(left, "value"));
         line += &format!("; {left} left: make room and run it again, which goes on");
+    }
+    if done.ended.is_some() {
+        line += "; it ended early: run it again, which goes on";
     }
     out.summary(line)
 }
@@ -198,5 +224,6 @@ fn to_json(done: &Done, dry_run: bool) -> Value {
         "interrupted": done.is_interrupted,
         "stopped": done.stopped,
         "left": done.left,
+        "ended_early": done.ended,
     })
 }

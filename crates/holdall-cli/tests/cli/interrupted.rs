@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use holdall::{BlobManager, Format};
+use holdall::{BlobManager, Format, Migrate};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::support::{Ran, Scratch, ran};
@@ -107,19 +107,21 @@ fn a_migration_that_is_stopped_has_lost_nothing_and_goes_on() {
 }
 
 #[test]
-fn two_migrations_at_once_convert_each_value_once() {
+fn a_second_migration_is_refused_while_one_is_at_work() {
     let scratch = many();
-    let command = || scratch.command(&["migrate", "--to", "json", "--json"]);
-    let both = [started(command()), started(command())];
-    let mut converted = 0;
-    for child in both {
-        let ran = ran(child.wait_with_output().expect("it ends"));
-        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-        let done: serde_json::Value = serde_json::from_str(&ran.out).expect("it is JSON");
-        converted += done["converted"].as_u64().expect("a number");
-    }
-    assert_eq!(converted, VALUES as u64);
-    check_all(&scratch.blobs());
+    let store = scratch.blobs();
+    let to_json = Migrate { format: Some(Format::Json), ..Migrate::default() };
+    let mut first = store.migration(to_json);
+    assert!(first.step().expect("it is the first"), "it was over at once");
+    let refused = scratch.run(&["migrate", "--compression", "zstd"]);
+    assert_eq!(refused.code, 6, "{}{}", refused.out, refused.err);
+    assert!(refused.out.is_empty(), "{}", refused.out);
+    let told = "another migration is at work in this store; run it again when that has ended";
+    assert!(refused.err.contains(told), "{}", refused.err);
+    scratch.good(&["migrate", "--compression", "zstd", "--dry-run"]);
+    drop(first);
+    scratch.good(&["migrate", "--to", "json"]);
+    check_all(&store);
 }
 
 #[test]

@@ -273,6 +273,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(Some(Box::new(())))
     }
 
+    /// What is to be held while values are brought to another format or compression: two that do so
+    /// at once would leave a mixture. Never waits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if somebody else has it; [`ErrorKind::Io`].
+    fn begin_migrating(&self) -> Result<Box<dyn Any + Send>> {
+        Ok(Box::new(()))
+    }
+
     /// Removes every value that this store placed and that was there when the call began; leaves
     /// what other programs put there.
     ///

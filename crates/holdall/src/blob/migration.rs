@@ -1,5 +1,8 @@
 //! Values are brought to another format or compression, while the store is in use.
 
+use std::any::Any;
+use std::fmt;
+
 use super::{BlobManager, BlobMetadata, Save, SaveOptions};
 use crate::backend::{Condition, Put};
 use crate::cancel;
@@ -30,6 +33,9 @@ pub struct Migrate {
     pub compression: Option<Codec>,
     /// Convert, and place nothing.
     pub dry_run: bool,
+    /// It is a part of a migration that is at work already, such as of the process that started this
+    /// one, and goes on beside it.
+    pub is_part: bool,
 }
 
 impl Migrate {
@@ -83,6 +89,16 @@ pub struct Migration {
     /// Keys that the last step met and that take Python.
     foreign: Vec<String>,
     done: MigrationReport,
+    turn: Option<Turn>,
+}
+
+/// Keeps other migrations out of the store until it is dropped.
+struct Turn(#[allow(dead_code, reason = "it is held, and not looked at")] Box<dyn Any + Send>);
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn")
+    }
 }
 
 /// A value that is about to be placed.
@@ -102,6 +118,9 @@ impl BlobManager {
     /// signature is verified before, and made anew. Stopped anywhere, it is simply run again: what
     /// is done is passed over by its record alone. A full disk ends it at once: the values that
     /// find it full have not failed, and are the first of the next step.
+    ///
+    /// One migration at a time is at work in a store: from its first step until it is dropped, has
+    /// failed or is [ended](Migration::end), others are refused. Not a dry run.
     ///
     /// ```
     /// use holdall::{BlobManager, Format, Migrate};
@@ -126,6 +145,7 @@ impl BlobManager {
             stopped: None,
             foreign: Vec::new(),
             done: MigrationReport::default(),
+            turn: None,
         }
     }
 
@@ -133,7 +153,8 @@ impl BlobManager {
     /// that time.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the keys cannot be listed or the disk is full, and whatever else
+    /// [`ErrorKind::Busy`] if another migration is at work in the store; [`ErrorKind::Io`] if the
+    /// keys cannot be listed or the disk is full, and whatever else
     /// [stops all](Error::stops_all); [`ErrorKind::Cancelled`]. Failures of single values are in the
     /// report.
     pub fn migrate(
@@ -197,12 +218,33 @@ impl Migration {
         self.done
     }
 
+    /// Keeps other migrations out of the store from here on, as the first step does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if another one is at work; [`ErrorKind::Io`].
+    pub fn begin(&mut self) -> Result<()> {
+        if self.turn.is_none() && !self.asked.dry_run && !self.asked.is_part {
+            let turn = self.manager.backend().begin_migrating();
+            self.turn = Some(Turn(turn.map_err(|error| error.during("migrate the store"))?));
+        }
+        Ok(())
+    }
+
+    /// Lets other migrations into the store, until another step.
+    pub fn end(&mut self) {
+        self.turn = None;
+    }
+
     /// Goes on for some values; answers whether there is more to do.
     ///
     /// # Errors
     /// As for [`BlobManager::migrate`]; another call goes on from there.
     pub fn step(&mut self) -> Result<bool> {
-        self.go_on().map_err(|error| error.during("migrate the store"))?;
+        self.begin()?;
+        if let Err(error) = self.go_on() {
+            self.end();
+            return Err(error.during("migrate the store"));
+        }
         Ok(!self.is_over || !self.open.is_empty())
     }
 

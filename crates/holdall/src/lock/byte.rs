@@ -8,3 +8,5 @@ pub(crate) const OPENING: u64 = STRIPES as u64;
 pub(crate) const USERS: u64 = OPENING + 1;
 /// Held by the one process that cleans the store up.
 pub(crate) const CLEANING: u64 = USERS + 1;
+/// Held by the one process that brings the values to another format.
+pub(crate) const MIGRATING: u64 = CLEANING + 1;

@@ -17,6 +17,7 @@ mod full;
 pub(crate) mod fuzzing;
 mod inline;
 mod layout;
+mod migrating;
 mod newer;
 mod open;
 mod own;
@@ -360,6 +361,10 @@ impl Backend for FileBackend {
 
     fn begin_cleaning(&self, wait: bool) -> Result<Option<Box<dyn Any + Send>>> {
         self.take_turn_at_cleaning(wait)
+    }
+
+    fn begin_migrating(&self) -> Result<Box<dyn Any + Send>> {
+        self.take_turn_at_migrating()
     }
 
     fn clear(&self, durability: Durability) -> Result<u64> {

@@ -70,6 +70,8 @@ pub(crate) struct Live {
     pub(super) uses: OnceLock<Option<Uses>>,
     /// A thread of this process cleans up.
     pub(super) cleaning: AtomicBool,
+    /// A migration of this process is at work.
+    pub(super) migrating: AtomicBool,
     /// [`ClockFile::writes`] at the opening, if everything was on the disk and nobody else was there.
     found_closed: Option<u64>,
     /// Whether memory may be trusted: not on a network file system.
@@ -331,6 +333,7 @@ impl Live {
             closing: Mutex::new(()),
             uses: OnceLock::new(),
             cleaning: AtomicBool::new(false),
+            migrating: AtomicBool::new(false),
             found_closed,
             coherent,
             _private: private,
