@@ -3,13 +3,14 @@
 //! The child is `python -m holdall._migrate`; it writes a line of JSON after each step, and a report
 //! in the end.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use holdall::Migrate;
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -101,12 +102,27 @@ fn number(report: &Value, name: &str) -> u64 {
 
 /// The interpreter that called, else the one beside this program, else the first of the path.
 fn interpreter() -> OsString {
-    if let Some(named) = std::env::var_os("HOLDALL_PYTHON").filter(|named| !named.is_empty()) {
+    if let Some(named) = named() {
         return named;
     }
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     let found = beside.map(|folder| folder.join("python3")).filter(|python| python.is_file());
     found.map_or_else(|| "python3".into(), PathBuf::into_os_string)
+}
+
+/// The interpreter that the environment names.
+pub(crate) fn named() -> Option<OsString> {
+    std::env::var_os("HOLDALL_PYTHON").filter(|named| !named.is_empty())
+}
+
+/// Whether something by this name, a path or one to be found in `PATH`, can be run.
+pub(crate) fn is_program(named: &OsStr) -> bool {
+    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    if Path::new(named).components().count() > 1 {
+        return runs(Path::new(named));
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| runs(&folder.join(named)))
 }
 
 fn none(what: &str) -> Failure {

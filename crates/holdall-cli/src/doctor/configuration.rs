@@ -1,10 +1,12 @@
 //! Which variable came from where, and which ones nobody reads.
 
+use std::path::Path;
+
 use holdall::config::Source;
 use holdall::signing;
 
 use super::{About, Findings};
-use crate::words;
+use crate::{python, words};
 
 /// Those that are no settings of the library.
 const OTHERS: [&str; 2] = [signing::VARIABLE, "HOLDALL_PYTHON"];
@@ -32,6 +34,12 @@ pub(super) fn examine(about: &About<'_>, findings: &mut Findings) {
             let secret = if name == signing::VARIABLE { ", a secret" } else { "" };
             findings.good(format!("{name} is set ({source}){secret}"));
         }
+    }
+    if let Some(named) = python::named().filter(|named| !python::is_program(named)) {
+        findings.warning(
+            format!("HOLDALL_PYTHON is {}, which is no program", Path::new(&named).display()),
+            "set it to a Python with holdall in it, or remove it",
+        );
     }
     if !settings.blob_storage_enabled {
         findings.warning(

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use holdall::backend::file::refuse_if_others_write;
 use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
@@ -35,7 +36,7 @@ pub(super) fn examine(folder: &Path, findings: &mut Findings) {
     }
     owner(folder, &found, findings);
     match store::find(folder) {
-        Ok(true) => {}
+        Ok(true) => parts(folder, findings),
         Ok(false) => {
             findings.notice(format!("{shown} holds no store yet"), "save a first value");
         }
@@ -63,7 +64,13 @@ fn owner(folder: &Path, found: &Metadata, findings: &mut Findings) {
     }
     if mode & 0o002 != 0 {
         let what = format!("everybody may write to {shown} (mode {mode:03o})");
-        findings.error(what, format!("chmod o-w {shown}"));
+        return findings.error(what, format!("chmod o-w {shown}"));
+    }
+    // What lies above it counts, too: every other command asks the same.
+    let refused = folder.canonicalize().ok().and_then(|path| refuse_if_others_write(&path).err());
+    if let Some(error) = refused {
+        let (what, remedy) = words::told_apart(&error);
+        findings.error(what, remedy.unwrap_or_else(|| "choose another folder".into()));
     } else if mode & 0o020 != 0 {
         let what = format!("a whole group may write to {shown} (mode {mode:03o})");
         findings.warning(what, format!("chmod g-w {shown}, unless all of it is to be trusted"));
@@ -71,5 +78,19 @@ fn owner(folder: &Path, found: &Metadata, findings: &mut Findings) {
     if mode & 0o004 != 0 {
         let what = format!("everybody may list {shown}; the files in it are their owner's alone");
         findings.notice(what, format!("chmod 700 {shown}"));
+    }
+}
+
+/// What of the store's own has to be a folder.
+fn parts(folder: &Path, findings: &mut Findings) {
+    for (name, remedy) in [
+        ("index", "move it away: it is made anew"),
+        ("tmp", "move it away: it is made anew"),
+        ("inline", "see docs/repair.md: it should hold values"),
+    ] {
+        let path = folder.join(".holdall").join(name);
+        if path.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+            findings.error(format!("{} is no folder", path.display()), remedy);
+        }
     }
 }

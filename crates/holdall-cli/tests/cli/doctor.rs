@@ -1,5 +1,7 @@
 //! What the doctor finds, and what it leaves alone.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
 use holdall::Format;
@@ -98,4 +100,32 @@ fn a_signing_key_that_cannot_be_used_is_an_error_with_one_remedy() {
     std::fs::write(scratch.path("store/.holdall/signer"), "no fingerprint\n").expect("ours");
     let found = examined(&scratch, &["doctor", "store"], &[], "");
     assert!(found.out.contains("cannot be a fingerprint"), "{}", found.out);
+}
+
+#[test]
+fn what_keeps_every_other_command_from_opening_the_store_is_an_error() {
+    let scratch = Scratch::filled();
+    let above = scratch.path("above");
+    std::fs::create_dir(&above).expect("ours");
+    std::fs::rename(scratch.path("store"), above.join("store")).expect("ours");
+    let words = |command| ["--store", "above/store", command];
+    let mode = |mode| std::fs::set_permissions(&above, Permissions::from_mode(mode));
+    mode(0o755).expect("ours");
+    let run = |command| examined(&scratch, &words(command), &[], "");
+    assert_eq!(run("ls").code, 0);
+    assert!(!run("doctor").out.contains("others can write"), "{}", run("doctor").out);
+    mode(0o777).expect("ours");
+    assert_eq!(run("ls").code, 5);
+    let found = run("doctor");
+    assert_eq!(found.code, 1, "{}{}", found.out, found.err);
+    assert!(found.out.contains("others can write this directory"), "{}", found.out);
+    mode(0o755).expect("ours");
+    let own = above.join("store/.holdall");
+    std::fs::remove_dir_all(own.join("index")).expect("ours");
+    std::fs::write(own.join("index"), "").expect("ours");
+    let variables = [("HOLDALL_PYTHON", "/nonexistent")];
+    let found = examined(&scratch, &words("doctor"), &variables, "");
+    for told in ["index is no folder", "HOLDALL_PYTHON is /nonexistent, which is no program"] {
+        assert!(found.out.contains(told), "{told}: {}", found.out);
+    }
 }

@@ -51,7 +51,7 @@ use arc_swap::ArcSwapOption;
 pub use self::inline::MOST_INLINE;
 use self::inline::Page;
 use self::open::{OpenOptions, Opened};
-pub use self::place::FileSystem;
+pub use self::place::{FileSystem, refuse_if_others_write};
 use self::remove::Doomed;
 use self::stream::FileWriting;
 use self::write::Terms;

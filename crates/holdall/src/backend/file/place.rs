@@ -9,7 +9,10 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Others who can write the directory, or rename what lies above it, could plant values.
-pub(crate) fn refuse_if_others_write(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// [`ErrorKind::Untrusted`] with the folder that others can write; [`ErrorKind::Io`].
+pub fn refuse_if_others_write(path: &Path) -> Result<()> {
     const OTHERS: u32 = 0o002;
     const GROUP: u32 = 0o020;
     const STICKY: u32 = 0o1000;
