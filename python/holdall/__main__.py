@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
+# There is nothing to end in order before the program runs; and it takes no traceback to say so.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import os
 import sys
 import sysconfig
