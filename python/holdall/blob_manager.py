@@ -354,3 +354,7 @@ class BlobManager(BlobMigration, BlobStreams, BlobSigning, BlobHealth):
         if errors:
             raise BatchError("load", found, errors)
         return found
+
+
+# An argument that there is none of is told with the name that everybody knows.
+BlobManager.__init__.__qualname__ = "BlobManager.__init__"
