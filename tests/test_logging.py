@@ -248,3 +248,30 @@ async def test_a_key_in_a_field_of_an_event_is_on_one_line(tmp_path, caplog, mon
     for value in fields:
         assert SECRET not in str(value)
         assert not fits_no_line(str(value)), repr(value)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_call_that_finds_nothing_is_counted_once(tmp_path, blocking):
+    store = holdall.sync.BlobManager(tmp_path) if blocking else holdall.BlobManager(tmp_path)
+
+    async def done(answer):
+        return answer if blocking else await answer
+
+    async def count():
+        return (await done(store.get_stats()))["operations"]["load"]["count"]
+
+    await done(store.save("there", 1))
+    for call in (
+        lambda: store.load("none"),
+        lambda: store.load("none", default=None),
+        lambda: store.load_many(["none", "neither"]),
+        lambda: store.load_many(["none", "there"]),
+        lambda: store.load("there"),
+    ):
+        before = await count()
+        try:
+            await done(call())
+        except holdall.BlobNotFoundError as error:
+            assert "save one first, or pass a default" in str(error)
+        assert await count() == before + 1
+    await done(store.close())

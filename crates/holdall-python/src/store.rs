@@ -200,7 +200,7 @@ impl Store {
         self.run(
             py,
             move |blobs| match blobs.load_or_open(&key, format, large)? {
-                None if !missing_ok => blobs.load_bytes(&key, format).map(Loaded::Whole).map(Some),
+                None if !missing_ok => Err(BlobManager::no_value(&key)),
                 found => Ok(found),
             },
             move |py, found| match found {
@@ -242,9 +242,7 @@ impl Store {
         let format = raised(py, format.map(Format::from_name).transpose())?;
         self.run(
             py,
-            move |blobs| {
-                Ok(keys.iter().map(|key| blobs.try_load_bytes(key, format)).collect::<Vec<_>>())
-            },
+            move |blobs| Ok(blobs.load_bytes_many(&keys, format)),
             |py, results| {
                 list(py, results, |py, found| {
                     found.map_or_else(|| Ok(py.None()), |found| blob(py, found))

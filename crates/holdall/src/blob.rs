@@ -159,7 +159,7 @@ impl BlobManager {
         let keys: Vec<Key> = puts.iter().map(|put| put.key.clone()).collect();
         let begun = self.begin(Operation::Save);
         let placed = self.put_signed(puts);
-        self.end_batch(begun, &placed);
+        self.end_batch(begun, &placed, |placed| placed.record.length);
         let mut placed = keys.into_iter().zip(placed);
         let next = |placed: &mut dyn Iterator<Item = (Key, Result<Placed>)>| match placed.next() {
             Some((key, placed)) => {
@@ -228,9 +228,7 @@ impl BlobManager {
     /// signature is missing or wrong; [`ErrorKind::Corrupt`] if the file was damaged, unless the
     /// manager was told to take that for a miss; [`ErrorKind::Io`].
     pub fn load_bytes(&self, key: &str, format: Option<Format>) -> Result<Blob> {
-        let loaded = self.try_load_bytes(key, format);
-        let absent = || nothing().remedy("save one first, or pass a default");
-        named(loaded.and_then(|found| found.ok_or_else(absent)), "load", key)
+        self.try_load_bytes(key, format)?.ok_or_else(|| Self::no_value(key))
     }
 
     /// As [`BlobManager::load_bytes`], with `None` for a missing key.
@@ -241,21 +239,49 @@ impl BlobManager {
         self.load_trusting(self.options.trust, key, format)
     }
 
+    /// As [`BlobManager::try_load_bytes`], of several values; counted as one call.
+    #[must_use]
+    pub fn load_bytes_many(
+        &self,
+        keys: &[String],
+        format: Option<Format>,
+    ) -> Vec<Result<Option<Blob>>> {
+        let begun = self.begin(Operation::Load);
+        let trust = self.options.trust;
+        let loaded: Vec<_> =
+            keys.iter().map(|key| self.load_uncounted(trust, key, format)).collect();
+        self.end_batch(begun, &loaded, length);
+        let tell = |(key, one): (&String, _)| self.tolerated(named(one, "load", key));
+        keys.iter().zip(loaded).map(tell).collect()
+    }
+
+    /// What a load of a key says where there is no value.
+    #[must_use]
+    pub fn no_value(key: &str) -> Error {
+        let absent = nothing().remedy("save one first, or pass a default");
+        absent.on_key(key).during("load")
+    }
+
     fn load_trusting(
         &self,
         trust: Trust,
         key: &str,
         format: Option<Format>,
     ) -> Result<Option<Blob>> {
-        let load = || {
-            let key = Key::new(key)?;
-            let Some(object) = self.backend.get(&key, format)? else { return Ok(None) };
-            self.unsealed(trust, key, format, object).map(Some)
-        };
-        let bytes =
-            |found: &Option<Blob>| found.as_ref().map_or(0, |blob| blob.payload.len() as u64);
-        let loaded = self.watched(Operation::Load, Some(key), bytes, load);
+        let load = || self.load_uncounted(trust, key, format);
+        let loaded = self.watched(Operation::Load, Some(key), length, load);
         self.tolerated(named(loaded, "load", key))
+    }
+
+    fn load_uncounted(
+        &self,
+        trust: Trust,
+        key: &str,
+        format: Option<Format>,
+    ) -> Result<Option<Blob>> {
+        let key = Key::new(key)?;
+        let Some(object) = self.backend.get(&key, format)? else { return Ok(None) };
+        self.unsealed(trust, key, format, object).map(Some)
     }
 
     /// The payload of a file that was read, if it is of the format and may be trusted.
@@ -361,4 +387,9 @@ fn wrong_format(wanted: Format, record: &Record) -> Error {
 
 fn unanswered() -> Error {
     Error::new(ErrorKind::Io, "the backend has not answered for this value")
+}
+
+/// Bytes of what was found.
+fn length(found: &Option<Blob>) -> u64 {
+    found.as_ref().map_or(0, |blob| blob.payload.len() as u64)
 }

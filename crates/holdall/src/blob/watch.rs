@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::BlobManager;
-use crate::backend::Placed;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::stats::{LATENCY_BUCKETS, OperationStats};
@@ -87,9 +86,9 @@ impl BlobManager {
     }
 
     /// Counts a batch as one call, with the errors of each of its values.
-    pub(super) fn end_batch(&self, begun: Begun, placed: &[Result<Placed>]) {
-        let bytes = placed.iter().flatten().map(|placed| placed.record.length).sum();
-        let failed = placed.iter().filter(|placed| placed.is_err()).count() as u64;
+    pub(super) fn end_batch<T>(&self, begun: Begun, all: &[Result<T>], bytes: impl Fn(&T) -> u64) {
+        let bytes = all.iter().flatten().map(bytes).sum();
+        let failed = all.iter().filter(|one| one.is_err()).count() as u64;
         self.watch.0[begun.operation as usize].errors.fetch_add(failed, Ordering::Relaxed);
         self.end(begun, None, Some(bytes));
     }
