@@ -26,7 +26,8 @@ class BlobHealth(BlobCore):
         it ends within one of them.
 
         Args:
-            progress: Called with a `holdall.health.Progress` after each step.
+            progress: Called with one object, a `holdall.health.Progress`, after each step. (That
+                of `migrate_all` gets two numbers.)
 
         Raises:
             StorageIOError: The store cannot be opened or read at all.
