@@ -16,6 +16,18 @@ def command(code: str, *args: object) -> list[str]:
     return [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)]
 
 
+FILLING = """
+    def fill(disk):
+        with open(disk + "/ballast", "wb", buffering=0) as ballast:
+            try:
+                while ballast.write(bytes(512)):
+                    pass
+            except OSError:
+                pass
+    """
+"""The beginning of a program that calls `fill` to leave no byte of a disk."""
+
+
 def joined(*parts: str) -> str:
     """One program from parts that are indented each in their own way."""
     return "\n".join(map(textwrap.dedent, parts))

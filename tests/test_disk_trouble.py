@@ -281,7 +281,8 @@ def test_on_a_full_disk_a_save_is_an_error_and_the_old_value_stands(tmp_path):
 
 @pytest.mark.parametrize("face", ["sync", "awaited"])
 def test_on_a_full_disk_a_migration_stops_says_what_is_left_and_goes_on_later(tmp_path, face):
-    program = programs.command(
+    code = programs.joined(
+        programs.FILLING,
         """
         import asyncio, errno, os, sys
         import holdall
@@ -313,12 +314,7 @@ def test_on_a_full_disk_a_migration_stops_says_what_is_left_and_goes_on_later(tm
             {"model_class": Model, "prefix": "m/"},
             {"to_format": "custom_json", "prefix": "p/"},
         ):
-            with open(disk + "/ballast", "wb", buffering=0) as ballast:
-                try:
-                    while ballast.write(bytes(512)):
-                        pass
-                except OSError:
-                    pass
+            fill(disk)
             try:
                 migrate(asked)
             except holdall.MigrationStoppedError as error:
@@ -337,9 +333,8 @@ def test_on_a_full_disk_a_migration_stops_says_what_is_left_and_goes_on_later(tm
             assert store.load("p/149") == {"text": "x" * 3000}
             assert store.load("m/149") == {"text": "x" * 3000, "more": 0}
         """,
-        tmp_path,
-        face,
     )
+    program = programs.command(code, tmp_path, face)
     done = programs.on_a_small_disk(program, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 3

@@ -84,7 +84,8 @@ def test_a_bar_leaves_room_for_what_ctrl_c_shows_in_its_line(folder):
 @pytest.mark.parametrize("target", ["json", "string"])
 def test_on_a_full_disk_the_program_stops_with_one_sentence_and_goes_on_later(tmp_path, target):
     """In Python, for what are pickles, and in Rust for what are none."""
-    program = programs.command(
+    code = programs.joined(
+        programs.FILLING,
         """
         import json, os, subprocess, sys
         from holdall import sync
@@ -94,12 +95,7 @@ def test_on_a_full_disk_the_program_stops_with_one_sentence_and_goes_on_later(tm
         origin = "pickle" if target == "json" else "json"
         store.save_many({f"{n:03}": "x" * 3000 for n in range(150)}, origin)
         store.close()
-        with open(disk + "/ballast", "wb", buffering=0) as ballast:
-            try:
-                while ballast.write(bytes(512)):
-                    pass
-            except OSError:
-                pass
+        fill(disk)
         command = [sys.executable, "-m", "holdall", "--store", disk + "/store"]
 
         def run(*words):
@@ -122,8 +118,7 @@ def test_on_a_full_disk_the_program_stops_with_one_sentence_and_goes_on_later(tm
         assert run("verify").returncode == 0
         assert set(run("ls", "-l").stdout.split()) >= {target}
         """,
-        tmp_path,
-        target,
     )
+    program = programs.command(code, tmp_path, target)
     done = programs.on_a_small_disk(program, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
